@@ -1,0 +1,36 @@
+# Compiler settings of our own code, as one INTERFACE target. Engines never see them.
+add_library(stoker_options INTERFACE)
+target_include_directories(stoker_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
+target_compile_options(stoker_options INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast
+  -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Wnull-dereference
+  -fno-omit-frame-pointer -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports these falsely inside inlined standard library and fmt code.
+  target_compile_options(stoker_options INTERFACE -Wno-null-dereference -Wno-maybe-uninitialized
+    -Wno-missing-field-initializers -Wno-restrict -Wno-dangling-pointer -Wno-stringop-overflow
+    -Wno-array-bounds -Wno-stringop-overread)
+else()
+  target_compile_options(stoker_options INTERFACE -Wno-missing-designated-field-initializers
+    -Wno-missing-field-initializers)
+endif()
+target_compile_definitions(stoker_options INTERFACE _GNU_SOURCE STOKER_VERSION="${PROJECT_VERSION}")
+target_link_options(stoker_options INTERFACE -Wl,-z,relro,-z,now)
+
+if(STOKER_SANITIZE)
+  target_compile_options(stoker_options INTERFACE -fsanitize=${STOKER_SANITIZE} -fno-sanitize-recover=all -O1 -g)
+  target_link_options(stoker_options INTERFACE -fsanitize=${STOKER_SANITIZE})
+else()
+  target_compile_options(stoker_options INTERFACE $<$<CONFIG:Release>:-O2 -g1>)
+  target_compile_definitions(stoker_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+endif()
+
+find_program(STOKER_CCACHE ccache)
+if(STOKER_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER "${STOKER_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${STOKER_CCACHE}")
+endif()
+
+if(STOKER_CLANG_TIDY)
+  find_program(STOKER_CLANG_TIDY_EXE NAMES clang-tidy-19 REQUIRED)
+endif()

@@ -1,0 +1,82 @@
+// HTTP/1.1 client side on one EventLoop: one pool of keep-alive connections per endpoint.
+// One request at a time on a connection; a connection whose answer was not read to its proper
+// end is closed, never used again (F9 in RELIABILITY.md). No redirects, no retries: the caller
+// is told how far a failed call got and decides.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "net/event_loop.h"
+#include "net/http.h"
+
+namespace stoker::net {
+
+struct Endpoint {
+  std::string unix_path;  // or:
+  std::string host;       // numeric address or "localhost"
+  int port = 0;
+  /// "unix:/path" or "http://host:port".
+  [[nodiscard]] std::string text() const;
+};
+Result<Endpoint> parse_endpoint(std::string_view text);
+
+enum class CallFailure {
+  connect_failed,   // nothing of the request was sent: it never reached the peer
+  not_delivered,    // the connection broke before any byte of the request was taken by the kernel
+  closed_early,     // the peer closed before the head or before the end of the body
+  protocol,         // the peer's answer is not HTTP
+  timed_out,        // deadline of the caller
+};
+
+/// What the caller hears of one call. Exactly one of on_end and on_failure is called, last,
+/// unless the call is cancelled: then nothing more is called.
+class CallHandler {
+ public:
+  virtual ~CallHandler() = default;
+  virtual void on_head(const HttpResponseHead& head) = 0;  // 1xx are swallowed
+  virtual void on_body(std::string_view bytes) = 0;        // transfer coding undone
+  virtual void on_end() = 0;
+  virtual void on_failure(CallFailure failure, const std::string& detail) = 0;
+};
+
+/// One running call; owned by the pool.
+class Call {
+ public:
+  virtual ~Call() = default;
+  /// Closes the connection; the handler hears nothing more. The Call is dead afterwards.
+  virtual void cancel() = 0;
+  /// Back-pressure: stop and go on reading the answer.
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+};
+
+struct ClientOptions {
+  std::size_t max_idle_connections = 64;
+  Duration idle_timeout = seconds(30);
+  Duration connect_timeout = seconds(5);
+  std::size_t head_bytes = 64 << 10;  // largest answer head accepted
+};
+
+class HttpClient {
+ public:
+  HttpClient(EventLoop& loop, Endpoint endpoint, ClientOptions options);
+  ~HttpClient();  // closes all connections; running calls are cancelled
+
+  /// Sends "METHOD TARGET HTTP/1.1", Host, Content-Length and `head_fields` (raw "Name: value\r\n"
+  /// text), then `body` (copied only if the socket does not take it at once).
+  /// A kept connection that turns out to be closed by the peer before it took the request is
+  /// replaced by a fresh one once. The handler must live until its last callback. May call the
+  /// handler's on_failure before it returns, in which case it gives nullptr.
+  Call* send(std::string_view method, std::string_view target, std::string_view head_fields,
+             std::string_view body, CallHandler& handler);
+  [[nodiscard]] std::size_t idle_connections() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stoker::net

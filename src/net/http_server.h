@@ -1,0 +1,106 @@
+// HTTP/1.1 server side on one EventLoop: strict parser, limits before buffering, keep-alive,
+// pipelining in order, absolute deadlines, bounded write buffers. It knows nothing of routes.
+// A request is handed over when its body is whole. Never retries, never repairs: after a parse
+// error it answers once and closes.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "net/event_loop.h"
+#include "net/http.h"
+
+namespace stoker::net {
+
+/// One request and its answer. Lives from on_request until finish(), respond() or abort(), or
+/// until the connection breaks (on_gone). Threads: the loop's only. Holders keep an ExchangePtr;
+/// a call on an exchange whose connection is gone does nothing.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  [[nodiscard]] virtual const HttpRequest& request() const = 0;
+  /// When the first byte of the request was read.
+  [[nodiscard]] virtual Instant accepted_at() const = 0;
+  /// False once the connection broke or the answer ended.
+  [[nodiscard]] virtual bool open() const = 0;
+  /// "127.0.0.1:4242" or "unix".
+  [[nodiscard]] virtual std::string peer() const = 0;
+
+  /// Whole answer in one write. `head_fields` is raw header text, each field "Name: value\r\n"
+  /// (the caller has checked it for CR and LF); Content-Length, Date and Connection are added.
+  virtual void respond(int status, std::string_view head_fields, std::string_view body) = 0;
+
+  /// Streamed answer: start(), any number of write(), then finish().
+  /// With `content_length` the body is sent plain, without it chunked (HTTP/1.0: until close).
+  /// The head may be held back until the first write() so that both go out in one system call.
+  virtual void start(int status, std::string_view head_fields,
+                     std::optional<std::uint64_t> content_length) = 0;
+  /// Queues body bytes; they are sent at once where the socket takes them. Several writes inside
+  /// one round of the loop may be joined.
+  virtual void write(std::string_view bytes) = 0;
+  virtual void finish() = 0;
+  /// Breaks the connection without a proper end, so that the peer sees an error.
+  virtual void abort() = 0;
+
+  /// Bytes queued but not yet taken by the kernel. Above HttpLimits::write_buffer_bytes the
+  /// producer should pause until on_drained.
+  [[nodiscard]] virtual std::size_t unsent_bytes() const = 0;
+
+  struct Callbacks {
+    std::function<void()> on_gone;     // peer closed or broke the connection before the end
+    std::function<void()> on_drained;  // unsent_bytes() fell to a quarter of the limit or less
+  };
+  /// Replaces the callbacks; on_gone is called at most once, never after the end of the answer.
+  virtual void set_callbacks(Callbacks callbacks) = 0;
+};
+using ExchangePtr = std::shared_ptr<Exchange>;
+
+class RequestHandler {
+ public:
+  virtual ~RequestHandler() = default;
+  /// The handler answers now or later; it must keep the pointer until it has.
+  virtual void on_request(ExchangePtr exchange) = 0;
+  /// Body of an error answer that the server itself gives (400, 408, 413, 414, 431, 501, 505):
+  /// JSON text, so that the product speaks with one voice.
+  [[nodiscard]] virtual std::string error_body(int status, std::string_view message) const = 0;
+  /// Called with the head as soon as it is complete, before any body byte is read. 0 goes on;
+  /// a status is answered at once without reading the body (for example 401 or 413), with
+  /// error_body(status, *message).
+  [[nodiscard]] virtual int check_head(const HttpRequest& head, std::string* message) = 0;
+};
+
+struct ListenAddress {
+  std::string host;       // "127.0.0.1", "::1", "0.0.0.0"; empty for a Unix socket
+  int port = 0;           // 0: the kernel chooses
+  std::string unix_path;  // set for a Unix socket
+};
+/// Reads "127.0.0.1:8080", "[::1]:8080", ":8080", "8080" or "unix:/path".
+Result<ListenAddress> parse_listen_address(std::string_view text);
+/// Binds and listens (non-blocking, close-on-exec; SO_REUSEADDR; SO_REUSEPORT when asked).
+/// Errors: in_use with the address and what to do.
+Result<UniqueFd> listen_on(const ListenAddress& address, bool reuse_port);
+/// The bound address as text, with the port that the kernel chose.
+std::string bound_address(int fd);
+
+class HttpServer {
+ public:
+  /// Serves connections of `listener` until destroyed. `listener` is duplicated by nobody: the
+  /// server owns it.
+  HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler);
+  ~HttpServer();
+  /// Stops accepting; idle connections are closed, busy ones after their answer.
+  /// `done` is called once no connection is left.
+  void drain(std::function<void()> done);
+  [[nodiscard]] std::size_t connections() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stoker::net
