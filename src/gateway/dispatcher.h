@@ -1,0 +1,122 @@
+// What the gateway asks of whoever decides. Local today (orchestrator/), remote when there are
+// several gateways. Owned by the gateway, implemented by the orchestrator.
+//
+// Life of a request here: admit() -> (dispatched | queued | rejected). Queued ones hear
+// on_dispatched or on_rejected later, from another thread. A dispatched one is ended exactly once by
+// ended(), or goes back to the queue with undelivered().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "base/units.h"
+#include "net/http_client.h"
+
+namespace stoker::gateway {
+
+/// When the phases of an instance's start began; each one ends where the next begins. Instants of
+/// the process-wide monotonic clock; {0} for a phase that has not begun.
+struct StartTimeline {
+  Instant wanted;      // the decision that an instance is needed: allocate begins
+  Instant placed;      // memory reserved, spawn ordered: start begins
+  Instant up;          // hello received: load begins
+  Instant loaded;      // weights in place: warm-up begins
+  Instant ready;       // first request may run
+};
+
+/// Where a request is to run. Immutable, shared by all requests of one instance.
+struct DispatchTarget {
+  InstanceId instance;
+  Generation generation;
+  std::string name;          // "chat/3", for receipts and logs
+  std::string device;        // "cpu0"
+  net::Endpoint endpoint;
+  bool speaks_contract = true;  // false: a foreign engine, usage is what it reports
+  StartTimeline timeline;
+};
+using DispatchTargetPtr = std::shared_ptr<const DispatchTarget>;
+
+/// Why a request was refused or dropped from the queue. Each maps to one status and one code.
+enum class RejectReason : std::uint8_t {
+  queue_full,          // 429
+  queue_timeout,       // 503: limits.queue_timeout passed
+  load_failed,         // 503: the model cannot be loaded; message says why
+  crash_loop,          // 503: five failures in a minute
+  start_timeout,       // 503
+  no_capacity,         // 503: it can never fit on any device
+  draining,            // 503: the server is shutting down
+  stopped,             // 503: an administrator stopped the deployment
+  storage,             // 503: the journal cannot be written
+};
+[[nodiscard]] const char* to_text(RejectReason reason);
+
+struct Rejection {
+  RejectReason reason = RejectReason::queue_full;
+  Duration retry_after = seconds(1);
+  std::string message;       // for people: what happened and what to do
+};
+
+/// What a worker says it used for one request.
+struct WorkerUsage {
+  std::int64_t input_tokens = 0;
+  std::int64_t output_tokens = 0;
+  std::int64_t cached_tokens = 0;
+  std::int64_t device_ms = 0;
+  bool known = false;        // false: the worker never saw the request, or could not say
+};
+
+/// The gateway's side of one request. Called from the orchestrator's threads; the implementation
+/// posts to its own loop. Never called while a lock of the dispatcher is held.
+class DispatchSink {
+ public:
+  virtual ~DispatchSink() = default;
+  virtual void on_dispatched(DispatchTargetPtr target) = 0;
+  virtual void on_rejected(Rejection rejection) = 0;
+  /// The answer to cancel() of a running request: the worker has let go of it.
+  virtual void on_worker_ended(WorkerUsage usage) = 0;
+  /// The instance died or was killed with this request on it.
+  virtual void on_instance_lost(std::string reason) = 0;
+};
+
+struct Arrival {
+  RequestId request;
+  DeploymentId deployment;
+  TenantId tenant;
+  std::int32_t priority = 0;       // larger is served first
+  Instant deadline;                // latest dispatch; {0}: the deployment's queue_timeout
+};
+
+struct Queued {};
+using Admission = std::variant<DispatchTargetPtr, Queued, Rejection>;
+
+enum class EndState : std::uint8_t {
+  completed,    // the answer went out whole
+  failed,       // the engine or the way to it failed
+  cancelled,    // the client left
+  expired,      // a deadline passed
+  refused,      // never ran
+  interrupted,  // the server died with it open (written at the next start)
+};
+[[nodiscard]] const char* to_text(EndState state);
+
+class Dispatcher {
+ public:
+  virtual ~Dispatcher() = default;
+  /// Threads: any. Never 0, never given twice, larger in every later life of the server.
+  virtual RequestId new_request_id() = 0;
+  /// Threads: any. Decides now, on the calling thread.
+  virtual Admission admit(const Arrival& arrival, std::shared_ptr<DispatchSink> sink) = 0;
+  /// The client left or a deadline passed. Gives true if the request was queued and is ended by
+  /// this call. False: it runs; the worker is told, and on_worker_ended or on_instance_lost
+  /// follows; the gateway then calls ended().
+  virtual bool cancel(RequestId request, EndState why) = 0;
+  /// The request provably never reached its worker. It goes back to the front of its queue: either
+  /// on_dispatched or on_rejected follows.
+  virtual void undelivered(RequestId request) = 0;
+  /// A dispatched request is over; its slot is free. Late and repeated calls are ignored.
+  virtual void ended(RequestId request, EndState state) = 0;
+};
+
+}  // namespace stoker::gateway
