@@ -1,0 +1,156 @@
+// The checked configuration: plain structs, defaults in the member initialisers, frozen after
+// load.h has filled them. Whoever needs a part of it gets that part by constructor; there is no
+// global. Must never hold a pointer into the YAML, a clock or a file descriptor.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/money.h"
+#include "base/units.h"
+
+namespace stoker::config {
+
+/// Written `never`: longer than any run, and yet an Instant plus it does not overflow.
+inline constexpr Duration never = seconds(std::int64_t{100} * 365 * 86'400);
+
+enum class Auth : std::uint8_t { keys, none };
+enum class Durability : std::uint8_t { process, disk };
+enum class Sandbox : std::uint8_t { automatic, off, required };
+enum class LogLevel : std::uint8_t { debug, info, warn, error };
+enum class LogFormat : std::uint8_t { automatic, text, logfmt, json };
+enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
+enum class Runtime : std::uint8_t { llama_cpp, onnx, command, container, echo };
+enum class UsageSource : std::uint8_t { none, inject };
+enum class KeepWarmPolicy : std::uint8_t { fixed, break_even, adaptive };
+enum class Mode : std::uint8_t { serverless, dedicated };
+enum class AbandonedLoad : std::uint8_t { finish, abort };
+
+struct DeviceConfig {
+  std::string id;  // "cpu0", "cuda0"
+  DeviceKind kind = DeviceKind::cpu;
+  std::optional<Bytes> memory;  // unset: measured
+  std::int32_t slots = 0;       // instances at once; 0: as many as memory allows
+  NanoPrice price_per_hour;     // what this device costs you, for `usage` and `plan`
+};
+
+struct ModelStoreConfig {
+  std::string path;           // "": STATE_DIR/models
+  std::optional<Bytes> disk;  // most that downloaded models may take; unset: free space rules
+  std::optional<Bytes> host_memory;  // host tier, part of a cpu device's memory; unset: 80 % of
+                                     // what is available, the cgroup limit included
+};
+
+struct LogConfig {
+  LogLevel level = LogLevel::info;
+  LogFormat format = LogFormat::automatic;  // text on a terminal, logfmt elsewhere
+};
+
+/// A recurring window with its own bounds. Times are UTC; `to` <= `from` ends on the next day.
+struct ScheduleEntry {
+  std::uint8_t days = 0x7f;          // bit 0 is Monday; the day on which the window begins
+  std::int32_t from_minute = 0;      // of the day
+  std::int32_t to_minute = 24 * 60;  // of the day, exclusive
+  std::int32_t min_instances = 0;
+  std::optional<std::int32_t> max_instances;
+};
+
+struct AutoscalingConfig {
+  std::int32_t min_instances = 0;
+  /// 1: a second copy takes memory, so it is asked for. Unset in the file, it rises to
+  /// min_instances.
+  std::int32_t max_instances = 1;
+  /// Share of `concurrency` that scaling aims at, whole percent, 1..100.
+  std::int32_t target_utilization_percent = 70;
+  /// Backlog from which queue depth starts more than one instance. Source: DESIGN.md 4.14.
+  std::int32_t scale_up_threshold = 1;
+  std::int32_t spare_instances = 0;
+  /// Idle time before an instance above the minimum stops. Unset: keep_warm decides.
+  std::optional<Duration> scale_down_delay;
+  /// The same for the last instance. Unset in the file, it is scale_down_delay.
+  std::optional<Duration> scale_to_zero_delay;
+  std::vector<ScheduleEntry> schedule;
+};
+
+/// Decides the idle time where no delay is written; `min` and `max` bound what it decides.
+struct KeepWarmConfig {
+  KeepWarmPolicy policy = KeepWarmPolicy::break_even;  // fixed: always `max`
+  Duration min = seconds(30);
+  Duration max = minutes(15);
+};
+
+struct LimitsConfig {
+  std::int32_t max_queued = 512;
+  Duration queue_timeout = minutes(2);     // waiting for an instance
+  Duration start_timeout = minutes(5);     // spawn to ready
+  Duration load_timeout = minutes(1);      // load without progress
+  Duration request_timeout = minutes(10);  // dispatch to last byte
+};
+
+struct PricingConfig {
+  NanoPrice per_request;
+  NanoPrice per_gpu_second;  // of device time, whatever the kind of the device
+  NanoPrice per_1k_input_tokens;
+  NanoPrice per_1k_output_tokens;
+};
+
+struct ResourcesConfig {
+  std::int32_t devices = 1;
+  std::optional<Bytes> memory;  // first reservation per device; unset: from the model's metadata
+  std::int32_t share_percent = 100;  // of each device's compute
+  std::optional<DeviceKind> kind;    // unset: any
+  std::map<std::string, std::string> labels;
+};
+
+/// Further reasons to scale up. Unset: not looked at.
+struct ScaleOnConfig {
+  std::optional<Duration> queue_wait;
+  std::optional<Duration> ttft;
+  std::optional<std::int64_t> requests_per_second_milli;  // per instance, in thousandths
+};
+
+struct DeploymentConfig {
+  std::string name;                  // [a-z0-9][a-z0-9._-]{0,62}
+  std::vector<std::string> aliases;  // in the order of the file
+  std::string model;   // path, or file:, hf://, https://, s3://; "" where the runtime needs none
+  std::string sha256;  // 64 lower-case hex digits or ""
+  Runtime runtime = Runtime::llama_cpp;
+  std::string options = "{}";        // JSON object for the worker, types as written
+  std::vector<std::string> command;  // runtime: command
+  std::string image;                 // runtime: container
+  std::map<std::string, std::string> env;
+  std::string health_path = "/health";
+  UsageSource usage = UsageSource::none;
+  bool network = false;          // may the worker reach the network
+  std::int32_t concurrency = 4;  // hard limit of requests in flight per instance
+  std::int32_t priority = 0;     // larger is served first
+  Mode mode = Mode::serverless;
+  AbandonedLoad abandoned_load = AbandonedLoad::finish;
+  AutoscalingConfig autoscaling;
+  KeepWarmConfig keep_warm;
+  LimitsConfig limits;
+  PricingConfig pricing;
+  ResourcesConfig resources;
+  ScaleOnConfig scale_on;
+};
+
+struct ServerConfig {
+  std::string listen = "127.0.0.1:8080";
+  std::string state_dir = "./state";  // relative paths are relative to the working directory
+  Auth auth = Auth::keys;
+  bool devices_auto = true;  // false: `devices` is the whole list
+  std::vector<DeviceConfig> devices;
+  ModelStoreConfig model_store;
+  std::string currency = "USD";
+  Durability durability = Durability::process;
+  Duration drain_timeout = seconds(30);
+  LogConfig log;
+  std::int32_t threads = 0;  // event loops of the gateway; 0: one per CPU, at most 8
+  Sandbox sandbox = Sandbox::automatic;
+  std::vector<DeploymentConfig> deployments;  // sorted by name, names and aliases unique
+};
+
+}  // namespace stoker::config
