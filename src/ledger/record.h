@@ -4,11 +4,19 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 
 #include "base/money.h"
 #include "base/units.h"
 
 namespace stoker::ledger {
+
+/// Written once per life of the server, before it admits anything.
+struct ServerStart {
+  Epoch epoch;
+  WallTime at;
+  std::string config_fingerprint;
+};
 
 /// Prices in force at admission; kept on the record so that it is never priced anew.
 struct Prices {
@@ -24,7 +32,7 @@ struct Admission {
   WallTime accepted_at;
   std::string deployment;
   std::string tenant;
-  std::string route;      // "chat", "completions", "embeddings", "infer", "invoke"
+  std::string route;  // "chat", "completions", "embeddings", "infer", "invoke"
   bool stream = false;
   std::int32_t priority = 0;
   Prices prices;
@@ -54,17 +62,17 @@ struct Usage {
   RequestId request;
   WallTime ended_at;
   Outcome outcome = Outcome::failed;
-  std::int32_t status = 0;        // HTTP status sent, 0 if none
-  std::string reason;             // code of the error, empty if completed
+  std::int32_t status = 0;  // HTTP status sent, 0 if none
+  std::string reason;       // code of the error, empty if completed
   StartKind start = StartKind::none;
-  std::string instance;           // "chat/3"
+  std::string instance;  // "chat/3"
   std::string device;
   Phases phases;
   std::int64_t input_tokens = 0;
   std::int64_t output_tokens = 0;
   std::int64_t cached_tokens = 0;
-  bool usage_known = false;       // false: the engine could not say
-  std::int64_t device_ms = 0;     // integral of dt / n(t), n = requests in flight on the instance
+  bool usage_known = false;    // false: the engine could not say
+  std::int64_t device_ms = 0;  // integral of dt / n(t), n = requests in flight on the instance
 };
 
 /// Written and synced before a worker is spawned.
@@ -82,9 +90,15 @@ struct InstanceEnd {
   Generation generation;
   Epoch epoch;
   WallTime at;
-  std::string how;     // "exit 0", "signal 9", "oom"
+  std::string how;  // "exit 0", "signal 9", "oom"
 };
 
+/// Everything that the journal can hold.
+using Record = std::variant<ServerStart, Admission, Usage, InstanceStart, InstanceEnd>;
+
+/// What one request costs.
+/// Units: exact pico; nothing is rounded before the invoice line.
+/// Needs: prices, tokens and device time below 2^62 each, so that the 128-bit sum cannot overflow.
 [[nodiscard]] Pico amount_of(const Prices& prices, const Usage& usage);
 
 }  // namespace stoker::ledger

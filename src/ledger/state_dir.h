@@ -1,0 +1,54 @@
+// The directory that one life of the server owns: lock, epoch and admin key.
+//
+//   state_dir/lock        flock; holds the pid of the owner, for people
+//   state_dir/epoch       life number, replaced whole (write, sync, rename, sync)
+//   state_dir/admin.key   0600, made at the first start
+//   state_dir/journal/    ledger/journal.h      state_dir/ledger.db   ledger/sqlite/
+//
+// The lock goes with the process, so a crash never leaves a stale one.   Source: DESIGN.md 4.15.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "base/units.h"
+#include "ledger/file_io.h"
+
+namespace stoker::ledger {
+
+class StateDir {
+ public:
+  /// Creates the directory (0700) and its parents if needed, takes the lock, counts a new life.
+  /// Gives:  an epoch larger than that of every earlier life, already on the disk.
+  /// Errors: in_use (names the pid of the holder), corrupt (the epoch file is not a number),
+  ///         unavailable. Without the lock nothing is changed.
+  [[nodiscard]] static Result<StateDir> open(std::filesystem::path directory,
+                                             FileIo& io = real_file_io());
+
+  [[nodiscard]] Epoch epoch() const { return epoch_; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::filesystem::path journal_path() const { return path_ / "journal"; }
+  [[nodiscard]] std::filesystem::path ledger_path() const { return path_ / "ledger.db"; }
+
+  /// The admin key, made (0600, 160 random bits) if this is the first start.
+  /// Errors: corrupt (the file holds something else), unavailable.
+  [[nodiscard]] Result<std::string> admin_key();
+
+ private:
+  StateDir(std::filesystem::path path, UniqueFd lock, Epoch epoch, FileIo& io)
+      : path_(std::move(path)), lock_(std::move(lock)), epoch_(epoch), io_(&io) {}
+
+  std::filesystem::path path_;
+  UniqueFd lock_;
+  Epoch epoch_;
+  FileIo* io_;
+};
+
+/// For the CLI: the admin key of a state directory that a server made; takes no lock.
+/// Errors: not_found (no server has started there), unavailable (not readable), corrupt.
+[[nodiscard]] Result<std::string> load_admin_key(const std::filesystem::path& state_dir);
+
+}  // namespace stoker::ledger
