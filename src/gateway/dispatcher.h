@@ -2,8 +2,8 @@
 // several gateways. Owned by the gateway, implemented by the orchestrator.
 //
 // Life of a request here: admit() -> (dispatched | queued | rejected). Queued ones hear
-// on_dispatched or on_rejected later, from another thread. A dispatched one is ended exactly once by
-// ended(), or goes back to the queue with undelivered().
+// on_dispatched or on_rejected later, from another thread. A dispatched one is ended exactly once
+// by ended(), or goes back to the queue with undelivered().
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "base/units.h"
+#include "gateway/device_share.h"
 #include "net/http_client.h"
 
 namespace stoker::gateway {
@@ -19,43 +20,45 @@ namespace stoker::gateway {
 /// When the phases of an instance's start began; each one ends where the next begins. Instants of
 /// the process-wide monotonic clock; {0} for a phase that has not begun.
 struct StartTimeline {
-  Instant wanted;      // the decision that an instance is needed: allocate begins
-  Instant placed;      // memory reserved, spawn ordered: start begins
-  Instant up;          // hello received: load begins
-  Instant loaded;      // weights in place: warm-up begins
-  Instant ready;       // first request may run
+  Instant wanted;  // the decision that an instance is needed: allocate begins
+  Instant placed;  // memory reserved, spawn ordered: start begins
+  Instant up;      // hello received: load begins
+  Instant loaded;  // weights in place: warm-up begins
+  Instant ready;   // first request may run
 };
 
 /// Where a request is to run. Immutable, shared by all requests of one instance.
 struct DispatchTarget {
   InstanceId instance;
   Generation generation;
-  std::string name;          // "chat/3", for receipts and logs
-  std::string device;        // "cpu0"
+  std::string name;    // "chat/3", for receipts and logs
+  std::string device;  // "cpu0"
   net::Endpoint endpoint;
   bool speaks_contract = true;  // false: a foreign engine, usage is what it reports
   StartTimeline timeline;
+  /// Device time of the instance, split among the requests that run on it, over all loops.
+  std::shared_ptr<DeviceShare> share = std::make_shared<DeviceShare>();
 };
 using DispatchTargetPtr = std::shared_ptr<const DispatchTarget>;
 
 /// Why a request was refused or dropped from the queue. Each maps to one status and one code.
 enum class RejectReason : std::uint8_t {
-  queue_full,          // 429
-  queue_timeout,       // 503: limits.queue_timeout passed
-  load_failed,         // 503: the model cannot be loaded; message says why
-  crash_loop,          // 503: five failures in a minute
-  start_timeout,       // 503
-  no_capacity,         // 503: it can never fit on any device
-  draining,            // 503: the server is shutting down
-  stopped,             // 503: an administrator stopped the deployment
-  storage,             // 503: the journal cannot be written
+  queue_full,     // 429
+  queue_timeout,  // 503: limits.queue_timeout passed
+  load_failed,    // 503: the model cannot be loaded; message says why
+  crash_loop,     // 503: five failures in a minute
+  start_timeout,  // 503
+  no_capacity,    // 503: it can never fit on any device
+  draining,       // 503: the server is shutting down
+  stopped,        // 503: an administrator stopped the deployment
+  storage,        // 503: the journal cannot be written
 };
 [[nodiscard]] const char* to_text(RejectReason reason);
 
 struct Rejection {
   RejectReason reason = RejectReason::queue_full;
   Duration retry_after = seconds(1);
-  std::string message;       // for people: what happened and what to do
+  std::string message;  // for people: what happened and what to do
 };
 
 /// What a worker says it used for one request.
@@ -64,7 +67,7 @@ struct WorkerUsage {
   std::int64_t output_tokens = 0;
   std::int64_t cached_tokens = 0;
   std::int64_t device_ms = 0;
-  bool known = false;        // false: the worker never saw the request, or could not say
+  bool known = false;  // false: the worker never saw the request, or could not say
 };
 
 /// The gateway's side of one request. Called from the orchestrator's threads; the implementation
@@ -84,8 +87,8 @@ struct Arrival {
   RequestId request;
   DeploymentId deployment;
   TenantId tenant;
-  std::int32_t priority = 0;       // larger is served first
-  Instant deadline;                // latest dispatch; {0}: the deployment's queue_timeout
+  std::int32_t priority = 0;  // larger is served first
+  Instant deadline;           // latest dispatch; {0}: the deployment's queue_timeout
 };
 
 struct Queued {};
