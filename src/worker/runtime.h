@@ -9,8 +9,11 @@
 //   }
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -63,6 +66,8 @@ class LoadProgress {
   virtual void advance() = 0;
   /// True once the load is no longer wanted (unload, shutdown): return soon, with any error.
   [[nodiscard]] virtual bool stopped() const = 0;
+  /// Sleeps; wakes early when the load is stopped. Gives false if it is stopped.
+  virtual bool pause(Duration time) = 0;
 };
 
 /// What the framework lends to a runtime for its whole life.
@@ -104,12 +109,14 @@ class Runtime {
   /// True: the runtime accepts on WorkerContext::listen_fd itself, serve() is never called, and it
   /// keeps counters.active.
   [[nodiscard]] virtual bool accepts_itself() const { return false; }
-  /// Bytes of processes below this one, added to the private bytes.
-  [[nodiscard]] virtual std::int64_t foreign_private_bytes() const { return 0; }
+  /// Stops accepting; `done` runs on the loop thread once no request runs. Loop thread.
+  virtual void drain(std::function<void()> done) { done(); }
+  /// Processes below this one whose memory counts as the instance's.
+  [[nodiscard]] virtual std::vector<pid_t> processes_below() const { return {}; }
   /// Where requests go instead of the listening socket; empty: the listening socket.
   [[nodiscard]] virtual std::string endpoint() const { return {}; }
-  /// The control channel closed: end what outlives this process (children). It runs on the control
-  /// thread with at most 1.5 s; the process exits when it returns.
+  /// The process is about to exit: end what would outlive it (children), in at most 1.5 s.
+  /// Called once, on any thread, whatever the other threads do.
   virtual void abandon() {}
 };
 
