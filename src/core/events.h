@@ -1,0 +1,95 @@
+// What the world tells the core. Past tense, no decisions inside, a closed set.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+
+#include "base/units.h"
+#include "core/spec.h"
+
+namespace stoker::core {
+
+struct DeviceAdded {
+  DeviceSpec device;
+};
+struct DeploymentAdded {
+  DeploymentSpec deployment;
+};
+
+struct RequestArrived {
+  RequestId request;
+  DeploymentId deployment;
+  TenantId tenant;
+  std::int32_t priority = 0;  // larger is served first
+  Instant deadline;           // latest dispatch; {0}: queue_timeout of the deployment
+};
+/// A dispatched request is over and its worker has let go of it.
+struct RequestEnded {
+  RequestId request;
+};
+/// The client left, or a deadline of the gateway passed.
+struct RequestCancelled {
+  RequestId request;
+};
+/// A dispatched request provably never reached its worker.
+struct RequestUndelivered {
+  RequestId request;
+};
+
+struct InstanceUp {  // the process runs and has proved who it is
+  InstanceId instance;
+  Generation generation;
+};
+struct LoadProgressed {
+  InstanceId instance;
+  Generation generation;
+};
+struct InstanceReady {
+  InstanceId instance;
+  Generation generation;
+  MemoryNeed measured;
+};
+enum class LoadFailure : std::uint8_t { model_missing, model_broken, bad_option, out_of_memory,
+                                        start_failed, internal };
+struct LoadFailed {  // the worker said so; its exit follows
+  InstanceId instance;
+  Generation generation;
+  LoadFailure failure = LoadFailure::internal;
+};
+enum class ExitKind : std::uint8_t { clean, crashed, out_of_memory };
+struct InstanceExited {  // the process and all its children are known to be gone
+  InstanceId instance;
+  Generation generation;
+  ExitKind kind = ExitKind::clean;
+};
+struct StartFailed {  // there is no process
+  InstanceId instance;
+  Generation generation;
+};
+enum class HangKind : std::uint8_t { no_progress, silent, breach };
+struct InstanceHung {  // no work progress, no sign of life, or a broken contract
+  InstanceId instance;
+  Generation generation;
+  HangKind kind = HangKind::no_progress;
+};
+struct InstanceUnkillable {  // still there long after SIGKILL
+  InstanceId instance;
+  Generation generation;
+};
+
+struct WarmRequested {
+  DeploymentId deployment;
+};
+struct StopRequested {
+  DeploymentId deployment;
+};
+struct ShutdownRequested {};
+struct WokeUp {};
+
+using Event = std::variant<DeviceAdded, DeploymentAdded, RequestArrived, RequestEnded,
+                           RequestCancelled, RequestUndelivered, InstanceUp, LoadProgressed,
+                           InstanceReady, LoadFailed, InstanceExited, StartFailed, InstanceHung,
+                           InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
+                           WokeUp>;
+
+}  // namespace stoker::core
