@@ -20,6 +20,24 @@ class FdHandler {
   virtual void on_events(std::uint32_t events) = 0;
 };
 
+class EventLoop;
+
+/// Work put off to the end of the current round, so that what several callbacks of one round cause
+/// is done once (one system call for several writes). Owned by the caller; withdraws itself when it
+/// dies.
+class RoundEndHook {
+ public:
+  RoundEndHook() = default;
+  virtual ~RoundEndHook();
+  RoundEndHook(const RoundEndHook&) = delete;
+  RoundEndHook& operator=(const RoundEndHook&) = delete;
+  virtual void on_round_end() = 0;
+
+ private:
+  friend class EventLoop;
+  EventLoop* queued_in_ = nullptr;
+};
+
 using TimerId = std::uint64_t;  // 0 is no timer
 
 class EventLoop {
@@ -42,7 +60,14 @@ class EventLoop {
   /// Threads: any. Runs `action` on the loop's thread soon, in the order of posting.
   void post(std::function<void()> action);
 
-  /// Monotonic time, read once per round.
+  /// Calls hook.on_round_end() once, after all events, posted work and timers of this round. Asked
+  /// for again before that: still once. Asked for outside run(): in its first round.
+  void at_round_end(RoundEndHook& hook);
+  /// Keeps `object` alive to the end of the round: for what must go away inside one of its own
+  /// callbacks.
+  void dispose(std::shared_ptr<void> object);
+
+  /// Monotonic time, read once per round; outside run() the time of the last round.
   [[nodiscard]] Instant now() const;
   /// Runs until stop(). May be run again afterwards.
   void run();
@@ -50,6 +75,7 @@ class EventLoop {
   void stop();
 
  private:
+  friend class RoundEndHook;
   struct Impl;
   explicit EventLoop(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
