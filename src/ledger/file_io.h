@@ -6,7 +6,9 @@
 #include <sys/types.h>
 
 #include <cstddef>
-#include <string>
+#include <filesystem>
+
+#include "base/result.h"
 
 namespace stoker::ledger {
 
@@ -25,6 +27,9 @@ class FileIo {
   virtual int rename(const char* from, const char* to) = 0;
   virtual int unlink(const char* path) = 0;
 };
+
+/// Makes the names in a directory durable.   Errors: unavailable.
+[[nodiscard]] Result<void> sync_directory(FileIo& io, const std::filesystem::path& directory);
 
 /// The kernel. Lives as long as the process.
 [[nodiscard]] FileIo& real_file_io();

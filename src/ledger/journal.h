@@ -12,11 +12,11 @@
 // Must never hold prompts or outputs.   Format: ledger/frame.h.   Source: DESIGN.md 4.11.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -24,14 +24,9 @@
 #include "base/units.h"
 #include "ledger/file_io.h"
 #include "ledger/record.h"
+#include "ledger/sequence.h"
 
 namespace stoker::ledger {
-
-/// Number of a record: 1, 2, 3, ... over all lives of the server, without a gap.
-struct Sequence {
-  std::uint64_t value = 0;
-  auto operator<=>(const Sequence&) const = default;
-};
 
 enum class Durability : std::uint8_t {
   process,  // a killed process loses nothing; a power cut loses at most `sync_interval`
@@ -44,6 +39,7 @@ struct JournalOptions {
   Duration sync_interval = ms(40);             // process mode; under the promised 50 ms
   Bytes segment_size = mib(16);                // 64 KiB .. 1 GiB
   std::uint32_t keep_segments = 8;             // full ones kept for the recorded trace
+  std::uint32_t prepared_segments = 2;         // empty ones kept ready ahead
   Duration space_retry_interval = seconds(1);  // how often a full disk is tried again
 };
 
@@ -56,13 +52,12 @@ struct Recovered {
 };
 
 struct JournalStats {
-  Sequence appended;                  // last record
-  Sequence synced;                    // last record known to be on the disk
-  std::uint64_t open_requests = 0;    // admitted, not ended
-  std::uint64_t segments = 0;         // files, the prepared ones included
-  std::uint64_t refused = 0;          // admissions refused for want of space, ever
-  std::uint64_t waits_for_space = 0;  // times the next segment was not ready when one was needed
-  bool failed = false;                // a sync failed: the process must end
+  Sequence appended;                // last record
+  Sequence synced;                  // last record known to be on the disk
+  std::uint64_t open_requests = 0;  // admitted, not ended
+  std::uint64_t segments = 0;       // files, the prepared ones included
+  std::uint64_t refused = 0;        // admissions refused for want of space, ever
+  bool failed = false;              // a sync failed: the process must end
 };
 
 class Journal {
@@ -113,10 +108,9 @@ class Journal {
   /// The reader of the journal (SQLite) has safely stored everything up to `record`: older segments
   /// may go. Nothing is deleted before the first call.
   void release(Sequence record);
-  /// Waits until something after `record` is synced. Gives: last synced number; `record` after
-  /// interrupt_waiters() or a fatal failure.
-  [[nodiscard]] Sequence wait_synced_after(Sequence record);
-  void interrupt_waiters();
+  /// Waits until something after `record` is synced. Gives: the last synced number; not larger than
+  /// `record` if `stop` was requested or the journal has failed.
+  [[nodiscard]] Sequence wait_synced_after(Sequence record, std::stop_token stop);
 
   [[nodiscard]] JournalStats stats() const;
   [[nodiscard]] const std::filesystem::path& directory() const;

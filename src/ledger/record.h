@@ -97,6 +97,7 @@ struct InstanceEnd {
 using Record = std::variant<ServerStart, Admission, Usage, InstanceStart, InstanceEnd>;
 
 /// What one request costs.
+/// Gives: nothing for a request that never ran (start none), whatever its prices.
 /// Units: exact pico; nothing is rounded before the invoice line.
 /// Needs: prices, tokens and device time below 2^62 each, so that the 128-bit sum cannot overflow.
 [[nodiscard]] Pico amount_of(const Prices& prices, const Usage& usage);

@@ -1,0 +1,168 @@
+#include "ledger/state_dir.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+namespace stoker::ledger {
+namespace {
+
+constexpr std::string_view key_prefix = "sk-stoker-admin-";
+constexpr std::size_t key_random_bytes = 20;
+
+/// Gives: nothing if there is no such file.
+Result<std::optional<std::string>> read_small_file(const std::filesystem::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd && errno == ENOENT) return std::nullopt;
+  std::string text(4096, '\0');
+  const ssize_t got = fd ? ::read(fd.get(), text.data(), text.size()) : -1;
+  if (got < 0) return tl::unexpected(errno_error(fmt::format("cannot read {}", path.native())));
+  text.resize(static_cast<std::size_t>(got));
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+Result<void> write_all(FileIo& io, int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = io.write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return tl::unexpected(errno_error("cannot write"));
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+/// Whole or not at all, also over a power cut: beside, sync, rename, sync the directory.
+Result<void> replace_file(FileIo& io, const std::filesystem::path& path, std::string_view text) {
+  const std::filesystem::path beside = path.native() + ".new";
+  const auto cannot = [&](const Error& why) {
+    return failure(why.code, fmt::format("cannot write {}: {}", path.native(), why.message));
+  };
+  const UniqueFd fd(io.open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd) return cannot(errno_error("cannot create"));
+  if (Result<void> written = write_all(io, fd.get(), text); !written) {
+    return cannot(written.error());
+  }
+  if (io.fsync(fd.get()) != 0) return cannot(errno_error("cannot sync"));
+  if (io.rename(beside.c_str(), path.c_str()) != 0) return cannot(errno_error("cannot rename"));
+  return sync_directory(io, path.parent_path());
+}
+
+Result<UniqueFd> take_lock(FileIo& io, const std::filesystem::path& path) {
+  UniqueFd fd(io.open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return tl::unexpected(errno_error(fmt::format("cannot open {}", path.native())));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      return tl::unexpected(errno_error(fmt::format("cannot lock {}", path.native())));
+    }
+    const Result<std::optional<std::string>> holder = read_small_file(path);
+    const bool known = holder && *holder && !(*holder)->empty();
+    return failure(ErrorCode::in_use,
+                   fmt::format("{} is in use by process {}", path.parent_path().native(),
+                               known ? **holder : "(unknown)"),
+                   "stop that server, or give this one another 'state_dir'");
+  }
+  // Only people read the pid: the lock itself is the kernel's.
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  if (::ftruncate(fd.get(), 0) != 0) {
+    return tl::unexpected(errno_error(fmt::format("cannot write {}", path.native())));
+  }
+  if (Result<void> written = write_all(io, fd.get(), pid); !written) {
+    return tl::unexpected(std::move(written.error()));
+  }
+  return fd;
+}
+
+Result<Epoch> next_epoch(FileIo& io, const std::filesystem::path& path) {
+  Result<std::optional<std::string>> text = read_small_file(path);
+  if (!text) return tl::unexpected(std::move(text.error()));
+  Epoch epoch;
+  if (*text) {
+    const std::string& digits = **text;
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), epoch.value);
+    if (error != std::errc{} || end != digits.data() + digits.size()) {
+      return failure(ErrorCode::corrupt, fmt::format("{} does not hold a number", path.native()),
+                     "write the largest epoch ever used into it, or move 'state_dir' away");
+    }
+  }
+  ++epoch.value;
+  if (Result<void> written = replace_file(io, path, fmt::format("{}\n", epoch.value)); !written) {
+    return tl::unexpected(std::move(written.error()));
+  }
+  return epoch;
+}
+
+Result<std::string> check_key(const std::filesystem::path& path, std::string key) {
+  if (key.starts_with(key_prefix) && key.size() == key_prefix.size() + 2 * key_random_bytes) {
+    return key;
+  }
+  return failure(ErrorCode::corrupt, fmt::format("{} does not hold an admin key", path.native()),
+                 "delete the file: the next start of the server makes a new key");
+}
+
+std::filesystem::path key_path(const std::filesystem::path& state_dir) {
+  return state_dir / "admin.key";
+}
+
+}  // namespace
+
+Result<StateDir> StateDir::open(std::filesystem::path directory, FileIo& io) {
+  std::error_code error;
+  directory = std::filesystem::absolute(directory, error);
+  if (!error && directory.has_parent_path()) {
+    std::filesystem::create_directories(directory.parent_path(), error);
+  }
+  if (error) {
+    return failure(ErrorCode::unavailable,
+                   fmt::format("cannot create {}: {}", directory.native(), error.message()));
+  }
+  if (io.mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return tl::unexpected(errno_error(fmt::format("cannot create {}", directory.native())));
+  }
+  Result<UniqueFd> lock = take_lock(io, directory / "lock");
+  if (!lock) return tl::unexpected(std::move(lock.error()));
+  Result<Epoch> epoch = next_epoch(io, directory / "epoch");
+  if (!epoch) return tl::unexpected(std::move(epoch.error()));
+  return StateDir(std::move(directory), std::move(*lock), *epoch, io);
+}
+
+Result<std::string> StateDir::admin_key() {
+  const std::filesystem::path path = key_path(path_);
+  Result<std::optional<std::string>> text = read_small_file(path);
+  if (!text) return tl::unexpected(std::move(text.error()));
+  if (*text) return check_key(path, std::move(**text));
+
+  std::array<unsigned char, key_random_bytes> random{};
+  if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    return tl::unexpected(errno_error("cannot draw a random key"));
+  }
+  std::string key(key_prefix);
+  for (const unsigned char byte : random) key += fmt::format("{:02x}", byte);
+  if (Result<void> written = replace_file(*io_, path, key + "\n"); !written) {
+    return tl::unexpected(std::move(written.error()));
+  }
+  return key;
+}
+
+Result<std::string> load_admin_key(const std::filesystem::path& state_dir) {
+  const std::filesystem::path path = key_path(state_dir);
+  Result<std::optional<std::string>> text = read_small_file(path);
+  if (!text) return tl::unexpected(std::move(text.error()));
+  if (!*text) {
+    return failure(ErrorCode::not_found, fmt::format("there is no {}", path.native()),
+                   "start the server once, or set STOKER_API_KEY");
+  }
+  return check_key(path, std::move(**text));
+}
+
+}  // namespace stoker::ledger
