@@ -74,7 +74,8 @@ class LoadProgress {
 struct WorkerContext {
   net::EventLoop& loop;  // the HTTP loop
   WorkerCounters& counters;
-  int listen_fd = -1;  // only for runtimes that accept by themselves
+  std::atomic<bool>& mute_control;  // echo's fault: true makes the control thread deaf and dumb
+  int listen_fd = -1;               // only for runtimes that accept by themselves
 };
 
 /// Calls come in the order attach, (load, warm_up, serve..., unload)*; load, warm_up and unload on
