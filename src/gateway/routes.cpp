@@ -1,0 +1,188 @@
+#include "gateway/routes.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <array>
+
+#include "net/http.h"
+
+namespace stoker::gateway {
+namespace {
+
+constexpr std::uint8_t any_method =
+    Method::get | Method::post | Method::put | Method::patch | Method::remove;
+
+// The busiest come first: rows are tried in order.
+constexpr std::array routes = {
+    RouteSpec{Route::chat, "/v1/chat/completions", Method::post, Scope::inference, Dialect::openai,
+              "chat"},
+    RouteSpec{Route::completions, "/v1/completions", Method::post, Scope::inference,
+              Dialect::openai, "completions"},
+    RouteSpec{Route::embeddings, "/v1/embeddings", Method::post, Scope::inference, Dialect::openai,
+              "embeddings"},
+    RouteSpec{Route::rerank, "/v1/rerank", Method::post, Scope::inference, Dialect::openai,
+              "rerank"},
+    RouteSpec{Route::responses, "/v1/responses", Method::post, Scope::inference, Dialect::responses,
+              "responses"},
+    RouteSpec{Route::messages, "/v1/messages", Method::post, Scope::inference, Dialect::anthropic,
+              "messages"},
+    RouteSpec{Route::count_tokens, "/v1/messages/count_tokens", Method::post, Scope::inference,
+              Dialect::anthropic, "count_tokens"},
+    RouteSpec{Route::infer, "/v2/models/{}/infer", Method::post, Scope::inference,
+              Dialect::open_inference, "infer"},
+    RouteSpec{Route::infer, "/v2/models/{}/versions/{}/infer", Method::post, Scope::inference,
+              Dialect::open_inference, "infer"},
+    RouteSpec{Route::model_metadata, "/v2/models/{}", Method::get, Scope::inference,
+              Dialect::open_inference, "metadata"},
+    RouteSpec{Route::model_metadata, "/v2/models/{}/versions/{}", Method::get, Scope::inference,
+              Dialect::open_inference, "metadata"},
+    RouteSpec{Route::model_ready, "/v2/models/{}/ready", Method::get, Scope::inference,
+              Dialect::open_inference, "ready"},
+    RouteSpec{Route::model_ready, "/v2/models/{}/versions/{}/ready", Method::get, Scope::inference,
+              Dialect::open_inference, "ready"},
+    RouteSpec{Route::invoke, "/invoke/{}/{*}", any_method, Scope::inference, Dialect::plain,
+              "invoke"},
+    RouteSpec{Route::models, "/v1/models", Method::get, Scope::inference, Dialect::openai, "models"},
+    RouteSpec{Route::model, "/v1/models/{*}", Method::get, Scope::inference, Dialect::openai,
+              "model"},
+    RouteSpec{Route::server_metadata, "/v2", Method::get, Scope::inference, Dialect::open_inference,
+              "server"},
+    RouteSpec{Route::live, "/v2/health/live", Method::get, Scope::inference,
+              Dialect::open_inference, "live"},
+    RouteSpec{Route::server_ready, "/v2/health/ready", Method::get, Scope::inference,
+              Dialect::open_inference, "ready"},
+    RouteSpec{Route::ps, "/api/v1/ps", Method::get, Scope::admin, Dialect::plain, "ps"},
+    RouteSpec{Route::events, "/api/v1/events", Method::get, Scope::admin, Dialect::plain, "events"},
+    RouteSpec{Route::logs, "/api/v1/logs/{*}", Method::get, Scope::admin, Dialect::plain, "logs"},
+    RouteSpec{Route::requests, "/api/v1/requests", Method::get, Scope::admin, Dialect::plain,
+              "requests"},
+    RouteSpec{Route::request, "/api/v1/requests/{}", Method::get, Scope::admin, Dialect::plain,
+              "request"},
+    RouteSpec{Route::usage, "/api/v1/usage", Method::get, Scope::admin, Dialect::plain, "usage"},
+    RouteSpec{Route::warm, "/api/v1/warm/{*}", Method::post, Scope::admin, Dialect::plain, "warm"},
+    RouteSpec{Route::stop, "/api/v1/stop/{*}", Method::post, Scope::admin, Dialect::plain, "stop"},
+    RouteSpec{Route::metrics, "/metrics", Method::get, Scope::admin, Dialect::plain, "metrics"},
+    RouteSpec{Route::healthz, "/healthz", Method::get, Scope::open, Dialect::plain, "healthz"},
+    RouteSpec{Route::readyz, "/readyz", Method::get, Scope::open, Dialect::plain, "readyz"},
+};
+
+struct NamedMethod {
+  std::string_view name;
+  Method bit;
+};
+constexpr std::array methods = {
+    NamedMethod{"GET", Method::get},     NamedMethod{"POST", Method::post},
+    NamedMethod{"PUT", Method::put},     NamedMethod{"PATCH", Method::patch},
+    NamedMethod{"DELETE", Method::remove}};
+
+/// Decoded bytes of one segment; nullopt if it is not in its normal form.
+std::optional<std::string> decode_segment(std::string_view raw) {
+  std::optional<std::string> decoded = net::percent_decode(raw);
+  if (!decoded || decoded->empty() || *decoded == ".") return std::nullopt;
+  // "..;" is how some servers are made to climb; nobody means it.
+  if (decoded->starts_with("..") && (decoded->size() == 2 || (*decoded)[2] == ';')) {
+    return std::nullopt;
+  }
+  const auto forbidden = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7f || c == '\\';
+  };
+  if (std::any_of(decoded->begin(), decoded->end(), forbidden)) return std::nullopt;
+  // A decoded slash may separate the parts of an alias, but never make a dot segment.
+  const std::string slashed = "/" + *decoded + "/";
+  for (const std::string_view climb : {"//", "/./", "/../"}) {
+    if (slashed.find(climb) != std::string::npos) return std::nullopt;
+  }
+  if (!simdjson::validate_utf8(*decoded)) return std::nullopt;
+  return decoded;
+}
+
+/// Takes the first segment off `path`, which begins with '/'.
+std::string_view take_segment(std::string_view& path) {
+  path.remove_prefix(1);
+  const std::string_view segment = path.substr(0, path.find('/'));
+  path.remove_prefix(segment.size());
+  return segment;
+}
+
+/// Reads "{*}": every segment must be in its normal form; a slash may end the path.
+bool match_rest(std::string_view path, RouteMatch& match, bool is_first_parameter) {
+  match.raw_rest = path.substr(1);
+  std::string decoded;
+  while (!path.empty()) {
+    const std::string_view raw = take_segment(path);
+    if (raw.empty() && path.empty()) break;
+    const std::optional<std::string> segment = decode_segment(raw);
+    if (!segment) return false;
+    if (!decoded.empty()) decoded += '/';
+    decoded += *segment;
+  }
+  if (is_first_parameter) match.first = std::move(decoded);
+  return true;
+}
+
+bool match_pattern(std::string_view pattern, std::string_view path, RouteMatch& match) {
+  bool is_first_parameter = true;
+  while (!pattern.empty()) {
+    if (path.empty()) return false;
+    if (pattern == "/{*}") return match_rest(path, match, is_first_parameter);
+    const std::string_view wanted = take_segment(pattern);
+    const std::string_view raw = take_segment(path);
+    if (wanted != "{}") {
+      if (wanted != raw) return false;
+      continue;
+    }
+    std::optional<std::string> segment = decode_segment(raw);
+    if (!segment) return false;
+    if (is_first_parameter) match.first = std::move(*segment);
+    is_first_parameter = false;
+  }
+  return path.empty();
+}
+
+}  // namespace
+
+std::span<const RouteSpec> all_routes() { return routes; }
+
+std::optional<RouteMatch> match_route(std::string_view path) {
+  if (!path.starts_with('/')) return std::nullopt;
+  for (const RouteSpec& spec : routes) {
+    RouteMatch match{&spec, {}, {}};
+    const bool has_parameters = spec.pattern.back() == '}' || spec.pattern.find("{}") != spec.pattern.npos;
+    if (has_parameters ? match_pattern(spec.pattern, path, match) : path == spec.pattern) return match;
+  }
+  return std::nullopt;
+}
+
+bool allows(const RouteSpec& spec, std::string_view method) {
+  for (const NamedMethod& known : methods) {
+    if (known.name == method) return (spec.methods & known.bit) != 0;
+  }
+  return false;
+}
+
+std::string allowed_methods(const RouteSpec& spec) {
+  std::string text;
+  for (const NamedMethod& known : methods) {
+    if ((spec.methods & known.bit) == 0) continue;
+    if (!text.empty()) text += ", ";
+    text += known.name;
+  }
+  return text;
+}
+
+bool runtime_offers(RuntimeKind runtime, Route route) {
+  switch (runtime) {
+    case RuntimeKind::llama_cpp: return route != Route::infer && route != Route::model_metadata;
+    case RuntimeKind::onnx:
+      return route == Route::infer || route == Route::model_metadata || route == Route::invoke ||
+             route == Route::embeddings || route == Route::rerank;
+    case RuntimeKind::command:
+    case RuntimeKind::container:
+    case RuntimeKind::echo: return true;
+  }
+  return true;
+}
+
+}  // namespace stoker::gateway

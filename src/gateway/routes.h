@@ -1,0 +1,70 @@
+// The table of all routes, and how a request's path finds its row. A path is looked at once: the
+// literal parts of a pattern match only their own bytes, never an encoding of them, so that no
+// spelling of an admin route slips past the scope of its row (A25 in RELIABILITY.md).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gateway/api_error.h"
+#include "gateway/directory.h"
+
+namespace stoker::gateway {
+
+enum class Route : std::uint8_t {
+  // Run a model that the body names.
+  chat, completions, embeddings, rerank, responses, messages, count_tokens,
+  // Run a model that the path names.
+  infer, model_metadata, invoke,
+  // Answered by the gateway.
+  models, model, server_metadata, live, server_ready, model_ready,
+  // Admin.
+  ps, events, logs, requests, request, usage, warm, stop, metrics,
+  // Open to everybody.
+  healthz, readyz,
+};
+
+/// Who may call a route.
+enum class Scope : std::uint8_t { open, inference, admin };
+
+/// Methods as bits, so that a row can allow several.
+enum Method : std::uint8_t { get = 1, post = 2, put = 4, patch = 8, remove = 16 };
+
+struct RouteSpec {
+  Route route;
+  /// Segments: literal, "{}" (one, decoded) or a last "{*}" (the rest, may be empty).
+  std::string_view pattern;
+  std::uint8_t methods;
+  Scope scope;
+  Dialect dialect;
+  std::string_view name;  // in records, metrics and logs
+};
+
+struct RouteMatch {
+  const RouteSpec* spec = nullptr;
+  std::string first;          // decoded value of the first "{}", or of "{*}" if there is none
+  std::string_view raw_rest;  // what "{*}" matched, as received; view into the path
+};
+
+/// Gives: nullopt for a path that matches no row or is not in its normal form: malformed escapes,
+/// control bytes, backslashes, bytes that are not UTF-8, empty or dot segments.
+[[nodiscard]] std::optional<RouteMatch> match_route(std::string_view path);
+[[nodiscard]] bool allows(const RouteSpec& spec, std::string_view method);
+/// Value of the field Allow: "GET, POST".
+[[nodiscard]] std::string allowed_methods(const RouteSpec& spec);
+[[nodiscard]] std::span<const RouteSpec> all_routes();
+
+/// True if the request runs on an instance, so that it is admitted, dispatched and recorded.
+[[nodiscard]] constexpr bool runs_model(Route route) { return route <= Route::invoke; }
+/// True if the request's JSON body names the model.
+[[nodiscard]] constexpr bool names_model_in_body(Route route) {
+  return route <= Route::count_tokens;
+}
+/// False where no worker of that runtime has the route, so that a request does not start an
+/// instance only to be told 404. Foreign engines may have any.
+[[nodiscard]] bool runtime_offers(RuntimeKind runtime, Route route);
+
+}  // namespace stoker::gateway
