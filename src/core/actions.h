@@ -57,6 +57,12 @@ struct CancelRequest {
   Generation generation;
 };
 
+/// The instance is gone with this request on it; it does not run anywhere any more.
+struct FailRequest {
+  RequestId request;
+  InstanceId instance;
+};
+
 enum class WaitReason : std::uint8_t { evicting, all_busy };
 /// An instance is wanted and must wait for room; said once per wait, for people.
 struct AwaitRoom {
@@ -67,7 +73,8 @@ struct AwaitRoom {
   Bytes most_free;
 };
 
-using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest, AwaitRoom>;
+using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
+                            FailRequest, AwaitRoom>;
 
 [[nodiscard]] const char* to_text(StartReason reason);
 [[nodiscard]] const char* to_text(StopReason reason);

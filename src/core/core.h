@@ -80,6 +80,8 @@ class Core {
   [[nodiscard]] std::optional<Instant> next_wakeup() const { return timers_.next(); }
 
   [[nodiscard]] Summary summary() const;
+  /// True if a request that arrives at `now` would be queued or run, a full queue apart.
+  [[nodiscard]] bool would_admit(Instant now, DeploymentId deployment) const;
   /// True once shutdown was asked for and nothing is queued, running or alive.
   [[nodiscard]] bool quiet() const;
   /// The full sweep; for tests and simulation. Source: RELIABILITY.md 4.
@@ -154,7 +156,7 @@ class Core {
   void refuse_all_queued(Deployment& d, RefuseReason reason);
   void leave_queue(RequestId id, Request& request);
   void leave_instance(RequestId id, Request& request);
-  std::optional<RefuseReason> refusal_now(const Deployment& d) const;
+  std::optional<RefuseReason> refusal_at(Instant now, const Deployment& d) const;
   std::optional<InstanceId> least_loaded(const Deployment& d) const;
   Duration until_retry(const Deployment& d) const;
 

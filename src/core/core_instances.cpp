@@ -134,8 +134,9 @@ void Core::on(const WarmRequested& e) {
 
 void Core::on(const StopRequested& e) {
   Deployment& d = deployment(e.deployment);
-  d.minimum_suspended = true;
+  if (!e.instance) d.minimum_suspended = true;
   for (const InstanceId id : std::vector<InstanceId>(d.instances)) {
+    if (e.instance && e.instance != id) continue;
     Instance& instance = instances_.at(id);
     if (instance.state == InstanceState::planned && d.queue.empty()) {
       drop_planned(id, instance);
@@ -248,6 +249,7 @@ void Core::remove(InstanceId id, Instance& instance) {
   for (const RequestId request : std::vector<RequestId>(instance.in_flight)) {
     leave_instance(request, *requests_.find(request));
     requests_.erase(request);
+    actions_->push_back(FailRequest{request, id});
   }
   for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::idle_check,
                                TimerKind::drain_limit, TimerKind::stop_overdue}) {

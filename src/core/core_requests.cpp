@@ -13,7 +13,7 @@ void Core::on(const RequestArrived& e) {
   STOKER_INVARIANT(requests_.find(e.request) == nullptr, "request {}", e.request.value);
   Deployment& d = deployment(e.deployment);
   d.minimum_suspended = false;
-  if (const std::optional<RefuseReason> reason = refusal_now(d)) {
+  if (const std::optional<RefuseReason> reason = refusal_at(now_, d)) {
     actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(d)});
     return;
   }
@@ -156,12 +156,17 @@ void Core::leave_instance(RequestId id, Request& request) {
 }
 
 /// Why a request for `d` would be refused before it waits at all.
-std::optional<RefuseReason> Core::refusal_now(const Deployment& d) const {
+std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) const {
   if (shutting_down_) return RefuseReason::shutting_down;
-  if (!d.failures.any() || now_ >= d.failures.retry_at() || count(d).ready > 0) return std::nullopt;
+  if (!d.failures.any() || now >= d.failures.retry_at() || count(d).ready > 0) return std::nullopt;
   if (d.failures.crash_loop()) return RefuseReason::crash_loop;
   if (d.failures.last_kind() == FailureKind::load_refused) return RefuseReason::load_failed;
   return std::nullopt;
+}
+
+bool Core::would_admit(Instant now, DeploymentId id) const {
+  const auto it = deployments_.find(id);
+  return it != deployments_.end() && !refusal_at(now, it->second);
 }
 
 std::optional<InstanceId> Core::least_loaded(const Deployment& d) const {

@@ -82,6 +82,7 @@ struct WarmRequested {
 };
 struct StopRequested {
   DeploymentId deployment;
+  InstanceId instance;  // only this one; zero: all, and the minimum rests until the next request
 };
 struct ShutdownRequested {};
 struct WokeUp {};

@@ -18,8 +18,8 @@ const char* to_text(RejectReason reason) {
       return "no_capacity";
     case RejectReason::draining:
       return "draining";
-    case RejectReason::stopped:
-      return "stopped";
+    case RejectReason::undeliverable:
+      return "undeliverable";
     case RejectReason::storage:
       return "storage";
   }

@@ -50,7 +50,7 @@ enum class RejectReason : std::uint8_t {
   start_timeout,  // 503
   no_capacity,    // 503: it can never fit on any device
   draining,       // 503: the server is shutting down
-  stopped,        // 503: an administrator stopped the deployment
+  undeliverable,  // 503: no worker could be reached, twice
   storage,        // 503: the journal cannot be written
 };
 [[nodiscard]] const char* to_text(RejectReason reason);

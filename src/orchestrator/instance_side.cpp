@@ -1,0 +1,499 @@
+// Orchestrator, instance side: orders of the core, news of the backend, health, on the loop's
+// thread.
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "base/invariant.h"
+#include "base/json_writer.h"
+#include "base/overloaded.h"
+#include "base/text.h"
+#include "net/clock.h"
+#include "orchestrator/orchestrator.h"
+
+namespace stoker::orchestrator {
+namespace {
+
+core::DeviceKind core_kind(backend::DeviceKind kind) {
+  switch (kind) {
+    case backend::DeviceKind::cpu: return core::DeviceKind::cpu;
+    case backend::DeviceKind::cuda: return core::DeviceKind::cuda;
+    case backend::DeviceKind::fake: return core::DeviceKind::fake;
+  }
+  return core::DeviceKind::cpu;
+}
+
+core::LoadFailure core_failure(backend::LoadFailure failure) {
+  switch (failure) {
+    case backend::LoadFailure::model_missing: return core::LoadFailure::model_missing;
+    case backend::LoadFailure::model_broken: return core::LoadFailure::model_broken;
+    case backend::LoadFailure::bad_option: return core::LoadFailure::bad_option;
+    case backend::LoadFailure::out_of_memory: return core::LoadFailure::out_of_memory;
+    case backend::LoadFailure::start_failed: return core::LoadFailure::start_failed;
+    case backend::LoadFailure::internal: return core::LoadFailure::internal;
+  }
+  return core::LoadFailure::internal;
+}
+
+/// 128 random bits as hex.
+std::string make_nonce() {
+  std::uint64_t words[2] = {};
+  const ssize_t got = ::getrandom(words, sizeof words, 0);
+  STOKER_INVARIANT(got == static_cast<ssize_t>(sizeof words), "getrandom gave {}", got);
+  return fmt::format("{:016x}{:016x}", words[0], words[1]);
+}
+
+}  // namespace
+
+Orchestrator::Orchestrator(net::EventLoop& loop, backend::InstanceBackend& backend,
+                           InstanceJournal& journal, obs::Logger& log, EventLog& events,
+                           OrchestratorOptions options)
+    : loop_(loop),
+      backend_(backend),
+      journal_(journal),
+      log_(log),
+      events_(events),
+      options_(std::move(options)),
+      core_({options_.epoch, options_.seed, options_.drain_timeout}),
+      health_(options_.health) {
+  backend_.set_listener(*this);
+}
+
+Orchestrator::~Orchestrator() {
+  loop_.cancel(wakeup_timer_);
+  loop_.cancel(health_timer_);
+}
+
+void Orchestrator::add_device(const backend::Device& device) {
+  constexpr std::int32_t memory_alone_decides = 1 << 20;
+  const DeviceId id{devices_.size() + 1};
+  devices_[id] = device;
+  Outcome outcome = step(core::DeviceAdded{core::DeviceSpec{
+      id, device.id, core_kind(device.kind), device.memory,
+      device.slots > 0 ? device.slots : memory_alone_decides}});
+  deliver(outcome);
+}
+
+void Orchestrator::add_deployment(DeploymentPlan plan) {
+  const core::DeploymentSpec spec = plan.spec;
+  plans_[spec.id] = std::move(plan);
+  Outcome outcome = step(core::DeploymentAdded{spec});
+  deliver(outcome);
+}
+
+void Orchestrator::start() { watch_health(); }
+
+void Orchestrator::shut_down(std::function<void()> done) {
+  shutting_down_.store(true, std::memory_order_relaxed);
+  loop_.post([this, done = std::move(done)]() mutable {
+    when_quiet_ = std::move(done);
+    tell({"server_draining", "", "", "", "finishing what was admitted, then stopping all instances"});
+    Outcome outcome = step(core::ShutdownRequested{});
+    deliver(outcome);
+    check_quiet();
+  });
+}
+
+void Orchestrator::check_quiet() {
+  if (!when_quiet_) return;
+  {
+    const std::lock_guard lock(core_mutex_);
+    if (!core_.quiet()) return;
+  }
+  const std::function<void()> done = std::move(when_quiet_);
+  when_quiet_ = nullptr;
+  done();
+}
+
+void Orchestrator::carry_out_orders() {
+  std::vector<core::Action> orders;
+  std::optional<Instant> next;
+  {
+    const std::lock_guard lock(core_mutex_);
+    orders.swap(orders_);
+    orders_posted_ = false;
+    next = core_.next_wakeup();
+    wakeup_at_ = next;
+  }
+  for (const core::Action& order : orders) {
+    std::visit(Overloaded{
+                   [&](const core::StartInstance& o) { carry_out(o); },
+                   [&](const core::StopInstance& o) { carry_out(o); },
+                   [&](const core::CancelRequest& o) { carry_out(o); },
+                   [&](const core::AwaitRoom& o) { carry_out(o); },
+                   [](const core::Dispatch&) {},     // resolved under the lock
+                   [](const core::Refuse&) {},       // the same
+                   [](const core::FailRequest&) {},  // the same
+               },
+               order);
+  }
+  arm_wakeup(next);
+  check_quiet();
+}
+
+void Orchestrator::arm_wakeup(std::optional<Instant> at) {
+  loop_.cancel(wakeup_timer_);
+  wakeup_timer_ = 0;
+  if (!at) return;
+  wakeup_timer_ = loop_.run_at(*at, [this] {
+    wakeup_timer_ = 0;
+    {
+      const std::lock_guard lock(core_mutex_);
+      wakeup_at_.reset();
+    }
+    Outcome outcome = step(core::WokeUp{});
+    deliver(outcome);
+    carry_out_orders();
+  });
+}
+
+InstanceRecord* Orchestrator::record(backend::InstanceKey key) {
+  const auto it = records_.find(key.instance);
+  if (it == records_.end() || it->second.key != key) return nullptr;
+  return &it->second;
+}
+
+void Orchestrator::note_failure(DeploymentId deployment, std::string text) {
+  const std::lock_guard lock(core_mutex_);
+  failures_[deployment] = std::move(text);
+}
+
+/// One line for people (`stoker events`) and the same one in the log.
+void Orchestrator::tell(EventLine line, bool warn) {
+  const obs::LogFields fields = {{"deployment", line.deployment},
+                                 {"instance", line.instance},
+                                 {"reason", line.reason},
+                                 {"text", line.sentence}};
+  log_.write(warn ? obs::Level::warn : obs::Level::info, line.event, fields);
+  events_.append(net::wall_now(), line);
+}
+
+void Orchestrator::carry_out(const core::StartInstance& order) {
+  const DeploymentPlan& plan = plans_.at(order.deployment);
+  InstanceRecord record;
+  record.key = {order.instance, order.generation};
+  record.name = fmt::format("{}/{}", plan.spec.name, order.instance.value);
+  record.deployment = order.deployment;
+  record.nonce = make_nonce();
+  record.device = devices_.at(order.device);
+  record.timeline.wanted = order.wanted_at;
+  record.timeline.placed = net::monotonic_now();
+  const Bytes reserved = order.reserved.private_bytes + order.reserved.shared_bytes;
+  tell({"instance_starting", plan.spec.name, record.name, core::to_text(order.reason),
+        fmt::format("starting {} on {}, {} reserved ({})", record.name, record.device.id,
+                    to_text(reserved), core::to_text(order.reason))});
+  const ledger::InstanceStart intent{order.instance,    order.generation, options_.epoch,
+                                     net::wall_now(),   plan.spec.name,   record.device.id,
+                                     record.nonce};
+  const backend::InstanceKey key = record.key;
+  {
+    const std::lock_guard lock(records_mutex_);
+    records_[order.instance] = std::move(record);
+  }
+  starter_.run([this, intent, key] {
+    const Result<void> written = journal_.started(intent);
+    std::string why_not = written ? std::string() : written.error().message;
+    loop_.post([this, key, ok = written.has_value(), why_not = std::move(why_not)] {
+      spawn(key, ok, why_not);
+    });
+  });
+}
+
+/// The intent is on disk, or it is known that it cannot be: spawn, or report that nothing ran.
+void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::string& why_not) {
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  const DeploymentPlan& plan = plans_.at(r->deployment);
+  std::string refusal = journalled ? std::string() : "the journal cannot be written: " + why_not;
+  if (journalled && !r->stop_ordered) {
+    backend::StartRequest request;
+    request.key = key;
+    request.name = r->name;
+    request.worker = plan.launch.worker;
+    request.nonce = r->nonce;
+    request.env = plan.launch.env;
+    request.load_order = load_order_json(plan, r->device);
+    request.sandbox = plan.launch.sandbox;
+    if (r->device.kind == backend::DeviceKind::cuda) {
+      request.device = {backend::DeviceBinding::Kind::cuda, r->device.uuid};
+    }
+    const core::MemoryNeed& need = plan.spec.estimate;
+    if (plan.launch.memory_limit_percent > 0) {
+      const std::int64_t reserved = need.private_bytes.value + need.shared_bytes.value;
+      request.memory_limit = Bytes{reserved / 100 * plan.launch.memory_limit_percent +
+                                   plan.launch.memory_limit_slack.value};
+    }
+    const Result<void> started = backend_.start(request);
+    if (started) {
+      const std::lock_guard lock(records_mutex_);
+      r->spawned = true;
+      return;
+    }
+    refusal = started.error().message;
+  }
+  const std::string name = r->name;
+  const DeploymentId deployment = r->deployment;
+  {
+    const std::lock_guard lock(records_mutex_);
+    records_.erase(key.instance);
+  }
+  if (refusal.empty()) {  // it was stopped before it began
+    journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), "not started"});
+    Outcome outcome = step(core::InstanceExited{key.instance, key.generation, core::ExitKind::clean});
+    deliver(outcome);
+  } else {
+    note_failure(deployment, refusal);
+    tell({"instance_start_failed", plan.spec.name, name, "start_failed",
+          fmt::format("{} could not be started: {}", name, refusal)},
+         true);
+    Outcome outcome = step(core::StartFailed{key.instance, key.generation});
+    deliver(outcome);
+  }
+  check_quiet();
+}
+
+void Orchestrator::carry_out(const core::StopInstance& order) {
+  const backend::InstanceKey key{order.instance, order.generation};
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  health_.disarm(key);
+  tell({"instance_stopping", plans_.at(r->deployment).spec.name, r->name,
+        core::to_text(order.reason),
+        fmt::format("stopping {} ({}, {})", r->name, core::to_text(order.reason),
+                    core::to_text(order.mode))});
+  r->stop_ordered = true;
+  if (!r->spawned) return;
+  backend_.stop(key, order.mode == core::StopMode::kill ? backend::StopMode::kill
+                                                        : backend::StopMode::graceful,
+                order.grace);
+}
+
+void Orchestrator::carry_out(const core::CancelRequest& order) {
+  JsonWriter json;
+  json.object([&] {
+    json.field("type", "cancel");
+    json.field("request", public_id(order.request));
+  });
+  backend_.send({order.instance, order.generation}, json.text());
+}
+
+void Orchestrator::carry_out(const core::AwaitRoom& order) {
+  const std::string& name = plans_.at(order.deployment).spec.name;
+  tell({"instance_waiting", name, fmt::format("{}/{}", name, order.instance.value),
+        core::to_text(order.reason),
+        fmt::format("'{}' needs {}, the most free is {}: {}", name, to_text(order.needed),
+                    to_text(order.most_free),
+                    order.reason == core::WaitReason::evicting
+                        ? "idle instances make room"
+                        : "all instances are busy, it waits for one")});
+}
+
+void Orchestrator::watch_health() {
+  const Instant now = net::monotonic_now();
+  for (const HealthWatch::Verdict& verdict : health_.look(now)) {
+    const InstanceRecord* r = record(verdict.key);
+    if (r == nullptr) continue;
+    const bool silent = verdict.kind == core::HangKind::silent;
+    const std::string what =
+        fmt::format("{} {}", r->name, silent ? "gives no sign of life" : "has stopped working");
+    note_failure(r->deployment, what);
+    tell({"instance_hung", plans_.at(r->deployment).spec.name, r->name,
+          silent ? "silent" : "no_progress", what},
+         true);
+    Outcome outcome =
+        step(core::InstanceHung{verdict.key.instance, verdict.key.generation, verdict.kind});
+    deliver(outcome);
+  }
+  health_timer_ = loop_.run_at(now + options_.health.tick, [this] { watch_health(); });
+}
+
+void Orchestrator::on_hello(backend::InstanceKey key, const backend::WorkerHello& hello) {
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  {
+    const std::lock_guard lock(records_mutex_);
+    r->timeline.up = net::monotonic_now();
+    for (const backend::InstanceInfo& info : backend_.list()) {
+      if (info.key == key) r->pid = info.pid;
+    }
+  }
+  tell({"instance_up", plans_.at(r->deployment).spec.name, r->name, "",
+        fmt::format("{} is up (worker {} {}), loading", r->name, hello.worker, hello.version)});
+  Outcome outcome = step(core::InstanceUp{key.instance, key.generation});
+  deliver(outcome);
+}
+
+void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMessage& message) {
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  std::visit(Overloaded{
+                 [&](const backend::WorkerLoading& m) { on_loading(*r, m); },
+                 [&](const backend::WorkerLoaded&) { on_loaded(*r); },
+                 [&](const backend::WorkerReady& m) { on_ready(*r, m); },
+                 [&](const backend::WorkerLoadFailed& m) { on_load_failed(*r, m); },
+                 [&](const backend::WorkerProgress& m) {
+                   health_.heard(key, m.active, m.steps, net::monotonic_now());
+                 },
+                 [&](const backend::WorkerEnded& m) { on_ended(m); },
+                 [](const backend::WorkerHello&) {},  // the backend has taken it
+                 [](const backend::WorkerUnloaded&) {},
+                 [&](const backend::WorkerError& m) {
+                   log_.warn("worker_error", {{"instance", r->name}, {"code", m.code},
+                                              {"text", m.message}});
+                 },
+             },
+             message);
+}
+
+void Orchestrator::on_loading(InstanceRecord& r, const backend::WorkerLoading& m) {
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.load_fraction = m.fraction;
+  }
+  Outcome outcome = step(core::LoadProgressed{r.key.instance, r.key.generation});
+  deliver(outcome);
+}
+
+void Orchestrator::on_loaded(InstanceRecord& r) {
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.timeline.loaded = net::monotonic_now();
+    r.load_fraction = 1;
+  }
+  Outcome outcome = step(core::LoadProgressed{r.key.instance, r.key.generation});
+  deliver(outcome);
+}
+
+void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
+  const Result<net::Endpoint> endpoint = net::parse_endpoint(m.endpoint);
+  if (!endpoint) {
+    on_contract_breach(r.key, "ready names an endpoint that cannot be read");
+    return;
+  }
+  const DeploymentPlan& plan = plans_.at(r.deployment);
+  core::MemoryNeed measured{m.private_bytes, m.shared_bytes};
+  if (r.device.kind == backend::DeviceKind::cuda && options_.device_memory) {
+    measured = plan.spec.estimate;  // what the process holds of the host's memory does not count
+    if (const auto held = options_.device_memory(r.device, backend_.processes_of(r.key))) {
+      measured = {*held, Bytes{}};
+    }
+  }
+  auto target = std::make_shared<gateway::DispatchTarget>();
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.timeline.ready = net::monotonic_now();
+    if (r.timeline.loaded == Instant{}) r.timeline.loaded = r.timeline.ready;
+    r.load_fraction = 1;
+    r.endpoint = m.endpoint;
+    target->instance = r.key.instance;
+    target->generation = r.key.generation;
+    target->name = r.name;
+    target->device = r.device.id;
+    target->endpoint = *endpoint;
+    target->speaks_contract = plan.launch.speaks_contract;
+    target->timeline = r.timeline;
+  }
+  {
+    const std::lock_guard lock(core_mutex_);
+    targets_[r.key.instance] = std::move(target);
+  }
+  health_.arm(r.key, net::monotonic_now());
+  const gateway::StartTimeline& t = r.timeline;
+  tell({"instance_ready", plan.spec.name, r.name, "",
+        fmt::format("{} is ready after {} (allocate {}, start {}, load {}, warm-up {}); it holds {}",
+                    r.name, to_text(t.ready - t.wanted), to_text(t.placed - t.wanted),
+                    to_text(t.up - t.placed), to_text(t.loaded - t.up), to_text(t.ready - t.loaded),
+                    to_text(measured.private_bytes + measured.shared_bytes))});
+  Outcome outcome = step(core::InstanceReady{r.key.instance, r.key.generation, measured});
+  deliver(outcome);
+}
+
+void Orchestrator::on_load_failed(InstanceRecord& r, const backend::WorkerLoadFailed& m) {
+  const std::string what = fmt::format("{} ({})", m.message, backend::to_text(m.code));
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.failure = what;
+  }
+  note_failure(r.deployment, what);
+  tell({"instance_load_failed", plans_.at(r.deployment).spec.name, r.name,
+        backend::to_text(m.code), fmt::format("{} could not load: {}", r.name, m.message)},
+       true);
+  Outcome outcome =
+      step(core::LoadFailed{r.key.instance, r.key.generation, core_failure(m.code)});
+  deliver(outcome);
+}
+
+void Orchestrator::on_ended(const backend::WorkerEnded& m) {
+  const std::optional<RequestId> request = parse_request_id(m.request);
+  if (!request) return;
+  std::shared_ptr<gateway::DispatchSink> sink;
+  {
+    const std::lock_guard lock(core_mutex_);
+    if (const auto* found = waiters_.find(*request)) sink = *found;
+  }
+  if (sink == nullptr) return;  // answered late or twice: it has been accounted for
+  sink->on_worker_ended(
+      {m.input, m.output, m.cached, m.device_ms, m.reason != backend::WorkEnd::unknown});
+}
+
+void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::string& what) {
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  {
+    const std::lock_guard lock(records_mutex_);
+    r->failure = "broke the worker contract: " + what;
+  }
+  note_failure(r->deployment, r->name + " " + r->failure);
+  tell({"instance_breach", plans_.at(r->deployment).spec.name, r->name, "breach",
+        fmt::format("{} {}", r->name, r->failure)},
+       true);
+  Outcome outcome =
+      step(core::InstanceHung{key.instance, key.generation, core::HangKind::breach});
+  deliver(outcome);
+}
+
+void Orchestrator::on_unkillable(backend::InstanceKey key) {
+  const InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  log_.error("instance_unkillable", {{"instance", r->name}, {"device", r->device.id}});
+  tell({"device_lost", plans_.at(r->deployment).spec.name, r->name, "unkillable",
+        fmt::format("{} does not die; {} takes no new instances until it is gone", r->name,
+                    r->device.id)},
+       true);
+  Outcome outcome = step(core::InstanceUnkillable{key.instance, key.generation});
+  deliver(outcome);
+}
+
+void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& exit) {
+  InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  health_.disarm(key);
+  const bool oom = exit.kind == backend::ExitKind::oom;
+  const bool clean = exit.kind == backend::ExitKind::code && exit.value == 0;
+  const std::string& name = plans_.at(r->deployment).spec.name;
+  if (!clean && r->failure.empty() && !r->stop_ordered) {
+    note_failure(r->deployment, fmt::format("{} ended with {}", r->name, exit.text));
+  }
+  journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), exit.text});
+  tell({"instance_gone", name, r->name, oom ? "oom" : "exited",
+        fmt::format("{} is gone ({})", r->name, exit.text)},
+       !clean && !r->stop_ordered);
+  {
+    const std::lock_guard lock(records_mutex_);
+    records_.erase(key.instance);
+  }
+  const core::ExitKind kind = oom     ? core::ExitKind::out_of_memory
+                              : clean ? core::ExitKind::clean
+                                      : core::ExitKind::crashed;
+  Outcome outcome = step(core::InstanceExited{key.instance, key.generation, kind});
+  {
+    const std::lock_guard lock(core_mutex_);
+    targets_.erase(key.instance);
+  }
+  deliver(outcome);
+  check_quiet();
+}
+
+}  // namespace stoker::orchestrator

@@ -1,0 +1,37 @@
+// What the shell must know of a deployment to start its instances: how, not how many (that is
+// core::DeploymentSpec). Plain data, made from the checked configuration by app/.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/devices/devices.h"
+#include "backend/instance_backend.h"
+#include "base/units.h"
+#include "core/spec.h"
+
+namespace stoker::orchestrator {
+
+struct LaunchSpec {
+  std::string worker;                  // "llama", "onnx", "echo", "exec"
+  bool speaks_contract = true;         // false: a foreign engine under stoker-worker-exec
+  std::string model;                   // path of the file; empty where none is needed
+  std::string options = "{}";          // JSON object, as in the load order
+  std::vector<std::pair<std::string, std::string>> env;
+  backend::SandboxSpec sandbox;
+  /// Memory limit of the process = its reservation times this, plus the slack; 0: no limit.
+  std::int32_t memory_limit_percent = 150;
+  Bytes memory_limit_slack = mib(256);
+};
+
+struct DeploymentPlan {
+  core::DeploymentSpec spec;
+  LaunchSpec launch;
+};
+
+/// The `load` message of docs/worker-contract.md.
+[[nodiscard]] std::string load_order_json(const DeploymentPlan& plan,
+                                          const backend::Device& device);
+
+}  // namespace stoker::orchestrator

@@ -1,0 +1,173 @@
+// The shell round the decision core: hands it events under one short lock, carries out its
+// actions, and keeps what the core must not know (processes, endpoints, texts, clocks).
+//
+// Two sides. The *request side* (Dispatcher) runs on the gateway's threads: admit() decides on the
+// calling thread and gives back its own Dispatch; whatever else the step ordered is queued, in the
+// order of the lock, for the *instance side*, which lives on one EventLoop thread with the backend,
+// timers and health. A warm request never changes thread.
+//
+// Decides nothing itself: every start, stop, dispatch and refusal comes from core/.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/devices/devices.h"
+#include "backend/instance_backend.h"
+#include "base/id_table.h"
+#include "core/core.h"
+#include "gateway/dispatcher.h"
+#include "net/event_loop.h"
+#include "obs/log.h"
+#include "orchestrator/event_log.h"
+#include "orchestrator/health_watch.h"
+#include "orchestrator/instance_journal.h"
+#include "orchestrator/launch_spec.h"
+#include "orchestrator/starter.h"
+
+namespace stoker::orchestrator {
+
+struct OrchestratorOptions {
+  Epoch epoch;
+  std::uint64_t seed = 1;
+  Duration drain_timeout = seconds(30);
+  HealthLimits health;
+  /// Private bytes that an instance holds on a device with memory of its own (cuda). nullopt: it
+  /// cannot be told, what the worker measured stands. May block for milliseconds.
+  std::function<std::optional<Bytes>(const backend::Device&, const std::vector<pid_t>&)>
+      device_memory;
+};
+
+/// What the shell knows of one instance. Copied out for the admin queries.
+struct InstanceRecord {
+  backend::InstanceKey key;
+  std::string name;  // "chat/3"
+  DeploymentId deployment;
+  std::string nonce;
+  backend::Device device;
+  gateway::StartTimeline timeline;
+  std::optional<double> load_fraction;  // nullopt: it cannot be told
+  std::string failure;   // why it broke, in the worker's or our own words
+  std::string endpoint;  // once it is ready
+  pid_t pid = 0;
+  bool spawned = false;        // backend.start() was called
+  bool stop_ordered = false;
+};
+
+class Orchestrator final : public gateway::Dispatcher, private backend::BackendListener {
+ public:
+  /// `loop`, `backend`, `journal`, `log` and `events` outlive the orchestrator.
+  Orchestrator(net::EventLoop& loop, backend::InstanceBackend& backend, InstanceJournal& journal,
+               obs::Logger& log, EventLog& events, OrchestratorOptions options);
+  ~Orchestrator() override;
+
+  /// Needs: the loop does not run yet.
+  void add_device(const backend::Device& device);
+  void add_deployment(DeploymentPlan plan);
+  /// Arms health and timers. Needs: called once, on the loop's thread or before it runs.
+  void start();
+
+  // Dispatcher; threads: any.
+  RequestId new_request_id() override;
+  gateway::Admission admit(const gateway::Arrival& arrival,
+                           std::shared_ptr<gateway::DispatchSink> sink) override;
+  bool cancel(RequestId request, gateway::EndState why) override;
+  void undelivered(RequestId request) override;
+  void ended(RequestId request, gateway::EndState state) override;
+
+  // For people; threads: any.
+  [[nodiscard]] bool can_serve(DeploymentId deployment) const;
+  [[nodiscard]] core::Summary summary() const;
+  [[nodiscard]] std::map<InstanceId, InstanceRecord> records() const;
+  [[nodiscard]] const std::map<DeploymentId, DeploymentPlan>& plans() const { return plans_; }
+  [[nodiscard]] std::string last_failure(DeploymentId deployment) const;
+  void warm(DeploymentId deployment);
+  void stop(DeploymentId deployment, InstanceId only);
+
+  /// Refuses new requests, lets the admitted ones finish (at most drain_timeout), stops all
+  /// instances; then calls `done` on the loop's thread. Threads: any; once.
+  void shut_down(std::function<void()> done);
+  [[nodiscard]] bool shutting_down() const { return shutting_down_.load(std::memory_order_relaxed); }
+
+ private:
+  /// What one step asks of the request side; filled under the lock, delivered after it.
+  struct Outcome {
+    std::optional<gateway::Admission> own;  // of the request that was being admitted
+    bool cancel_ordered = false;
+    struct Told {
+      std::shared_ptr<gateway::DispatchSink> sink;
+      std::variant<gateway::DispatchTargetPtr, gateway::Rejection, std::string> what;
+    };
+    std::vector<Told> told;
+    bool wake_loop = false;
+  };
+
+  /// `own`: the request that arrives, its waiter is `sink`. `over`: a request that waits no more.
+  Outcome step(const core::Event& event, RequestId own = {},
+               std::shared_ptr<gateway::DispatchSink> sink = nullptr, RequestId over = {});
+  void resolve(const core::Action& action, RequestId own, Outcome& outcome);
+  [[nodiscard]] gateway::Rejection rejection_for(const core::Refuse& refuse) const;
+  void deliver(Outcome& outcome);
+
+  // Instance side: on the loop's thread.
+  void carry_out_orders();
+  void arm_wakeup(std::optional<Instant> at);
+  void carry_out(const core::StartInstance& order);
+  void spawn(backend::InstanceKey key, bool journalled, const std::string& why_not);
+  void carry_out(const core::StopInstance& order);
+  void carry_out(const core::CancelRequest& order);
+  void carry_out(const core::AwaitRoom& order);
+  void watch_health();
+  void check_quiet();
+  InstanceRecord* record(backend::InstanceKey key);
+  void note_failure(DeploymentId deployment, std::string text);
+  void tell(EventLine line, bool warn = false);
+
+  void on_hello(backend::InstanceKey key, const backend::WorkerHello& hello) override;
+  void on_message(backend::InstanceKey key, const backend::WorkerMessage& message) override;
+  void on_contract_breach(backend::InstanceKey key, const std::string& what) override;
+  void on_unkillable(backend::InstanceKey key) override;
+  void on_exited(backend::InstanceKey key, const backend::ExitInfo& exit) override;
+  void on_loading(InstanceRecord& r, const backend::WorkerLoading& m);
+  void on_loaded(InstanceRecord& r);
+  void on_ready(InstanceRecord& r, const backend::WorkerReady& m);
+  void on_load_failed(InstanceRecord& r, const backend::WorkerLoadFailed& m);
+  void on_ended(const backend::WorkerEnded& m);
+
+  net::EventLoop& loop_;
+  backend::InstanceBackend& backend_;
+  InstanceJournal& journal_;
+  obs::Logger& log_;
+  EventLog& events_;
+  OrchestratorOptions options_;
+  std::map<DeploymentId, DeploymentPlan> plans_;
+  std::map<DeviceId, backend::Device> devices_;
+  std::atomic<std::uint64_t> next_request_ = 1;
+  std::atomic<bool> shutting_down_ = false;
+
+  mutable std::mutex core_mutex_;  // guards the group below
+  core::Core core_;
+  IdTable<RequestId, std::shared_ptr<gateway::DispatchSink>> waiters_;
+  std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
+  std::vector<core::Action> orders_;
+  std::map<DeploymentId, std::string> failures_;
+  bool orders_posted_ = false;
+  std::optional<Instant> wakeup_at_;
+
+  mutable std::mutex records_mutex_;  // records_ is written on the loop's thread only
+  std::map<InstanceId, InstanceRecord> records_;
+
+  HealthWatch health_;
+  net::TimerId wakeup_timer_ = 0;
+  net::TimerId health_timer_ = 0;
+  std::function<void()> when_quiet_;
+  Starter starter_;  // last: its thread uses the rest
+};
+
+}  // namespace stoker::orchestrator

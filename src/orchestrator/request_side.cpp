@@ -1,0 +1,206 @@
+// Orchestrator, request side: the Dispatcher, on the gateway's threads.
+#include <fmt/format.h>
+
+#include "base/overloaded.h"
+#include "base/text.h"
+#include "net/clock.h"
+#include "orchestrator/orchestrator.h"
+
+namespace stoker::orchestrator {
+namespace {
+
+gateway::RejectReason reason_of(core::RefuseReason reason) {
+  switch (reason) {
+    case core::RefuseReason::queue_full: return gateway::RejectReason::queue_full;
+    case core::RefuseReason::queue_timeout: return gateway::RejectReason::queue_timeout;
+    case core::RefuseReason::load_failed: return gateway::RejectReason::load_failed;
+    case core::RefuseReason::crash_loop: return gateway::RejectReason::crash_loop;
+    case core::RefuseReason::no_capacity: return gateway::RejectReason::no_capacity;
+    case core::RefuseReason::shutting_down: return gateway::RejectReason::draining;
+    case core::RefuseReason::undeliverable: return gateway::RejectReason::undeliverable;
+  }
+  return gateway::RejectReason::queue_full;
+}
+
+}  // namespace
+
+RequestId Orchestrator::new_request_id() {
+  // 24 bits of life and 40 bits of counter: unique for 2^40 requests in each of 2^24 lives.
+  return RequestId{options_.epoch.value << 40U |
+                   next_request_.fetch_add(1, std::memory_order_relaxed)};
+}
+
+gateway::Admission Orchestrator::admit(const gateway::Arrival& arrival,
+                                       std::shared_ptr<gateway::DispatchSink> sink) {
+  Outcome outcome = step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
+                                              arrival.priority, arrival.deadline},
+                         arrival.request, std::move(sink));
+  deliver(outcome);
+  if (outcome.own) return std::move(*outcome.own);
+  return gateway::Queued{};
+}
+
+bool Orchestrator::cancel(RequestId request, gateway::EndState) {
+  Outcome outcome = step(core::RequestCancelled{request});
+  const bool runs = outcome.cancel_ordered;
+  if (!runs) {
+    const std::lock_guard lock(core_mutex_);
+    waiters_.erase(request);
+  }
+  deliver(outcome);
+  return !runs;
+}
+
+void Orchestrator::undelivered(RequestId request) {
+  Outcome outcome = step(core::RequestUndelivered{request});
+  deliver(outcome);
+}
+
+void Orchestrator::ended(RequestId request, gateway::EndState) {
+  Outcome outcome = step(core::RequestEnded{request}, {}, nullptr, request);
+  deliver(outcome);
+}
+
+bool Orchestrator::can_serve(DeploymentId deployment) const {
+  const std::lock_guard lock(core_mutex_);
+  return core_.would_admit(net::monotonic_now(), deployment);
+}
+
+Orchestrator::Outcome Orchestrator::step(const core::Event& event, RequestId own,
+                                         std::shared_ptr<gateway::DispatchSink> sink,
+                                         RequestId over) {
+  thread_local std::vector<core::Action> actions;  // reused: no allocation when warm
+  actions.clear();
+  Outcome outcome;
+  const std::lock_guard lock(core_mutex_);
+  if (sink != nullptr) waiters_.insert(own, std::move(sink));
+  core_.step(net::monotonic_now(), event, actions);
+  for (const core::Action& action : actions) resolve(action, own, outcome);
+  if (over) waiters_.erase(over);
+  const std::optional<Instant> next = core_.next_wakeup();
+  const bool earlier = next && (!wakeup_at_ || *next < *wakeup_at_);
+  if ((!orders_.empty() || earlier) && !orders_posted_) {
+    orders_posted_ = true;
+    outcome.wake_loop = true;
+  }
+  return outcome;
+}
+
+/// Turns one action into a call on a waiter or an order for the loop. Needs: core_mutex_ is held.
+void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& outcome) {
+  const auto sink_of = [&](RequestId request) {
+    auto* sink = waiters_.find(request);
+    return sink == nullptr ? nullptr : *sink;
+  };
+  std::visit(
+      Overloaded{
+          [&](const core::Dispatch& dispatch) {
+            const auto target = targets_.find(dispatch.instance);
+            if (target == targets_.end()) return;
+            if (dispatch.request == own) {
+              outcome.own = target->second;
+            } else {
+              outcome.told.push_back({sink_of(dispatch.request), target->second});
+            }
+          },
+          [&](const core::Refuse& refuse) {
+            gateway::Rejection rejection = rejection_for(refuse);
+            if (refuse.request == own) {
+              outcome.own = std::move(rejection);
+            } else {
+              outcome.told.push_back({sink_of(refuse.request), std::move(rejection)});
+            }
+            waiters_.erase(refuse.request);
+          },
+          [&](const core::FailRequest& fail) {
+            const auto target = targets_.find(fail.instance);
+            std::string name = target == targets_.end() ? "its instance" : target->second->name;
+            outcome.told.push_back({sink_of(fail.request), name + " ended while it ran"});
+            waiters_.erase(fail.request);
+          },
+          [&](const core::CancelRequest& cancel) {
+            outcome.cancel_ordered = true;
+            orders_.push_back(cancel);
+          },
+          [&](const auto& order) { orders_.push_back(order); },
+      },
+      action);
+}
+
+gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const {
+  const DeploymentPlan& plan = plans_.at(refuse.deployment);
+  const std::string& name = plan.spec.name;
+  const auto failure = failures_.find(refuse.deployment);
+  const std::string why = failure == failures_.end() ? std::string() : ": " + failure->second;
+  const std::string again = fmt::format("the next attempt is in {}", to_text(refuse.retry_after));
+  gateway::Rejection rejection{reason_of(refuse.reason), refuse.retry_after, {}};
+  switch (refuse.reason) {
+    case core::RefuseReason::queue_full:
+      rejection.message = fmt::format("'{}' has {} requests waiting, its limit (limits.max_queued)",
+                                      name, plan.spec.limits.max_queued);
+      break;
+    case core::RefuseReason::queue_timeout:
+      rejection.message = fmt::format(
+          "no instance of '{}' became free within {} (limits.queue_timeout){}", name,
+          to_text(plan.spec.limits.queue_timeout), why);
+      break;
+    case core::RefuseReason::load_failed:
+      rejection.message = fmt::format("'{}' could not be loaded{}; {}", name, why, again);
+      break;
+    case core::RefuseReason::crash_loop:
+      rejection.message = fmt::format("'{}' keeps failing{}; {}", name, why, again);
+      break;
+    case core::RefuseReason::no_capacity:
+      rejection.message = fmt::format(
+          "'{}' needs {} and no device of a kind that it can run on has so much in all", name,
+          to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
+      break;
+    case core::RefuseReason::shutting_down: rejection.message = "the server is shutting down"; break;
+    case core::RefuseReason::undeliverable:
+      rejection.message = fmt::format("no instance of '{}' could be reached{}", name, why);
+      break;
+  }
+  return rejection;
+}
+
+/// Calls the waiters and wakes the loop. Needs: no lock is held.
+void Orchestrator::deliver(Outcome& outcome) {
+  for (Outcome::Told& told : outcome.told) {
+    if (told.sink == nullptr) continue;
+    std::visit(Overloaded{
+                   [&](gateway::DispatchTargetPtr& target) { told.sink->on_dispatched(target); },
+                   [&](gateway::Rejection& r) { told.sink->on_rejected(std::move(r)); },
+                   [&](std::string& reason) { told.sink->on_instance_lost(std::move(reason)); },
+               },
+               told.what);
+  }
+  if (outcome.wake_loop) loop_.post([this] { carry_out_orders(); });
+}
+
+core::Summary Orchestrator::summary() const {
+  const std::lock_guard lock(core_mutex_);
+  return core_.summary();
+}
+
+std::string Orchestrator::last_failure(DeploymentId deployment) const {
+  const std::lock_guard lock(core_mutex_);
+  const auto it = failures_.find(deployment);
+  return it == failures_.end() ? std::string() : it->second;
+}
+
+std::map<InstanceId, InstanceRecord> Orchestrator::records() const {
+  const std::lock_guard lock(records_mutex_);
+  return records_;
+}
+
+void Orchestrator::warm(DeploymentId deployment) {
+  Outcome outcome = step(core::WarmRequested{deployment});
+  deliver(outcome);
+}
+
+void Orchestrator::stop(DeploymentId deployment, InstanceId only) {
+  Outcome outcome = step(core::StopRequested{deployment, only});
+  deliver(outcome);
+}
+
+}  // namespace stoker::orchestrator
