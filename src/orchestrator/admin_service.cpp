@@ -1,0 +1,336 @@
+#include "orchestrator/admin_service.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <future>
+#include <vector>
+
+#include "base/json_writer.h"
+#include "base/text.h"
+#include "net/clock.h"
+#include "orchestrator/request_json.h"
+
+namespace stoker::orchestrator {
+namespace {
+
+constexpr auto loop_patience = std::chrono::seconds(5);
+
+/// Runs `action` on the loop and waits for it, so that what it touches needs no lock.
+/// Gives: false if the loop does not answer, because the server is ending.
+bool on_loop(net::EventLoop& loop, std::function<void()> action) {
+  auto done = std::make_shared<std::promise<void>>();
+  std::future<void> future = done->get_future();
+  loop.post([action = std::move(action), done] {
+    action();
+    done->set_value();
+  });
+  return future.wait_for(loop_patience) == std::future_status::ready;
+}
+
+/// Cuts what the backend reports into lines for one follower.
+class LogFollowing final : public gateway::Subscription, public backend::LogFollower {
+ public:
+  LogFollowing(backend::InstanceBackend& backend, net::EventLoop& loop, std::string name,
+               std::shared_ptr<gateway::LineSink> sink)
+      : backend_(backend), loop_(loop), name_(std::move(name)), sink_(std::move(sink)) {}
+  ~LogFollowing() override {
+    // If the loop has ended nothing is reported any more.
+    (void)on_loop(loop_, [this] { backend_.unfollow_logs(*this); });
+  }
+  void on_log(const std::string& name, std::string_view bytes) override {
+    const bool mine = name == name_ || name.starts_with(name_ + "/");
+    if (!mine) return;
+    std::string& rest = partial_[name];
+    rest += bytes;
+    std::size_t begin = 0;
+    for (std::size_t end = rest.find('\n'); end != std::string::npos;
+         begin = end + 1, end = rest.find('\n', begin)) {
+      sink_->on_line(std::string_view(rest).substr(begin, end - begin));
+    }
+    rest.erase(0, begin);
+    if (rest.size() > longest_line) rest.clear();
+  }
+
+ private:
+  static constexpr std::size_t longest_line = 64 << 10;
+  backend::InstanceBackend& backend_;
+  net::EventLoop& loop_;
+  std::string name_;
+  std::shared_ptr<gateway::LineSink> sink_;
+  std::map<std::string, std::string> partial_;
+};
+
+void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
+                    const InstanceRecord* record, const std::string& deployment, Instant now) {
+  json.object([&] {
+    json.field("instance", record != nullptr ? record->name
+                                             : fmt::format("{}/{}", deployment, instance.id.value));
+    json.field("deployment", deployment);
+    const bool warming = instance.state == core::InstanceState::loading && record != nullptr &&
+                         record->timeline.loaded != Instant{};
+    json.field("state", warming ? "warming" : core::to_text(instance.state));
+    json.field("since_ms", whole_ms(now - instance.since));
+    if (record != nullptr) {
+      json.field("device", record->device.id);
+      json.field("pid", static_cast<std::int64_t>(record->pid));
+      json.field("endpoint", record->endpoint);
+      if (record->load_fraction) json.field("load_fraction", *record->load_fraction);
+      if (!record->failure.empty()) json.field("failure", record->failure);
+    } else {
+      json.null_field("device");
+      json.field("pid", 0);
+      json.field("endpoint", "");
+    }
+    json.field("in_flight", instance.in_flight);
+    json.field("private_bytes", instance.private_bytes.value);
+    json.field("shared_bytes", instance.shared_bytes.value);
+  });
+}
+
+const char* device_kind_text(core::DeviceKind kind) {
+  switch (kind) {
+    case core::DeviceKind::cpu: return "cpu";
+    case core::DeviceKind::cuda: return "cuda";
+    case core::DeviceKind::fake: return "fake";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
+                           net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
+                           std::string currency)
+    : orchestrator_(orchestrator),
+      backend_(backend),
+      loop_(loop),
+      events_(events),
+      ledger_(ledger),
+      currency_(std::move(currency)) {}
+
+bool AdminService::ready() const { return !orchestrator_.shutting_down(); }
+
+bool AdminService::can_serve(DeploymentId deployment) const {
+  return orchestrator_.can_serve(deployment);
+}
+
+Result<std::string> AdminService::ps_json() {
+  const core::Summary summary = orchestrator_.summary();
+  const std::map<InstanceId, InstanceRecord> records = orchestrator_.records();
+  const Instant now = net::monotonic_now();
+  JsonWriter json;
+  json.object([&] {
+    json.array("deployments", [&] {
+      for (const core::DeploymentSummary& d : summary.deployments) {
+        const core::DeploymentSpec& spec = orchestrator_.plans().at(d.id).spec;
+        json.object([&] {
+          json.field("name", spec.name);
+          json.field("queued", d.queued);
+          json.field("running", d.running);
+          json.field("ready_instances", d.ready_instances);
+          json.field("live_instances", d.live_instances);
+          json.field("desired_instances", d.desired_instances);
+          json.field("min_instances", spec.scale.min_instances);
+          json.field("max_instances", spec.scale.max_instances);
+          json.field("concurrency", spec.scale.concurrency);
+          json.field("failures", d.failures);
+          json.field("crash_loop", d.crash_loop);
+          const Duration wait = d.retry_at - now;
+          if (d.failures > 0) json.field("retry_in_ms", wait.ns > 0 ? whole_ms(wait) : 0);
+          const std::string failure = d.failures > 0 ? orchestrator_.last_failure(d.id) : "";
+          if (!failure.empty()) json.field("last_failure", failure);
+        });
+      }
+    });
+    json.array("instances", [&] {
+      for (const core::InstanceSummary& instance : summary.instances) {
+        const auto record = records.find(instance.id);
+        write_instance(json, instance, record == records.end() ? nullptr : &record->second,
+                       orchestrator_.plans().at(instance.deployment).spec.name, now);
+      }
+    });
+    json.array("devices", [&] {
+      for (const core::DeviceSummary& device : summary.devices) {
+        json.object([&] {
+          json.field("id", device.name);
+          json.field("kind", device_kind_text(device.kind));
+          json.field("memory_bytes", device.memory.value);
+          json.field("reserved_bytes", device.reserved.value);
+          json.field("slots", device.slots);
+          json.field("resident_instances", device.residents);
+          json.field("lost", device.lost);
+        });
+      }
+    });
+  });
+  return json.take();
+}
+
+Result<std::string> AdminService::events_json(const gateway::EventFilter& filter) {
+  return events_.to_json(filter);
+}
+
+Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_events(
+    const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) {
+  return events_.follow(filter, std::move(sink));
+}
+
+Result<AdminService::Target> AdminService::resolve(std::string_view name) const {
+  const std::size_t slash = name.rfind('/');
+  const std::string_view deployment = name.substr(0, slash);
+  for (const auto& [id, plan] : orchestrator_.plans()) {
+    if (plan.spec.name == name) return Target{id, {}};
+    if (slash == std::string_view::npos || plan.spec.name != deployment) continue;
+    for (const auto& [instance, record] : orchestrator_.records()) {
+      if (record.name == name) return Target{id, instance};
+    }
+    return failure(ErrorCode::not_found, fmt::format("there is no instance '{}'", name),
+                   "`stoker ps` shows those that live");
+  }
+  std::vector<std::string_view> known;
+  for (const auto& [id, plan] : orchestrator_.plans()) known.push_back(plan.spec.name);
+  const std::optional<std::string_view> near = closest(deployment, known);
+  return failure(ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
+                 near ? fmt::format("did you mean '{}'?", *near)
+                      : "`stoker ps` shows the deployments");
+}
+
+Result<std::vector<std::string>> AdminService::log_names(std::string_view name) const {
+  const std::size_t slash = name.rfind('/');
+  std::vector<std::string> names = backend_.log_names(name.substr(0, slash));
+  if (slash != std::string_view::npos) std::erase_if(names, [&](const auto& n) { return n != name; });
+  if (!names.empty()) return names;
+  const Result<Target> target = resolve(name);
+  if (!target) return tl::unexpected(target.error());
+  return names;
+}
+
+Result<std::string> AdminService::log_text(std::string_view name, std::int64_t lines) {
+  const Result<std::vector<std::string>> names = log_names(name);
+  if (!names) return tl::unexpected(names.error());
+  std::string text;
+  for (const std::string& each : *names) {
+    if (names->size() > 1) text += fmt::format("==> {} <==\n", each);
+    text += backend_.log_tail(each, static_cast<std::size_t>(std::max<std::int64_t>(lines, 0)));
+    if (!text.empty() && text.back() != '\n') text += '\n';
+  }
+  return text;
+}
+
+Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
+    std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) {
+  const Result<std::string> before = log_text(name, lines);
+  if (!before) return tl::unexpected(before.error());
+  auto following =
+      std::make_unique<LogFollowing>(backend_, loop_, std::string(name), sink);
+  std::string_view rest = *before;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    sink->on_line(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  if (!on_loop(loop_, [this, follower = following.get()] { backend_.follow_logs(*follower); })) {
+    return failure(ErrorCode::unavailable, "the server is ending");
+  }
+  return following;
+}
+
+Result<std::string> AdminService::request_json(RequestId request) {
+  const Result<std::optional<ledger::RequestRow>> row = ledger_.find(request);
+  if (!row) return tl::unexpected(row.error());
+  if (!row->has_value()) {
+    return failure(ErrorCode::not_found,
+                   fmt::format("no ended request '{}' is in the ledger", public_id(request)),
+                   "`stoker requests` lists the newest; one that still runs appears when it ends");
+  }
+  JsonWriter json;
+  write_request(json, **row, currency_);
+  return json.take();
+}
+
+Result<std::string> AdminService::requests_json(const gateway::RequestFilter& filter) {
+  ledger::RequestFilter wanted;
+  if (!filter.deployment.empty()) wanted.deployment = filter.deployment;
+  if (!filter.outcome.empty()) {
+    for (const ledger::Outcome outcome :
+         {ledger::Outcome::completed, ledger::Outcome::failed, ledger::Outcome::cancelled,
+          ledger::Outcome::expired, ledger::Outcome::refused, ledger::Outcome::interrupted}) {
+      if (filter.outcome == ledger::to_text(outcome)) wanted.outcome = outcome;
+    }
+    if (!wanted.outcome) {
+      return failure(ErrorCode::invalid, fmt::format("there is no outcome '{}'", filter.outcome),
+                     "completed, failed, cancelled, expired, refused or interrupted");
+    }
+  }
+  wanted.max_rows = static_cast<std::uint32_t>(std::clamp<std::int64_t>(filter.limit, 1, 10'000));
+  if (const Result<void> flushed = ledger_.flush(); !flushed) {
+    return tl::unexpected(flushed.error());
+  }
+  const Result<std::vector<ledger::RequestRow>> rows = ledger_.list(wanted);
+  if (!rows) return tl::unexpected(rows.error());
+  JsonWriter json;
+  json.object([&] {
+    json.array("requests", [&] {
+      for (const ledger::RequestRow& row : *rows) write_request(json, row, currency_);
+    });
+  });
+  return json.take();
+}
+
+Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter) {
+  ledger::TotalsQuery query;
+  query.by_deployment = filter.by == "deployment";
+  query.by_tenant = filter.by == "tenant";
+  query.by_day = filter.by == "day";
+  if (!query.by_deployment && !query.by_tenant && !query.by_day) {
+    return failure(ErrorCode::invalid, fmt::format("usage cannot be grouped by '{}'", filter.by),
+                   "deployment, tenant or day");
+  }
+  if (!filter.deployment.empty()) query.deployment = filter.deployment;
+  query.since = filter.from;
+  query.until = filter.to;
+  if (const Result<void> flushed = ledger_.flush(); !flushed) {
+    return tl::unexpected(flushed.error());
+  }
+  const Result<std::vector<ledger::UsageTotals>> totals = ledger_.totals(query);
+  if (!totals) return tl::unexpected(totals.error());
+  JsonWriter json;
+  json.object([&] {
+    json.field("by", filter.by);
+    json.field("currency", currency_);
+    json.array("usage", [&] {
+      for (const ledger::UsageTotals& line : *totals) {
+        json.object([&] {
+          if (query.by_deployment) json.field("deployment", line.deployment);
+          if (query.by_tenant) json.field("tenant", line.tenant);
+          if (query.by_day) json.field("day", line.day);
+          json.field("requests", line.requests);
+          json.field("completed", line.completed);
+          json.field("input_tokens", line.input_tokens);
+          json.field("output_tokens", line.output_tokens);
+          json.field("cached_tokens", line.cached_tokens);
+          json.field("device_ms", line.device_ms);
+          json.field("amount", to_text(line.amount));
+        });
+      }
+    });
+  });
+  return json.take();
+}
+
+Result<std::string> AdminService::warm(std::string_view deployment) {
+  const Result<Target> target = resolve(deployment);
+  if (!target) return tl::unexpected(target.error());
+  orchestrator_.warm(target->deployment);
+  return ps_json();
+}
+
+Result<std::string> AdminService::stop(std::string_view name) {
+  const Result<Target> target = resolve(name);
+  if (!target) return tl::unexpected(target.error());
+  orchestrator_.stop(target->deployment, target->instance);
+  return ps_json();
+}
+
+}  // namespace stoker::orchestrator

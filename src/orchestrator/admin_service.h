@@ -1,0 +1,57 @@
+// Answers of the admin routes, as JSON text, from the orchestrator, the backend's logs and the
+// ledger. Reads only, but for warm() and stop(), which become core events.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backend/instance_backend.h"
+#include "gateway/admin_api.h"
+#include "ledger/ledger.h"
+#include "net/event_loop.h"
+#include "orchestrator/event_log.h"
+#include "orchestrator/orchestrator.h"
+
+namespace stoker::orchestrator {
+
+class AdminService final : public gateway::AdminApi {
+ public:
+  /// All of them outlive the service. `loop` is the backend's.
+  AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
+               net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
+               std::string currency);
+
+  bool ready() const override;
+  bool can_serve(DeploymentId deployment) const override;
+  Result<std::string> ps_json() override;
+  Result<std::string> events_json(const gateway::EventFilter& filter) override;
+  Result<std::unique_ptr<gateway::Subscription>> follow_events(
+      const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) override;
+  Result<std::string> log_text(std::string_view name, std::int64_t lines) override;
+  Result<std::unique_ptr<gateway::Subscription>> follow_log(
+      std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) override;
+  Result<std::string> request_json(RequestId request) override;
+  Result<std::string> requests_json(const gateway::RequestFilter& filter) override;
+  Result<std::string> usage_json(const gateway::UsageFilter& filter) override;
+  Result<std::string> warm(std::string_view deployment) override;
+  Result<std::string> stop(std::string_view name) override;
+
+ private:
+  struct Target {
+    DeploymentId deployment;
+    InstanceId instance;  // zero: all of the deployment
+  };
+  [[nodiscard]] Result<Target> resolve(std::string_view name) const;
+  [[nodiscard]] Result<std::vector<std::string>> log_names(std::string_view name) const;
+
+  Orchestrator& orchestrator_;
+  backend::InstanceBackend& backend_;
+  net::EventLoop& loop_;
+  EventLog& events_;
+  ledger::Ledger& ledger_;
+  std::string currency_;
+};
+
+}  // namespace stoker::orchestrator
