@@ -47,7 +47,8 @@ struct Loaded {
 /// the same configuration. Secrets that came from the environment are in it: print it to its owner
 /// only.
 [[nodiscard]] std::string to_yaml(const ServerConfig& config);
-/// Sixteen hex digits that change when any setting does; printed at start, kept with traces.
+/// Sixteen hex digits that change when any setting does, the values of `env` apart; printed at
+/// start, kept with traces.
 [[nodiscard]] std::string fingerprint(const ServerConfig& config);
 
 }  // namespace stoker::config

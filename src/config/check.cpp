@@ -1,0 +1,226 @@
+#include "config/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <system_error>
+
+#include "config/rules.h"
+#include "config/tables.h"
+
+namespace stoker::config {
+namespace {
+
+constexpr std::string_view no_effect_yet = "accepted, has no effect yet in this version";
+
+std::string path_of(const DeploymentConfig& deployment, std::string_view key) {
+  return fmt::format("deployments.{}.{}", deployment.name, key);
+}
+
+void check_devices(const ServerConfig& config, Reader& reader) {
+  if (!config.devices_auto && config.devices.empty()) {
+    reader.error_at("devices", "is an empty list", "write devices: auto, or list at least one");
+  }
+  std::set<std::string> ids;
+  for (std::size_t i = 0; i < config.devices.size(); ++i) {
+    const DeviceConfig& device = config.devices[i];
+    const std::string path = fmt::format("devices[{}]", i);
+    if (device.id.empty()) {
+      reader.error_at(path, "has no id", "write for example id: cuda0");
+    } else if (!ids.insert(device.id).second) {
+      reader.error_at(path + ".id", fmt::format("'{}' is the id of another device too", device.id));
+    }
+  }
+}
+
+void check_names(const ServerConfig& config, Reader& reader) {
+  std::map<std::string, std::string> owners;  // name or alias -> deployment
+  for (const DeploymentConfig& deployment : config.deployments) {
+    owners.emplace(deployment.name, deployment.name);
+  }
+  for (const DeploymentConfig& deployment : config.deployments) {
+    for (const std::string& alias : deployment.aliases) {
+      const auto [owner, fresh] = owners.emplace(alias, deployment.name);
+      if (fresh) continue;
+      reader.error_at(path_of(deployment, "aliases"),
+                      fmt::format("'{}' already names deployment '{}'", alias, owner->second),
+                      "names and aliases are unique");
+    }
+  }
+}
+
+void check_scaling(const DeploymentConfig& deployment, Reader& reader) {
+  const AutoscalingConfig& scaling = deployment.autoscaling;
+  const auto path = [&](std::string_view key) {
+    return path_of(deployment, fmt::format("autoscaling.{}", key));
+  };
+  if (scaling.min_instances > scaling.max_instances) {
+    reader.error_at(path("min_instances"),
+                    fmt::format("is {}, above max_instances = {}", scaling.min_instances,
+                                scaling.max_instances),
+                    "raise max_instances or lower min_instances");
+  }
+  if (scaling.spare_instances > scaling.max_instances) {
+    reader.error_at(path("spare_instances"),
+                    fmt::format("is {}, above max_instances = {}", scaling.spare_instances,
+                                scaling.max_instances),
+                    "raise max_instances or lower spare_instances");
+  }
+  if (reader.is_given(path("scale_up_threshold")) &&
+      scaling.scale_up_threshold > deployment.limits.max_queued) {
+    reader.warning_at(path("scale_up_threshold"),
+                      fmt::format("is {}, but only {} requests may queue (limits.max_queued)",
+                                  scaling.scale_up_threshold, deployment.limits.max_queued),
+                      "it is never reached");
+  }
+  for (std::size_t i = 0; i < scaling.schedule.size(); ++i) {
+    const ScheduleEntry& entry = scaling.schedule[i];
+    const std::int32_t most = entry.max_instances.value_or(scaling.max_instances);
+    if (entry.min_instances <= most) continue;
+    reader.error_at(path(fmt::format("schedule[{}].min_instances", i)),
+                    fmt::format("is {}, above max_instances = {}", entry.min_instances, most),
+                    "raise max_instances, here or for the deployment");
+  }
+  if (deployment.mode != Mode::dedicated) return;
+  if (scaling.min_instances != scaling.max_instances) {
+    reader.error_at(
+        path_of(deployment, "mode"),
+        fmt::format("dedicated keeps a fixed number of instances, but min_instances is {} "
+                    "and max_instances is {}",
+                    scaling.min_instances, scaling.max_instances),
+        "give one of them, or both the same value");
+  }
+  for (const std::string_view key : {"scale_down_delay", "scale_to_zero_delay", "spare_instances",
+                                     "scale_up_threshold", "schedule"}) {
+    if (reader.is_given(path(key)))
+      reader.warning_at(path(key), "has no effect in mode: dedicated");
+  }
+}
+
+void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
+  const Runtime runtime = deployment.runtime;
+  const std::string_view name = runtime_name(runtime);
+  const auto path = [&](std::string_view key) { return path_of(deployment, key); };
+  const bool needs_model = runtime == Runtime::llama_cpp || runtime == Runtime::onnx;
+  const bool is_foreign = runtime == Runtime::command || runtime == Runtime::container;
+
+  if (needs_model && deployment.model.empty()) {
+    reader.error_at(path("model"), fmt::format("is missing; runtime {} needs a model", name),
+                    "a path, hf://org/repo/file, https:// or s3://");
+  }
+  if (runtime == Runtime::command && deployment.command.empty()) {
+    reader.error_at(path("command"), "is missing; runtime command needs it",
+                    "write command: [program, argument, ...]");
+  }
+  if (runtime != Runtime::command && reader.is_given(path("command"))) {
+    reader.error_at(path("command"), fmt::format("is given, but the runtime is {}", name),
+                    "write runtime: command, or remove it");
+  }
+  if (runtime == Runtime::container && deployment.image.empty()) {
+    reader.error_at(path("image"), "is missing; runtime container needs it");
+  }
+  if (runtime != Runtime::container && reader.is_given(path("image"))) {
+    reader.error_at(path("image"), fmt::format("is given, but the runtime is {}", name),
+                    "write runtime: container, or remove it");
+  }
+  if (!deployment.sha256.empty() && deployment.model.empty()) {
+    reader.error_at(path("sha256"), "is given without a model");
+  }
+  if (deployment.model.starts_with("http://") && deployment.sha256.empty()) {
+    reader.warning_at(path("model"), "comes over plain HTTP and has no checksum",
+                      "use https://, or give sha256");
+  }
+  for (const std::string_view key : {"usage", "health_path"}) {
+    if (!is_foreign && reader.is_given(path(key))) {
+      reader.warning_at(path(key), fmt::format("has no effect for runtime {}", name));
+    }
+  }
+}
+
+/// Single values that nothing acts on yet; whole keys are marked in the tables.
+void check_support(const DeploymentConfig& deployment, Reader& reader) {
+  if (deployment.runtime == Runtime::container) {
+    reader.warning_at(path_of(deployment, "runtime"),
+                      "container is accepted, but cannot run yet in this version",
+                      "runtime: command starts the engine without a container");
+  }
+  if (deployment.keep_warm.policy == KeepWarmPolicy::adaptive) {
+    reader.warning_at(path_of(deployment, "keep_warm.policy"),
+                      fmt::format("adaptive is {}", no_effect_yet), "break_even is used");
+  }
+  if (deployment.resources.devices > 1) {
+    reader.warning_at(path_of(deployment, "resources.devices"), std::string(no_effect_yet),
+                      "an instance gets one device");
+  }
+}
+
+}  // namespace
+
+void resolve(ServerConfig& config, const Reader& reader) {
+  for (DeploymentConfig& deployment : config.deployments) {
+    AutoscalingConfig& scaling = deployment.autoscaling;
+    const bool has_min = reader.is_given(path_of(deployment, "autoscaling.min_instances"));
+    const bool has_max = reader.is_given(path_of(deployment, "autoscaling.max_instances"));
+    if (!has_max) scaling.max_instances = std::max(scaling.max_instances, scaling.min_instances);
+    if (!has_min && deployment.mode == Mode::dedicated) {
+      scaling.min_instances = scaling.max_instances;
+    }
+    if (!scaling.scale_to_zero_delay) scaling.scale_to_zero_delay = scaling.scale_down_delay;
+    for (char& c : deployment.sha256) {
+      if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    }
+    for (std::string& alias : deployment.aliases) {
+      constexpr std::string_view latest = ":latest";
+      if (alias.ends_with(latest)) alias.resize(alias.size() - latest.size());
+    }
+  }
+}
+
+void check(const ServerConfig& config, Reader& reader) {
+  if (config.auth == Auth::none && check_listen(config.listen) == std::nullopt &&
+      !is_loopback(config.listen)) {
+    reader.error_at(
+        "auth",
+        fmt::format("none is allowed on a loopback listener only, and listen is {}", config.listen),
+        "write auth: keys, or listen: 127.0.0.1:8080");
+  }
+  check_devices(config, reader);
+  check_names(config, reader);
+  if (config.deployments.empty()) {
+    reader.warning_at("deployments", "there are none, so nothing is served");
+  }
+  for (const DeploymentConfig& deployment : config.deployments) {
+    check_scaling(deployment, reader);
+    check_runtime(deployment, reader);
+    check_support(deployment, reader);
+    if (deployment.keep_warm.min > deployment.keep_warm.max) {
+      reader.error_at(path_of(deployment, "keep_warm.min"),
+                      fmt::format("is {}, above max = {}", duration_text(deployment.keep_warm.min),
+                                  duration_text(deployment.keep_warm.max)));
+    }
+  }
+}
+
+std::string local_path(const std::string& model) {
+  if (model.starts_with("file://")) return model.substr(7);
+  if (model.starts_with("file:")) return model.substr(5);
+  return model.find("://") == std::string::npos ? model : std::string();
+}
+
+void check_files(const ServerConfig& config, Reader& reader) {
+  for (const DeploymentConfig& deployment : config.deployments) {
+    const std::string path = local_path(deployment.model);
+    // A foreign engine may take "org/name" and fetch it itself.
+    const bool is_ours =
+        deployment.runtime == Runtime::llama_cpp || deployment.runtime == Runtime::onnx;
+    std::error_code error;
+    if (path.empty() || !is_ours || std::filesystem::exists(path, error)) continue;
+    reader.warning_at(path_of(deployment, "model"), fmt::format("{} does not exist", path),
+                      "requests get 503 until it does");
+  }
+}
+
+}  // namespace stoker::config

@@ -1,0 +1,468 @@
+#include "config/tables.h"
+
+#include <algorithm>
+
+#include "config/rules.h"
+
+namespace stoker::config {
+namespace {
+
+using R = Reading;
+
+const Choice<DeviceKind>& device_kinds() {
+  static const Choice<DeviceKind> kinds{
+      {{"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}, {"fake", DeviceKind::fake}}};
+  return kinds;
+}
+
+const Choice<Runtime>& runtimes() {
+  static const Choice<Runtime> choice{{{"llama.cpp", Runtime::llama_cpp},
+                                       {"onnx", Runtime::onnx},
+                                       {"command", Runtime::command},
+                                       {"container", Runtime::container},
+                                       {"echo", Runtime::echo}}};
+  return choice;
+}
+
+const Table<DeviceConfig>& device_table() {
+  using S = DeviceConfig;
+  static const Table<S> table = {
+      value_key("id", &S::id, Text{"device id", check_device_id},
+                "Name of the device in receipts and metrics"),
+      value_key(
+          "kind", &S::kind, device_kinds(),
+          "`cpu`: this machine's processors and memory; `cuda`: an NVIDIA GPU; `fake`: for tests"),
+      optional_key("memory", &S::memory, Size{mib(1)},
+                   "Memory that instances may take; unset: what is measured"),
+      value_key("slots", &S::slots, Count{0, 1024},
+                "Instances at the same time; 0: as many as memory allows"),
+      value_key("price_per_hour", &S::price_per_hour, Price{},
+                "What the device costs you, for `stoker usage` and `stoker plan`"),
+  };
+  return table;
+}
+
+const Table<ModelStoreConfig>& model_store_table() {
+  using S = ModelStoreConfig;
+  static const Table<S> table = {
+      value_key("path", &S::path, Text{"path"},
+                "Where downloaded models are kept; empty: `models` in `state_dir`"),
+      optional_key("disk", &S::disk, Size{mib(1)},
+                   "Most that downloaded models may take; unset: free space decides"),
+      optional_key(
+          "host_memory", &S::host_memory, Size{},
+          "Host memory for models that are not on a device; part of a `cpu` device's memory; "
+          "unset: 80 % of what is available"),
+  };
+  return table;
+}
+
+const Table<LogConfig>& log_table() {
+  using S = LogConfig;
+  static const Table<S> table = {
+      value_key("level", &S::level,
+                Choice<LogLevel>{{{"debug", LogLevel::debug},
+                                  {"info", LogLevel::info},
+                                  {"warn", LogLevel::warn},
+                                  {"error", LogLevel::error}}},
+                "Least important lines that are written"),
+      value_key("format", &S::format,
+                Choice<LogFormat>{{{"auto", LogFormat::automatic},
+                                   {"text", LogFormat::text},
+                                   {"logfmt", LogFormat::logfmt},
+                                   {"json", LogFormat::json}}},
+                "`auto`: `text` on a terminal, `logfmt` elsewhere"),
+  };
+  return table;
+}
+
+const Table<ScheduleEntry>& schedule_table() {
+  using S = ScheduleEntry;
+  static const Table<S> table = {
+      value_key("days", &S::days, Days{}, "Days on which the window begins"),
+      value_key("from", &S::from_minute, TimeOfDay{}, "Begin of the window, UTC"),
+      value_key("to", &S::to_minute, TimeOfDay{},
+                "End of the window, UTC; not after `from`: on the next day"),
+      value_key("min_instances", &S::min_instances, Count{0, 1000}, "Minimum within the window"),
+      optional_key("max_instances", &S::max_instances, Count{1, 1000},
+                   "Maximum within the window; unset: as without the window"),
+  };
+  return table;
+}
+
+const Table<AutoscalingConfig>& autoscaling_table() {
+  using S = AutoscalingConfig;
+  static const Table<S> table = {
+      value_key("min_instances", &S::min_instances, Count{0, 1000, "instances"},
+                "Instances that are always kept warm; 0: scale to zero",
+                {{"min_replicas"},
+                 {"minReplicas"},
+                 {"min_replica"},
+                 {"min_containers"},
+                 {"min_workers"},
+                 {"workersMin"},
+                 {"min_scale"},
+                 {"min-scale"},
+                 {"minScale"}}),
+      value_key("max_instances", &S::max_instances, Count{1, 1000, "instances"},
+                "Most instances at the same time; unset: `min_instances`, at least 1",
+                {{"max_replicas"},
+                 {"maxReplicas"},
+                 {"max_replica"},
+                 {"max_containers"},
+                 {"max_workers"},
+                 {"workersMax"},
+                 {"max_scale"},
+                 {"max-scale"},
+                 {"maxScale"}}),
+      value_key("target_utilization", &S::target_utilization_percent, Percent{1, 100},
+                "Share of `concurrency` that scaling aims at",
+                {{"target_utilization_percentage", R::percent},
+                 {"target-utilization-percentage", R::percent},
+                 {"targetUtilizationPercentage", R::percent}}),
+      value_key(
+          "scale_up_threshold", &S::scale_up_threshold, Count{1, 1'000'000, "requests queued"},
+          "Requests without a free slot from which the queue starts more than one instance", {}),
+      value_key("spare_instances", &S::spare_instances, Count{0, 100, "instances"},
+                "Idle instances kept beyond the busy ones while there is traffic",
+                {{"buffer_containers"}}),
+      optional_key(
+          "scale_down_delay", &S::scale_down_delay, Time{.may_be_never = true},
+          "Idle time after which an instance above the minimum stops; unset: `keep_warm` decides",
+          {{"scaledown_window", R::seconds},
+           {"container_idle_timeout", R::seconds},
+           {"idle_timeout", R::seconds},
+           {"idleTimeout", R::seconds},
+           {"downscale_delay_s", R::seconds},
+           {"scaleDownDelaySeconds", R::seconds},
+           {"scale-down-delay"},
+           {"scaleDownDelay"},
+           {"keep_warm_seconds", R::seconds},
+           {"cooldown", R::seconds},
+           {"keep_alive", R::keep_alive},
+           {"ttl", R::ttl}}),
+      optional_key("scale_to_zero_delay", &S::scale_to_zero_delay, Time{.may_be_never = true},
+                   "The same for the last instance; unset: `scale_down_delay`",
+                   {{"downscale_to_zero_delay_s", R::seconds},
+                    {"scale-to-zero-pod-retention-period"},
+                    {"scale_to_zero_pod_retention_period"}}),
+      block_list_key("schedule", &S::schedule, schedule_table(),
+                     "Windows of the week with a minimum and a maximum of their own",
+                     Effect::later),
+  };
+  return table;
+}
+
+const Table<KeepWarmConfig>& keep_warm_table() {
+  using S = KeepWarmConfig;
+  static const Table<S> table = {
+      value_key(
+          "policy", &S::policy,
+          Choice<KeepWarmPolicy>{{{"fixed", KeepWarmPolicy::fixed},
+                                  {"break_even", KeepWarmPolicy::break_even},
+                                  {"adaptive", KeepWarmPolicy::adaptive}}},
+          "How long an idle instance stays where no delay is written. `fixed`: `max`; "
+          "`break_even`: as long as waiting costs less than starting again; `adaptive`: from the "
+          "traffic of the deployment"),
+      value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
+      value_key("max", &S::max, Time{.may_be_never = true},
+                "Longest time that the policy may choose"),
+  };
+  return table;
+}
+
+const Table<LimitsConfig>& limits_table() {
+  using S = LimitsConfig;
+  static const Table<S> table = {
+      value_key("max_queued", &S::max_queued, Count{0, 1'000'000, "requests"},
+                "Requests that may wait; one more is refused with 429",
+                {{"max_queue"}, {"max_queue_size"}, {"max_queued_requests"}}),
+      value_key("queue_timeout", &S::queue_timeout, Time{ms(1)},
+                "Longest wait for an instance; then 503",
+                {{"max_time_in_queue_seconds", R::seconds}, {"max_queue_wait", R::seconds}}),
+      value_key("start_timeout", &S::start_timeout, Time{ms(1)},
+                "Longest time from spawning a worker until it is ready",
+                {{"startup_timeout", R::seconds},
+                 {"init_timeout", R::seconds},
+                 {"healthCheckTimeout", R::seconds}}),
+      value_key("load_timeout", &S::load_timeout, Time{ms(1)},
+                "Longest time that a load may make no progress"),
+      value_key("request_timeout", &S::request_timeout, Time{ms(1)},
+                "Longest run of a request, from an instance's first byte in to the last byte out",
+                {{"timeout", R::seconds},
+                 {"timeoutSeconds", R::seconds},
+                 {"timeout_seconds", R::seconds},
+                 {"execution_timeout", R::seconds},
+                 {"executionTimeoutMs", R::milliseconds}}),
+  };
+  return table;
+}
+
+const Table<PricingConfig>& pricing_table() {
+  using S = PricingConfig;
+  static const Table<S> table = {
+      value_key("per_request", &S::per_request, Price{}, "Price of each request that ran",
+                {{"cost_per_request"}}),
+      value_key(
+          "per_gpu_second", &S::per_gpu_second, Price{},
+          "Price of a second of a device, shared by the requests that run at the same time; the "
+          "same for `cpu` devices",
+          {{"per_device_second"}}),
+      value_key("per_1k_input_tokens", &S::per_1k_input_tokens, Price{},
+                "Price of 1,000 tokens read",
+                {{"input_cost_per_token", R::per_token}, {"per_1m_input_tokens", R::per_million}}),
+      value_key(
+          "per_1k_output_tokens", &S::per_1k_output_tokens, Price{},
+          "Price of 1,000 tokens written",
+          {{"output_cost_per_token", R::per_token}, {"per_1m_output_tokens", R::per_million}}),
+  };
+  return table;
+}
+
+const Table<ResourcesConfig>& resources_table() {
+  using S = ResourcesConfig;
+  static const Table<S> table = {
+      value_key("devices", &S::devices, Count{1, 64}, "Devices of one instance",
+                {{"gpus"}, {"num_gpus"}, {"gpu_count"}, {"gpuCount"}}),
+      optional_key(
+          "memory", &S::memory, Size{mib(1)},
+          "Memory to reserve on each device before the first load; unset: from the model's file"),
+      value_key("share", &S::share_percent, Percent{1, 100}, "Share of a device's processors", {},
+                Effect::later),
+      optional_key("kind", &S::kind, device_kinds(), "Kind of device; unset: any"),
+      text_map_key("labels", &S::labels, Text{"label", check_label}, "Labels that a node must have",
+                   Effect::later),
+  };
+  return table;
+}
+
+const Table<ScaleOnConfig>& scale_on_table() {
+  using S = ScaleOnConfig;
+  static const Table<S> table = {
+      optional_key("queue_wait", &S::queue_wait, Time{ms(1)}, "Scale up when requests wait longer"),
+      optional_key("ttft", &S::ttft, Time{ms(1)}, "Scale up when the first token takes longer"),
+      optional_key("requests_per_second", &S::requests_per_second_milli, Rate{},
+                   "Scale up when an instance serves more"),
+  };
+  return table;
+}
+
+/// `options`: any map, kept as JSON for the worker. An override replaces single entries.
+Key<DeploymentConfig> options_key() {
+  Key<DeploymentConfig> key;
+  key.info = {"options", "Settings of the runtime, passed on with their types",
+              {},        Effect::now,
+              "map",     R"({"type":["object","null"]})"};
+  key.read = [](Reader& reader, const Sources& sources, DeploymentConfig& out) {
+    YamlNode merged;
+    merged.kind = YamlNode::Kind::map;
+    for (const auto& [block, entry] : entries_of(reader, sources, "a block of settings")) {
+      const auto known = std::ranges::find(merged.entries, entry->key, &YamlEntry::key);
+      if (known == merged.entries.end()) {
+        merged.entries.push_back(*entry);
+      } else {
+        *known = *entry;
+      }
+    }
+    const Source& source = sources.front();
+    if (auto json = to_json(merged, source.file, source.path, reader.problems())) {
+      out.options = std::move(*json);
+    }
+  };
+  key.print = [](const DeploymentConfig& from) { return YamlValue{yaml_from_json(from.options)}; };
+  return key;
+}
+
+/// `env`: a map, or a list of "NAME=value" as container tools have it.
+Key<DeploymentConfig> env_key() {
+  using S = DeploymentConfig;
+  Key<S> key = text_map_key("env", &S::env, Text{"variable", check_variable},
+                            "Environment variables of the worker; also a list of `NAME=value`");
+  key.info.schema = R"({"type":["object","array","null"]})";
+  key.read = [read_map = key.read](Reader& reader, const Sources& sources, S& out) {
+    Sources maps;
+    for (const Source& source : sources) {
+      if (source.node->kind != YamlNode::Kind::list) {
+        maps.push_back(source);
+        continue;
+      }
+      for (const Source& item : items_of(reader, {source})) {
+        const auto text = read_one(reader, item, Text{});
+        if (!text) continue;
+        const std::size_t equals = text->find('=');
+        const std::string name = text->substr(0, equals);
+        if (equals == std::string::npos) {
+          reader.error(item, "is not NAME=value");
+        } else if (auto wrong = check_variable(name)) {
+          reader.error(item, wrong->message, wrong->hint);
+        } else {
+          out.env[name] = text->substr(equals + 1);
+        }
+      }
+    }
+    if (!maps.empty()) read_map(reader, maps, out);
+  };
+  return key;
+}
+
+Table<DeploymentConfig> make_deployment_table() {
+  using S = DeploymentConfig;
+  return {
+      list_key(
+          "aliases", &S::aliases, Text{"alias", check_alias},
+          "Further names that requests may use; may hold slashes; a `:latest` suffix is ignored"),
+      value_key("model", &S::model, Text{"path or URL", check_model},
+                "File of the model: a path, `file:`, `hf://org/repo/file`, `https://` or `s3://`"),
+      value_key("sha256", &S::sha256, Text{"64 hexadecimal digits", check_sha256},
+                "Checksum that the model file must have"),
+      value_key("runtime", &S::runtime, runtimes(), "What serves the model"),
+      options_key(),
+      list_key(
+          "command", &S::command, Text{"text", nullptr},
+          "Program and arguments for `runtime: command`; `{model}`, `{port}` and `{socket}` are "
+          "replaced"),
+      value_key("image", &S::image, Text{"image", check_not_empty},
+                "Image for `runtime: container`"),
+      env_key(),
+      value_key("health_path", &S::health_path, Text{"path", check_health_path},
+                "Where a foreign engine answers 200 when it is ready",
+                {{"checkEndpoint"}, {"health_check_path"}}),
+      value_key("usage", &S::usage,
+                Choice<UsageSource>{{{"none", UsageSource::none}, {"inject", UsageSource::inject}}},
+                "`inject`: ask a foreign engine to report token counts in its streams"),
+      value_key("network", &S::network, Flag{}, "May the worker reach the network"),
+      value_key("concurrency", &S::concurrency, Count{1, 4096, "requests"},
+                "Hard limit of requests in flight per instance",
+                {{"container_concurrency"},
+                 {"containerConcurrency"},
+                 {"max_ongoing_requests"},
+                 {"max_inputs"},
+                 {"concurrencyLimit"},
+                 {"max_concurrent_requests"},
+                 {"replica_concurrency"},
+                 {"num_parallel"},
+                 {"parallel"}}),
+      value_key("priority", &S::priority, Count{-1000, 1000},
+                "Larger is served first and evicted last"),
+      value_key("mode", &S::mode,
+                Choice<Mode>{{{"serverless", Mode::serverless}, {"dedicated", Mode::dedicated}}},
+                "`dedicated`: a fixed number of instances, never stopped for being idle"),
+      value_key("abandoned_load", &S::abandoned_load,
+                Choice<AbandonedLoad>{
+                    {{"finish", AbandonedLoad::finish}, {"abort", AbandonedLoad::abort}}},
+                "What becomes of a load when the last request that waited for it has left"),
+      block_key("autoscaling", &S::autoscaling, autoscaling_table(),
+                "When instances start and stop",
+                {{"deployment"}, {"autoscaling_config"}, {"auto_scaling_config"}, {"scaling"}}),
+      block_key("keep_warm", &S::keep_warm, keep_warm_table(),
+                "Idle time where `autoscaling` gives no delay"),
+      block_key("limits", &S::limits, limits_table(), "Bounds of waiting, starting and running"),
+      block_key("pricing", &S::pricing, pricing_table(), "What requests are billed"),
+      block_key("resources", &S::resources, resources_table(), "What one instance needs"),
+      block_key("scale_on", &S::scale_on, scale_on_table(), "Further reasons to scale up", {},
+                Effect::later),
+  };
+}
+
+Key<ServerConfig> devices_key() {
+  using S = ServerConfig;
+  Key<S> key = block_list_key("devices", &S::devices, device_table(),
+                              "`auto`: every GPU, or the processors if there is none; or a list");
+  key.read = [read_list = key.read](Reader& reader, const Sources& sources, S& out) {
+    const Source source = effective(sources).back();
+    out.devices_auto = source.node->kind == YamlNode::Kind::scalar && source.node->text == "auto";
+    if (!out.devices_auto) read_list(reader, {source}, out);
+  };
+  key.print = [print_list = key.print](const S& from) {
+    return from.devices_auto ? YamlValue{"auto"} : print_list(from);
+  };
+  return key;
+}
+
+Key<ServerConfig> deployments_key() {
+  using S = ServerConfig;
+  Key<S> key;
+  key.info = {"deployments",
+              "What is served: NAME and its settings",
+              {},
+              Effect::now,
+              "map of blocks",
+              {},
+              Nesting::map_of_blocks,
+              infos_of(deployment_table())};
+  key.read = [](Reader& reader, const Sources& sources, S& out) {
+    std::map<std::string, Sources> by_name;
+    for (const auto& [block, entry] : entries_of(reader, sources, "a block of NAME: settings")) {
+      by_name[entry->key].push_back(block->child(*entry, entry->key));
+    }
+    for (const auto& [name, blocks] : by_name) {
+      if (auto wrong = check_deployment_name(name)) {
+        reader.error(blocks.front(), wrong->message, wrong->hint);
+      }
+      for (const Source& block : blocks) reader.note(block);
+      out.deployments.push_back({.name = name});
+      read_block(reader, deployment_table(), blocks, out.deployments.back());
+    }
+  };
+  key.print = [](const S& from) {
+    YamlValue map{.line = {}, .is_map = true};
+    for (const DeploymentConfig& deployment : from.deployments) {
+      map.entries.emplace_back(deployment.name, print_block(deployment_table(), deployment));
+    }
+    return map;
+  };
+  return key;
+}
+
+Table<ServerConfig> make_server_table() {
+  using S = ServerConfig;
+  return {
+      value_key("listen", &S::listen, Text{"HOST:PORT", check_listen},
+                "Address of the API; also `unix:/path`"),
+      value_key("state_dir", &S::state_dir, Text{"path", check_not_empty},
+                "Journal, ledger, keys and models; made with mode 0700"),
+      value_key("auth", &S::auth, Choice<Auth>{{{"keys", Auth::keys}, {"none", Auth::none}}},
+                "`none` is allowed on a loopback listener only"),
+      devices_key(),
+      block_key("model_store", &S::model_store, model_store_table(), "Tiers of the model store"),
+      value_key("currency", &S::currency, Text{"currency code", check_currency},
+                "Of every price in the file"),
+      value_key(
+          "durability", &S::durability,
+          Choice<Durability>{{{"process", Durability::process}, {"disk", Durability::disk}}},
+          "`process`: the journal survives every `kill -9`; `disk`: also a power cut, for the "
+          "price of a sync per group of answers"),
+      value_key("drain_timeout", &S::drain_timeout, Time{},
+                "How long SIGTERM waits for requests that run"),
+      block_key("log", &S::log, log_table(), "Log lines on stderr"),
+      value_key("threads", &S::threads, Count{0, 256},
+                "Event loops of the gateway; 0: one per processor, at most 8"),
+      value_key("sandbox", &S::sandbox,
+                Choice<Sandbox>{{{"auto", Sandbox::automatic},
+                                 {"off", Sandbox::off},
+                                 {"required", Sandbox::required}}},
+                "Isolation of workers; `auto`: where this machine can"),
+      deployments_key(),
+  };
+}
+
+}  // namespace
+
+const Table<DeploymentConfig>& deployment_table() {
+  static const Table<DeploymentConfig> table = make_deployment_table();
+  return table;
+}
+
+const Table<ServerConfig>& server_table() {
+  static const Table<ServerConfig> table = make_server_table();
+  return table;
+}
+
+std::string_view runtime_name(Runtime runtime) {
+  for (const auto& option : runtimes().options) {
+    if (option.value == runtime) return option.name;
+  }
+  return {};
+}
+
+}  // namespace stoker::config
