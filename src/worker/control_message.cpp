@@ -67,9 +67,9 @@ void write_memory(JsonWriter& json, MemoryUse memory) {
   json.field("shared_bytes", memory.shared_bytes.value);
 }
 
-/// Cuts a message that would not fit a packet; JSON escapes grow a byte to at most six.
+/// Cuts a text to what the orchestrator accepts.
 std::string_view bounded(std::string_view text) {
-  return text.substr(0, 8 << 10);
+  return text.substr(0, 4 << 10);
 }
 
 }  // namespace
