@@ -1,0 +1,53 @@
+#include "worker/llama/gguf_header.h"
+
+#include <fmt/format.h>
+#include <gguf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "worker/llama/log_filter.h"
+
+namespace stoker::worker {
+
+namespace {
+
+struct GgufDelete {
+  void operator()(gguf_context* gguf) const { gguf_free(gguf); }
+};
+
+// "<architecture>.context_length"
+std::int64_t trained_context(const gguf_context* gguf) {
+  const auto architecture = gguf_find_key(gguf, "general.architecture");
+  if (architecture < 0 || gguf_get_kv_type(gguf, architecture) != GGUF_TYPE_STRING) return 0;
+  const std::string key = fmt::format("{}.context_length", gguf_get_val_str(gguf, architecture));
+  const auto length = gguf_find_key(gguf, key.c_str());
+  if (length < 0 || gguf_get_kv_type(gguf, length) != GGUF_TYPE_UINT32) return 0;
+  return gguf_get_val_u32(gguf, length);
+}
+
+}  // namespace
+
+tl::expected<GgufHeader, LoadError> read_gguf_header(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0 || ::access(path.c_str(), R_OK) != 0) {
+    return load_failure(LoadFailure::model_missing,
+                        fmt::format("{}: {}", path, std::strerror(errno)));
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return load_failure(LoadFailure::model_missing, fmt::format("{}: not a file", path));
+  }
+  const gguf_init_params params{.no_alloc = true, .ctx = nullptr};
+  const std::unique_ptr<gguf_context, GgufDelete> gguf(gguf_init_from_file(path.c_str(), params));
+  if (!gguf) {
+    return load_failure(
+        LoadFailure::model_broken,
+        fmt::format("{}: not a GGUF file that llama.cpp can read: {}", path, load_errors()));
+  }
+  return GgufHeader{.trained_context = trained_context(gguf.get()), .file_bytes = info.st_size};
+}
+
+}  // namespace stoker::worker

@@ -1,0 +1,44 @@
+// How many prompt tokens one decode step may take, so that a step stays short: a step cannot be
+// interrupted, so its length bounds how soon a cancel works and how long a stream beside it stalls.
+// The cost of a token spans three orders of magnitude between models and devices, so the bound is
+// measured, not configured. Rejected: n_batch alone; it is fixed before anything was measured, and
+// a value safe for a 2 GB model on one core is ten times too slow for a small one.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/units.h"
+
+namespace stoker::worker {
+
+class StepPacer {
+ public:
+  /// `target`: what a step should take. Needs: max_tokens > 0.
+  StepPacer(std::int32_t max_tokens, Duration target)
+      : max_tokens_(max_tokens), target_(target), bound_(std::min(max_tokens, kFirstBound)) {}
+
+  [[nodiscard]] std::int32_t bound() const { return bound_; }
+
+  /// One step of `tokens` took `took`. Gives: the bound for the next step, at most doubled and at
+  /// least halved, so that one slow step (a page fault, a busy machine) does not ruin it.
+  std::int32_t after_step(std::int32_t tokens, Duration took) {
+    // Steps that generate are bound by reading the weights and say nothing about prompt tokens.
+    if (2 * tokens < bound_ || took.ns <= 0) return bound_;
+    const std::int64_t affordable = std::int64_t{tokens} * target_.ns / took.ns;
+    const auto low = std::max<std::int64_t>(bound_ / 2, std::min(kLowestBound, max_tokens_));
+    const auto high = std::min<std::int64_t>(std::int64_t{bound_} * 2, max_tokens_);
+    bound_ = static_cast<std::int32_t>(std::clamp(affordable, low, std::max(low, high)));
+    return bound_;
+  }
+
+ private:
+  static constexpr std::int32_t kFirstBound = 32;
+  static constexpr std::int32_t kLowestBound = 4;
+
+  const std::int32_t max_tokens_;
+  const Duration target_;
+  std::int32_t bound_;
+};
+
+}  // namespace stoker::worker
