@@ -26,6 +26,8 @@ class Buffer {
   [[nodiscard]] std::size_t size() const { return end_ - begin_; }
   [[nodiscard]] bool empty() const { return begin_ == end_; }
   [[nodiscard]] std::size_t capacity() const { return capacity_; }
+  /// How much it can hold, from its first byte on, without moving anything.
+  [[nodiscard]] std::size_t space() const { return capacity_ - begin_; }
   [[nodiscard]] std::string_view view() const { return {memory_ + begin_, end_ - begin_}; }
 
   /// Where the next bytes go, and how many fit without moving anything.

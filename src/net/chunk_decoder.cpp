@@ -5,7 +5,9 @@ namespace stoker::net {
 namespace {
 
 constexpr HttpError ok{};
-constexpr HttpError bad(const char* message) { return {400, message}; }
+constexpr HttpError bad(const char* message) {
+  return {400, message};
+}
 
 constexpr int max_size_digits = 16;              // 2^64 - 1
 constexpr std::size_t max_size_line_bytes = 64;  // with extension, without CR LF
@@ -31,7 +33,8 @@ ChunkDecoder::State ChunkDecoder::next(std::string_view& input, std::string_view
   if (part_ == Part::failed) return State::failed;
   while (part_ != Part::end && !input.empty()) {
     if (part_ == Part::data) {
-      const std::size_t taken = left_ < input.size() ? static_cast<std::size_t>(left_) : input.size();
+      const std::size_t taken =
+          left_ < input.size() ? static_cast<std::size_t>(left_) : input.size();
       data = input.substr(0, taken);
       input.remove_prefix(taken);
       left_ -= taken;

@@ -33,11 +33,11 @@ struct EventLoop::Impl {
   };
 
   UniqueFd epoll;
-  UniqueFd wake;  // edge-triggered, so that it need not be read
+  UniqueFd wake;                            // edge-triggered, so that it need not be read
   std::vector<Registration> registrations;  // by descriptor
   TimerHeap timers;
   Instant now = monotonic_now();
-  std::vector<RoundEndHook*> hooks;          // nullptr where one withdrew
+  std::vector<RoundEndHook*> hooks;  // nullptr where one withdrew
   std::vector<std::shared_ptr<void>> disposed;
 
   std::mutex posted_mutex;
@@ -105,17 +105,17 @@ void EventLoop::add(int fd, std::uint32_t events, FdHandler& handler) {
 
 void EventLoop::modify(int fd, std::uint32_t events, FdHandler& handler) {
   const auto index = static_cast<std::size_t>(fd);
-  STOKER_INVARIANT(index < impl_->registrations.size() &&
-                       impl_->registrations[index].handler == &handler,
-                   "fd {} is not registered by this handler", fd);
+  STOKER_INVARIANT(
+      index < impl_->registrations.size() && impl_->registrations[index].handler == &handler,
+      "fd {} is not registered by this handler", fd);
   impl_->control(EPOLL_CTL_MOD, fd, events);
 }
 
 void EventLoop::remove(int fd) {
   const auto index = static_cast<std::size_t>(fd);
-  STOKER_INVARIANT(index < impl_->registrations.size() &&
-                       impl_->registrations[index].handler != nullptr,
-                   "fd {} is not registered", fd);
+  STOKER_INVARIANT(
+      index < impl_->registrations.size() && impl_->registrations[index].handler != nullptr,
+      "fd {} is not registered", fd);
   impl_->registrations[index].handler = nullptr;
   impl_->control(EPOLL_CTL_DEL, fd, 0);
 }
@@ -135,7 +135,9 @@ TimerId EventLoop::run_at(Instant at, std::function<void()> action) {
   return impl_->timers.add(at, std::move(action));
 }
 
-void EventLoop::cancel(TimerId timer) { impl_->timers.cancel(timer); }
+void EventLoop::cancel(TimerId timer) {
+  impl_->timers.cancel(timer);
+}
 
 void EventLoop::post(std::function<void()> action) {
   {
@@ -220,7 +222,9 @@ void EventLoop::Impl::run_round() {
   }
 }
 
-Instant EventLoop::now() const { return impl_->now; }
+Instant EventLoop::now() const {
+  return impl_->now;
+}
 
 void EventLoop::run() {
   while (!impl_->stopped.load()) impl_->run_round();

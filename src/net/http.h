@@ -36,18 +36,18 @@ class Fields {
 /// Limits of what a peer may send, checked before anything is buffered.
 /// Sources of the defaults: RELIABILITY.md 2.
 struct HttpLimits {
-  std::size_t start_line_bytes = 8 << 10;      // beyond: 414
-  std::size_t header_block_bytes = 32 << 10;   // beyond: 431
-  std::size_t header_fields = 100;             // beyond: 431
-  std::size_t body_bytes = 32 << 20;           // beyond: 413
-  std::size_t chunks = 65536;                  // beyond: 400
-  std::size_t chunk_extension_bytes = 4 << 10; // all extensions of a body together; beyond: 400
-  Duration header_timeout = seconds(10);       // whole header, absolute; beyond: 408
-  Duration body_idle_timeout = seconds(10);    // beyond: 408
-  std::size_t body_min_bytes_per_s = 1024;     // on average after 5 s; below: 408
-  Duration keep_alive_timeout = seconds(75);   // idle connection is closed
-  std::size_t write_buffer_bytes = 256 << 10;  // a stalled reader may leave so much unsent
-  Duration write_stall_timeout = seconds(30);  // no progress for so long: connection is aborted
+  std::size_t start_line_bytes = 8 << 10;       // beyond: 414
+  std::size_t header_block_bytes = 32 << 10;    // beyond: 431
+  std::size_t header_fields = 100;              // beyond: 431
+  std::size_t body_bytes = 32 << 20;            // beyond: 413
+  std::size_t chunks = 65536;                   // beyond: 400
+  std::size_t chunk_extension_bytes = 4 << 10;  // all extensions of a body together; beyond: 400
+  Duration header_timeout = seconds(10);        // whole header, absolute; beyond: 408
+  Duration body_idle_timeout = seconds(10);     // beyond: 408
+  std::size_t body_min_bytes_per_s = 1024;      // on average after 5 s; below: 408
+  Duration keep_alive_timeout = seconds(75);    // idle connection is closed
+  std::size_t write_buffer_bytes = 256 << 10;   // a stalled reader may leave so much unsent
+  Duration write_stall_timeout = seconds(30);   // no progress for so long: connection is aborted
 };
 
 /// A request as received. All views are valid until the exchange has ended.
@@ -58,7 +58,7 @@ struct HttpRequest {
   std::string_view query;   // without '?'
   bool http10 = false;
   Fields fields;
-  std::string_view body;    // whole; chunked coding undone
+  std::string_view body;  // whole; chunked coding undone
 };
 
 /// Status line and fields of an answer, head only.
@@ -66,7 +66,8 @@ struct HttpResponseHead {
   int status = 0;
   std::string_view reason;
   Fields fields;
-  std::optional<std::uint64_t> content_length;  // nullopt: chunked, or until the end of the connection
+  std::optional<std::uint64_t>
+      content_length;  // nullopt: chunked, or until the end of the connection
 };
 
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);

@@ -24,11 +24,11 @@ struct Endpoint {
 Result<Endpoint> parse_endpoint(std::string_view text);
 
 enum class CallFailure {
-  connect_failed,   // nothing of the request was sent: it never reached the peer
-  not_delivered,    // the connection broke before any byte of the request was taken by the kernel
-  closed_early,     // the peer closed before the head or before the end of the body
-  protocol,         // the peer's answer is not HTTP
-  timed_out,        // deadline of the caller
+  connect_failed,  // nothing of the request was sent: it never reached the peer
+  not_delivered,   // the connection broke before any byte of the request was taken by the kernel
+  closed_early,    // the peer closed before the head or before the end of the body
+  protocol,        // the peer's answer is not HTTP
+  timed_out,       // deadline of the caller
 };
 
 /// What the caller hears of one call. Exactly one of on_end and on_failure is called, last,

@@ -9,7 +9,9 @@ namespace stoker::net {
 namespace {
 
 constexpr HttpError ok{};
-constexpr HttpError bad(const char* message) { return {400, message}; }
+constexpr HttpError bad(const char* message) {
+  return {400, message};
+}
 
 /// Calls `take` with each member of a comma-separated list, blanks trimmed, empty ones included.
 template <class Take>
@@ -71,6 +73,11 @@ void HeadParser::reset_lines() {
 HeadParser::State HeadParser::fail(HttpError error) {
   error_ = error;
   return state_ = State::failed;
+}
+
+std::size_t HeadParser::most_bytes() const {
+  if (part_ == Part::fields) return fields_start_ + limits_.header_block_bytes + 1;
+  return limits_.start_line_bytes + limits_.header_block_bytes;
 }
 
 /// Limits of the line that begins at line_start_ and has been read up to `end`: with its CR LF if
@@ -232,7 +239,8 @@ HttpError RequestHeadParser::on_field(std::string_view name, std::string_view va
       if (equal_ignoring_case(name, "Expect")) return take_expect(value);
       break;
     case 7:
-      if (equal_ignoring_case(name, "Upgrade")) return bad("upgrading the protocol is not supported");
+      if (equal_ignoring_case(name, "Upgrade"))
+        return bad("upgrading the protocol is not supported");
       break;
     case 10:
       if (equal_ignoring_case(name, "Connection")) take_connection(value);
@@ -275,9 +283,9 @@ HttpError RequestHeadParser::take_transfer_encoding(std::string_view value) {
   bool chunked_before = false;
   for_each_member(value, [&](std::string_view coding) {
     const bool is_chunked = equal_ignoring_case(coding, "chunked");
-    const bool names_chunked = coding.size() >= 7 &&
-                               (equal_ignoring_case(coding.substr(0, 7), "chunked") ||
-                                equal_ignoring_case(coding.substr(coding.size() - 7), "chunked"));
+    const bool names_chunked =
+        coding.size() >= 7 && (equal_ignoring_case(coding.substr(0, 7), "chunked") ||
+                               equal_ignoring_case(coding.substr(coding.size() - 7), "chunked"));
     well_formed = well_formed && !coding.empty() && all_chars(coding, char_token) &&
                   !equal_ignoring_case(coding, "identity") && names_chunked == is_chunked &&
                   !chunked_before;
@@ -318,7 +326,8 @@ HttpError RequestHeadParser::on_end() {
 }
 
 void RequestHeadParser::fill(const char* base, HttpRequest& request) const {
-  STOKER_INVARIANT(state() == State::done, "head is not whole, state {}", static_cast<int>(state()));
+  STOKER_INVARIANT(state() == State::done, "head is not whole, state {}",
+                   static_cast<int>(state()));
   request.method = method_.in(base);
   request.target = target_.in(base);
   request.path = path_.in(base);
@@ -402,7 +411,8 @@ bool ResponseHeadParser::keep_alive() const {
 }
 
 void ResponseHeadParser::fill(const char* base, HttpResponseHead& head) const {
-  STOKER_INVARIANT(state() == State::done, "head is not whole, state {}", static_cast<int>(state()));
+  STOKER_INVARIANT(state() == State::done, "head is not whole, state {}",
+                   static_cast<int>(state()));
   head.status = status_;
   head.reason = reason_.in(base);
   head.content_length = content_length_;

@@ -17,8 +17,8 @@ namespace stoker::net {
 
 /// Why a message is refused.
 struct HttpError {
-  int status = 0;             // what a server answers; a client only needs that it is not 0
-  const char* message = "";   // for people; a literal
+  int status = 0;            // what a server answers; a client only needs that it is not 0
+  const char* message = "";  // for people; a literal
 };
 
 /// Reads a head line by line. The caller keeps the bytes of the message in one piece and hands over
@@ -35,6 +35,8 @@ class HeadParser {
   /// Gives done once the head is whole, with head_bytes() set; later bytes are not looked at.
   State advance(std::string_view bytes);
   [[nodiscard]] State state() const { return state_; }
+  /// So much of the message, from its first byte on, is worth reading before the next advance().
+  [[nodiscard]] std::size_t most_bytes() const;
   /// Size of the head with its closing empty line. Needs: done.
   [[nodiscard]] std::size_t head_bytes() const { return line_start_; }
   /// Needs: failed.
@@ -73,10 +75,10 @@ class HeadParser {
   HttpError take_field(std::string_view line);
 
   const HttpLimits& limits_;
-  const char* base_ = nullptr;       // only during advance()
-  std::size_t scanned_ = 0;          // no line end before this
+  const char* base_ = nullptr;  // only during advance()
+  std::size_t scanned_ = 0;     // no line end before this
   std::size_t line_start_ = 0;
-  std::size_t start_ = 0;            // of the start line: 0, or 2 after one empty line
+  std::size_t start_ = 0;  // of the start line: 0, or 2 after one empty line
   std::size_t fields_start_ = 0;
   std::vector<std::pair<Span, Span>> fields_;
   Part part_ = Part::before;
@@ -119,7 +121,7 @@ class RequestHeadParser final : public HeadParser {
   Span method_, target_, path_, query_, authority_, host_;
   bool http10_ = false;
   bool has_host_ = false;
-  bool has_authority_ = false;        // the target was in absolute form
+  bool has_authority_ = false;  // the target was in absolute form
   bool connection_close_ = false;
   bool connection_keep_alive_ = false;
 };
@@ -161,7 +163,8 @@ class ChunkDecoder {
  public:
   enum class State : std::uint8_t { need_more, data, end, failed };
 
-  /// `limits` must outlive the decoder; of it body_bytes, chunks and chunk_extension_bytes are used.
+  /// `limits` must outlive the decoder; of it body_bytes, chunks and chunk_extension_bytes are
+  /// used.
   explicit ChunkDecoder(const HttpLimits& limits) : limits_(limits) {}
   void reset();
   /// Takes bytes off the front of `input`. data: `data` is the next piece of the body, a view into
@@ -173,8 +176,20 @@ class ChunkDecoder {
 
  private:
   enum class Part : std::uint8_t {
-    size_start, size, extension, size_lf, data, data_cr, data_lf,
-    trailer_start, trailer_name, trailer_value, trailer_lf, end_lf, end, failed,
+    size_start,
+    size,
+    extension,
+    size_lf,
+    data,
+    data_cr,
+    data_lf,
+    trailer_start,
+    trailer_name,
+    trailer_value,
+    trailer_lf,
+    end_lf,
+    end,
+    failed,
   };
   State fail(HttpError error);
   HttpError step(char byte);
@@ -185,11 +200,11 @@ class ChunkDecoder {
   const HttpLimits& limits_;
   Part part_ = Part::size_start;
   int size_digits_ = 0;
-  std::size_t line_bytes_ = 0;        // of the size line, or of all trailer lines
-  std::size_t extension_bytes_ = 0;   // of the whole body
+  std::size_t line_bytes_ = 0;       // of the size line, or of all trailer lines
+  std::size_t extension_bytes_ = 0;  // of the whole body
   std::size_t chunks_ = 0;
-  std::uint64_t left_ = 0;            // of the current chunk
-  std::uint64_t total_ = 0;           // of all chunks so far
+  std::uint64_t left_ = 0;   // of the current chunk
+  std::uint64_t total_ = 0;  // of all chunks so far
   HttpError error_;
 };
 

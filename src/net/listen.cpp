@@ -30,7 +30,7 @@ std::optional<int> parse_port(std::string_view text) {
 /// A socket file left by a process that is gone is in the way of bind(); one that somebody still
 /// listens on is not ours to remove.
 bool remove_stale_socket(const SocketAddress& address, const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!probe || ::connect(probe.get(), address.raw(), address.size) == 0 || errno != ECONNREFUSED) {
@@ -69,8 +69,8 @@ Result<UniqueFd> listen_on(const ListenAddress& address, bool reuse_port) {
   const std::optional<SocketAddress> where =
       is_unix ? SocketAddress::unix_path(address.unix_path)
               : SocketAddress::internet(address.host, address.port);
-  const std::string name = is_unix ? "unix:" + address.unix_path
-                                   : fmt::format("{}:{}", address.host, address.port);
+  const std::string name =
+      is_unix ? "unix:" + address.unix_path : fmt::format("{}:{}", address.host, address.port);
   if (!where) {
     return failure(ErrorCode::invalid, fmt::format("cannot listen on {}: not an address", name),
                    is_unix ? "the path of a Unix socket has at most 107 bytes" : "");

@@ -59,7 +59,8 @@ std::string SocketAddress::text() const {
   sockaddr_un name{};
   std::memcpy(&name, &storage, sizeof name);
   if (size <= path_offset || name.sun_path[0] == '\0') return "unix";
-  return fmt::format("unix:{}", std::string(name.sun_path, ::strnlen(name.sun_path, size - path_offset)));
+  return fmt::format("unix:{}",
+                     std::string(name.sun_path, ::strnlen(name.sun_path, size - path_offset)));
 }
 
 }  // namespace stoker::net

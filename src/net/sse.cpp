@@ -4,7 +4,9 @@
 
 namespace stoker::net {
 
-void SseFramer::feed(std::string_view chunk) { chunk_ = chunk; }
+void SseFramer::feed(std::string_view chunk) {
+  chunk_ = chunk;
+}
 
 /// Looks for the empty line that ends the event which `bytes` begin with, from where the last look
 /// ended. Gives true with scanned_ = size of the event.

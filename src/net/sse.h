@@ -46,12 +46,12 @@ class SseFramer {
   void parse_line(std::string_view line, SseEvent& event);
 
   std::size_t max_event_bytes_;
-  std::string_view chunk_;       // not yet given back
-  std::string carry_;            // event that began in an earlier chunk
-  std::size_t scanned_ = 0;      // bytes of the current event known to hold no end
-  std::size_t line_start_ = 0;   // start of its current line
-  std::string joined_data_;      // for events with more than one data line
-  bool clear_carry_ = false;     // the event given last lay in carry_
+  std::string_view chunk_;      // not yet given back
+  std::string carry_;           // event that began in an earlier chunk
+  std::size_t scanned_ = 0;     // bytes of the current event known to hold no end
+  std::size_t line_start_ = 0;  // start of its current line
+  std::string joined_data_;     // for events with more than one data line
+  bool clear_carry_ = false;    // the event given last lay in carry_
   bool failed_ = false;
 };
 
