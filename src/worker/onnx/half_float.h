@@ -36,10 +36,11 @@ constexpr std::uint16_t fp16_from_float(float number) {
   const std::uint32_t sign = bits >> 16 & 0x8000;
   const std::uint32_t magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return static_cast<std::uint16_t>(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return static_cast<std::uint16_t>(sign | 0x7c00);  // 65520, rounds up
+  if (magnitude >= 0x477ff000)
+    return static_cast<std::uint16_t>(sign | 0x7c00);  // 65520, rounds up
   if (magnitude < 0x38800000) {
-    // Below 2^-14 the FP16 step is 2^-24, which is the step of a float in [0.5, 1): adding 0.5 makes
-    // the float unit round for us, and the sum's low bits are the subnormal.
+    // Below 2^-14 the FP16 step is 2^-24, which is the step of a float in [0.5, 1): adding 0.5
+    // makes the float unit round for us, and the sum's low bits are the subnormal.
     const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000));
   }

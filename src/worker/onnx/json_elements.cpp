@@ -57,14 +57,16 @@ bool read_scalar(ondemand::value& value, Bf16& element) {
 template <std::signed_integral Integer>
 bool read_scalar(ondemand::value& value, Integer& element) {
   std::int64_t read = 0;
-  if (value.get_int64().get(read) != simdjson::SUCCESS || !std::in_range<Integer>(read)) return false;
+  if (value.get_int64().get(read) != simdjson::SUCCESS || !std::in_range<Integer>(read))
+    return false;
   element = static_cast<Integer>(read);
   return true;
 }
 template <std::unsigned_integral Integer>
 bool read_scalar(ondemand::value& value, Integer& element) {
   std::uint64_t read = 0;
-  if (value.get_uint64().get(read) != simdjson::SUCCESS || !std::in_range<Integer>(read)) return false;
+  if (value.get_uint64().get(read) != simdjson::SUCCESS || !std::in_range<Integer>(read))
+    return false;
   element = static_cast<Integer>(read);
   return true;
 }
@@ -77,21 +79,31 @@ std::string integers_between() {
 
 std::string expectation(DataType type) {
   switch (type) {
-    case DataType::boolean: return "true or false";
-    case DataType::uint8: return integers_between<std::uint8_t>();
-    case DataType::uint16: return integers_between<std::uint16_t>();
-    case DataType::uint32: return integers_between<std::uint32_t>();
-    case DataType::uint64: return integers_between<std::uint64_t>();
-    case DataType::int8: return integers_between<std::int8_t>();
-    case DataType::int16: return integers_between<std::int16_t>();
-    case DataType::int32: return integers_between<std::int32_t>();
-    case DataType::int64: return integers_between<std::int64_t>();
+    case DataType::boolean:
+      return "true or false";
+    case DataType::uint8:
+      return integers_between<std::uint8_t>();
+    case DataType::uint16:
+      return integers_between<std::uint16_t>();
+    case DataType::uint32:
+      return integers_between<std::uint32_t>();
+    case DataType::uint64:
+      return integers_between<std::uint64_t>();
+    case DataType::int8:
+      return integers_between<std::int8_t>();
+    case DataType::int16:
+      return integers_between<std::int16_t>();
+    case DataType::int32:
+      return integers_between<std::int32_t>();
+    case DataType::int64:
+      return integers_between<std::int64_t>();
     case DataType::fp16:
     case DataType::bf16:
     case DataType::fp32:
     case DataType::fp64:
       return "a number in its range; NaN and infinities can be sent as binary data";
-    case DataType::bytes: return "a string";
+    case DataType::bytes:
+      return "a string";
   }
   STOKER_INVARIANT(false, "datatype {}", static_cast<int>(type));
   return {};
@@ -150,8 +162,8 @@ class ArrayReader {
 
  private:
   tl::unexpected<Error> wrong_count(std::string what) const {
-    return failure(ErrorCode::invalid, fmt::format("{}, shape {} needs {}", what,
-                                                   shape_text(tensor_.shape), count_));
+    return failure(ErrorCode::invalid,
+                   fmt::format("{}, shape {} needs {}", what, shape_text(tensor_.shape), count_));
   }
 
   Result<void> take(ondemand::value& value) {
@@ -221,20 +233,34 @@ Result<void> read_numbers(ondemand::value data, std::int64_t count, Tensor& tens
 
 Result<void> read_json_elements(ondemand::value data, std::int64_t count, Tensor& tensor) {
   switch (tensor.type) {
-    case DataType::boolean: return read_numbers<Boolean>(data, count, tensor);
-    case DataType::uint8: return read_numbers<std::uint8_t>(data, count, tensor);
-    case DataType::uint16: return read_numbers<std::uint16_t>(data, count, tensor);
-    case DataType::uint32: return read_numbers<std::uint32_t>(data, count, tensor);
-    case DataType::uint64: return read_numbers<std::uint64_t>(data, count, tensor);
-    case DataType::int8: return read_numbers<std::int8_t>(data, count, tensor);
-    case DataType::int16: return read_numbers<std::int16_t>(data, count, tensor);
-    case DataType::int32: return read_numbers<std::int32_t>(data, count, tensor);
-    case DataType::int64: return read_numbers<std::int64_t>(data, count, tensor);
-    case DataType::fp16: return read_numbers<Fp16>(data, count, tensor);
-    case DataType::bf16: return read_numbers<Bf16>(data, count, tensor);
-    case DataType::fp32: return read_numbers<float>(data, count, tensor);
-    case DataType::fp64: return read_numbers<double>(data, count, tensor);
-    case DataType::bytes: return ArrayReader(tensor, count, StringSink(tensor.strings)).read(data);
+    case DataType::boolean:
+      return read_numbers<Boolean>(data, count, tensor);
+    case DataType::uint8:
+      return read_numbers<std::uint8_t>(data, count, tensor);
+    case DataType::uint16:
+      return read_numbers<std::uint16_t>(data, count, tensor);
+    case DataType::uint32:
+      return read_numbers<std::uint32_t>(data, count, tensor);
+    case DataType::uint64:
+      return read_numbers<std::uint64_t>(data, count, tensor);
+    case DataType::int8:
+      return read_numbers<std::int8_t>(data, count, tensor);
+    case DataType::int16:
+      return read_numbers<std::int16_t>(data, count, tensor);
+    case DataType::int32:
+      return read_numbers<std::int32_t>(data, count, tensor);
+    case DataType::int64:
+      return read_numbers<std::int64_t>(data, count, tensor);
+    case DataType::fp16:
+      return read_numbers<Fp16>(data, count, tensor);
+    case DataType::bf16:
+      return read_numbers<Bf16>(data, count, tensor);
+    case DataType::fp32:
+      return read_numbers<float>(data, count, tensor);
+    case DataType::fp64:
+      return read_numbers<double>(data, count, tensor);
+    case DataType::bytes:
+      return ArrayReader(tensor, count, StringSink(tensor.strings)).read(data);
   }
   STOKER_INVARIANT(false, "datatype {}", static_cast<int>(tensor.type));
   return {};

@@ -34,9 +34,13 @@ const DataTypeRow& row_of(DataType type) {
 
 }  // namespace
 
-std::string_view to_text(DataType type) { return row_of(type).text; }
+std::string_view to_text(DataType type) {
+  return row_of(type).text;
+}
 
-std::size_t element_bytes(DataType type) { return row_of(type).element_bytes; }
+std::size_t element_bytes(DataType type) {
+  return row_of(type).element_bytes;
+}
 
 std::optional<DataType> parse_data_type(std::string_view text) {
   const auto* row = std::ranges::find(data_types, text, &DataTypeRow::text);
@@ -62,10 +66,15 @@ std::string shape_text(std::span<const std::int64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape, ","));
 }
 
-bool shape_fits(std::span<const std::int64_t> shape, std::span<const std::int64_t> declared) {
-  return std::ranges::equal(shape, declared, [](std::int64_t actual, std::int64_t wanted) {
+bool shape_fits(std::span<const std::int64_t> shape, const TensorSpec& spec) {
+  if (!spec.shape) return true;
+  return std::ranges::equal(shape, *spec.shape, [](std::int64_t actual, std::int64_t wanted) {
     return wanted < 0 || actual == wanted;
   });
+}
+
+Shape declared_shape(const TensorSpec& spec) {
+  return spec.shape.value_or(Shape{-1});
 }
 
 }  // namespace stoker::worker::onnx

@@ -45,24 +45,27 @@ using Shape = std::vector<std::int64_t>;
 [[nodiscard]] std::optional<std::int64_t> element_count(std::span<const std::int64_t> shape);
 /// "[2,-1,80]".
 [[nodiscard]] std::string shape_text(std::span<const std::int64_t> shape);
-/// Whether a tensor of `shape` may go where `declared` is asked for (-1 there: any size).
-[[nodiscard]] bool shape_fits(std::span<const std::int64_t> shape,
-                              std::span<const std::int64_t> declared);
 
-/// One input or output of a model. Shape: -1 is a dimension that the request chooses.
+/// One input or output of a model. Shape: -1 is a dimension that the request chooses; nullopt when
+/// the model says nothing, not even the rank.
 struct TensorSpec {
   std::string name;
   DataType type = DataType::fp32;
-  Shape shape;
+  std::optional<Shape> shape;
 };
+/// Whether a tensor of `shape` may be given to `spec`.
+[[nodiscard]] bool shape_fits(std::span<const std::int64_t> shape, const TensorSpec& spec);
+/// The declared shape as the protocol writes it; [-1] where the model declares none.
+[[nodiscard]] Shape declared_shape(const TensorSpec& spec);
+
 struct ModelSignature {
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
 };
 
-/// Elements of one tensor, row-major, little-endian, without padding; `boolean` is one byte, 0 or 1.
-/// Exactly one of `elements` and `strings` is used, by `type`. Move-only: `elements` may look into
-/// `storage`, or into memory that its maker names.
+/// Elements of one tensor, row-major, little-endian, without padding; `boolean` is one byte, 0
+/// or 1. Exactly one of `elements` and `strings` is used, by `type`. Move-only: `elements` may look
+/// into `storage`, or into memory that its maker names.
 struct Tensor {
   DataType type = DataType::fp32;
   Shape shape;
