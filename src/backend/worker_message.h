@@ -4,7 +4,9 @@
 // Source: docs/worker-contract.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -14,8 +16,8 @@
 
 namespace stoker::backend {
 
-inline constexpr std::int64_t kWorkerContract = 1;
-inline constexpr std::size_t kControlPacketBytes = 64 << 10;  // largest packet either way
+inline constexpr std::int64_t worker_contract = 1;
+inline constexpr std::size_t control_packet_bytes = 64 << 10;  // largest packet either way
 
 struct WorkerHello {
   std::string worker;  // "llama", "onnx", "echo", "exec"
@@ -24,7 +26,7 @@ struct WorkerHello {
   std::int64_t pid = 0;  // as the worker sees itself: inside a sandbox not the machine's number
 };
 struct WorkerLoading {
-  double fraction = 0;  // 0..1
+  std::optional<double> fraction;  // 0..1; without it: loading, but the engine cannot say how far
 };
 struct WorkerLoaded {
   Bytes private_bytes;

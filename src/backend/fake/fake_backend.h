@@ -7,13 +7,15 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "backend/instance_backend.h"
+#include "backend/worker_conversation.h"
 #include "net/event_loop.h"
 
 namespace stoker::backend {
@@ -46,6 +48,7 @@ class FakeBackend final : public InstanceBackend {
   void say(InstanceKey key, std::string_view packet);
   void exit(InstanceKey key, ExitKind kind, int value);
   void report_unkillable(InstanceKey key);
+  void write_log(InstanceKey key, std::string_view bytes);
 
   struct Sent {
     InstanceKey key;
@@ -76,15 +79,17 @@ class FakeBackend final : public InstanceBackend {
     StartRequest request;
     Script script;
     InstancePhase phase = InstancePhase::starting;
+    WorkerConversation conversation;
     bool ended = false;
-    bool hello = false;
     bool breached = false;
   };
   /// Runs `action` on the loop if that life has not ended by then.
   void later(InstanceKey key, void (FakeBackend::*action)(InstanceKey, Life&));
   void boot(InstanceKey key, Life& life);
   void deliver(InstanceKey key, Life& life, std::string_view packet);
-  void finish(InstanceKey key, Life& life, ExitInfo exit);
+  void finish(InstanceKey key, Life& life, const ExitInfo& exit);
+  void obey_kill(InstanceKey key, Life& life);
+  void obey_shutdown(InstanceKey key, Life& life);
 
   net::EventLoop& loop_;
   BackendListener* listener_ = nullptr;
@@ -93,6 +98,8 @@ class FakeBackend final : public InstanceBackend {
   std::vector<StartRequest> starts_;
   std::vector<Sent> sent_;
   std::vector<Stopped> stops_;
+  std::vector<LogFollower*> followers_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // posted work looks whether we still are
 };
 
 }  // namespace stoker::backend
