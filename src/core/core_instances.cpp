@@ -128,7 +128,10 @@ void Core::on(const WarmRequested& e) {
   d.failures.clear();
   d.minimum_suspended = false;
   timers_.clear(TimerKind::retry, d.spec.id.value);
-  if (count(d).live == 0) plan(d, StartReason::warm_request);
+  const Counts counts = count(d);
+  if (counts.live == 0 && counts.draining < d.spec.scale.max_instances) {
+    plan(d, StartReason::warm_request);
+  }
   scale(d);
 }
 
