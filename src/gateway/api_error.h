@@ -21,10 +21,10 @@ enum class Dialect : std::uint8_t {
 
 struct ApiError {
   int status = 500;
-  std::string code;     // stable word for programs: "model_not_found"
-  std::string message;  // for people: what happened and what to do
-  std::string param;    // the field of the request that is wrong; empty if none
-  Duration retry_after; // 0: no Retry-After
+  std::string code;      // stable word for programs: "model_not_found"
+  std::string message;   // for people: what happened and what to do
+  std::string param;     // the field of the request that is wrong; empty if none
+  Duration retry_after;  // 0: no Retry-After
 };
 
 [[nodiscard]] ApiError to_error(const Rejection& rejection);

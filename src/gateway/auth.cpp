@@ -49,16 +49,22 @@ bool is_loopback_ipv4(std::string_view host) {
 std::optional<ApiError> refuse_foreign(const net::HttpRequest& head) {
   const auto host = head.fields.find("host");
   if (host && !is_loopback_host(*host)) {
-    return ApiError{403, "foreign_host",
+    return ApiError{403,
+                    "foreign_host",
                     "without keys this server answers only to its loopback names; "
-                    "set 'auth: keys' to serve other hosts", {}, {}};
+                    "set 'auth: keys' to serve other hosts",
+                    {},
+                    {}};
   }
   const auto origin = head.fields.find("origin");
   if (!origin) return std::nullopt;
   const std::size_t scheme_end = origin->find("://");
   if (scheme_end == origin->npos || !is_loopback_host(origin->substr(scheme_end + 3))) {
-    return ApiError{403, "foreign_origin",
-                    "without keys this server answers only to pages of this machine", {}, {}};
+    return ApiError{403,
+                    "foreign_origin",
+                    "without keys this server answers only to pages of this machine",
+                    {},
+                    {}};
   }
   return std::nullopt;
 }
@@ -95,9 +101,12 @@ std::optional<ApiError> refuse(const AuthOptions& auth, Scope scope, const net::
   if (scope == Scope::open) return std::nullopt;
   const auto key = presented_key(head.fields);
   if (!key) {
-    return ApiError{401, "missing_api_key",
+    return ApiError{401,
+                    "missing_api_key",
                     "send the key as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'; "
-                    "the first one is in admin.key of the state directory", {}, {}};
+                    "the first one is in admin.key of the state directory",
+                    {},
+                    {}};
   }
   if (!auth.admin_key || !auth.admin_key->matches(*key)) {
     return ApiError{401, "invalid_api_key", "the key is not known to this server", {}, {}};

@@ -78,7 +78,8 @@ std::optional<ApiError> read_member(std::string_view key, const element& value, 
       return bad_request("invalid_type", "'stream_options' must be an object", "stream_options");
     }
     bool include_usage = false;
-    facts.wants_usage = options["include_usage"].get(include_usage) == simdjson::SUCCESS && include_usage;
+    facts.wants_usage =
+        options["include_usage"].get(include_usage) == simdjson::SUCCESS && include_usage;
   }
   return std::nullopt;
 }
@@ -138,7 +139,8 @@ std::optional<ApiError> JsonReader::read_request(std::string_view body, BodyFact
     if (found == known.end()) continue;
     bool& was_seen = seen[static_cast<std::size_t>(found - known.begin())];
     if (was_seen) {
-      return bad_request("duplicate_key", fmt::format("'{}' is given twice", key), std::string(key));
+      return bad_request("duplicate_key", fmt::format("'{}' is given twice", key),
+                         std::string(key));
     }
     was_seen = true;
     if (std::optional<ApiError> error = read_member(key, value, facts)) return error;

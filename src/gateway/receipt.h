@@ -11,11 +11,11 @@ namespace stoker::gateway {
 
 /// What happened when. An Instant of {0} has not happened; later ones are then {0} too.
 struct Timeline {
-  Instant accepted;    // first byte of the request
-  Instant dispatched;  // an instance was ready for it (the last dispatch that was delivered)
-  Instant first_byte;  // first event of a stream, head of any other answer
-  Instant ended;       // last byte, or the moment that the end was decided
-  StartTimeline start; // of the instance; {} if it never ran
+  Instant accepted;     // first byte of the request
+  Instant dispatched;   // an instance was ready for it (the last dispatch that was delivered)
+  Instant first_byte;   // first event of a stream, head of any other answer
+  Instant ended;        // last byte, or the moment that the end was decided
+  StartTimeline start;  // of the instance; {} if it never ran
 };
 
 /// The start of the instance, clipped to the request's own wait; what is left of the wait is queue.
@@ -30,7 +30,8 @@ struct Timeline {
 /// without it (the head of a stream) the list ends with ttft.
 [[nodiscard]] std::string server_timing(const ledger::Phases& phases, bool whole);
 
-/// "{"id": ..., "deployment": ..., "start": "cold", "phases_ms": {...}, "usage": {...}}" in one line.
+/// "{"id": ..., "deployment": ..., "start": "cold", "phases_ms": {...}, "usage": {...}}" in one
+/// line.
 [[nodiscard]] std::string receipt_json(std::string_view deployment, const ledger::Usage& usage);
 
 }  // namespace stoker::gateway

@@ -43,7 +43,8 @@ constexpr std::array routes = {
               Dialect::open_inference, "ready"},
     RouteSpec{Route::invoke, "/invoke/{}/{*}", any_method, Scope::inference, Dialect::plain,
               "invoke"},
-    RouteSpec{Route::models, "/v1/models", Method::get, Scope::inference, Dialect::openai, "models"},
+    RouteSpec{Route::models, "/v1/models", Method::get, Scope::inference, Dialect::openai,
+              "models"},
     RouteSpec{Route::model, "/v1/models/{*}", Method::get, Scope::inference, Dialect::openai,
               "model"},
     RouteSpec{Route::server_metadata, "/v2", Method::get, Scope::inference, Dialect::open_inference,
@@ -71,10 +72,10 @@ struct NamedMethod {
   std::string_view name;
   Method bit;
 };
-constexpr std::array methods = {
-    NamedMethod{"GET", Method::get},     NamedMethod{"POST", Method::post},
-    NamedMethod{"PUT", Method::put},     NamedMethod{"PATCH", Method::patch},
-    NamedMethod{"DELETE", Method::remove}};
+constexpr std::array methods = {NamedMethod{"GET", Method::get}, NamedMethod{"POST", Method::post},
+                                NamedMethod{"PUT", Method::put},
+                                NamedMethod{"PATCH", Method::patch},
+                                NamedMethod{"DELETE", Method::remove}};
 
 /// Decoded bytes of one segment; nullopt if it is not in its normal form.
 std::optional<std::string> decode_segment(std::string_view raw) {
@@ -143,14 +144,18 @@ bool match_pattern(std::string_view pattern, std::string_view path, RouteMatch& 
 
 }  // namespace
 
-std::span<const RouteSpec> all_routes() { return routes; }
+std::span<const RouteSpec> all_routes() {
+  return routes;
+}
 
 std::optional<RouteMatch> match_route(std::string_view path) {
   if (!path.starts_with('/')) return std::nullopt;
   for (const RouteSpec& spec : routes) {
     RouteMatch match{&spec, {}, {}};
-    const bool has_parameters = spec.pattern.back() == '}' || spec.pattern.find("{}") != spec.pattern.npos;
-    if (has_parameters ? match_pattern(spec.pattern, path, match) : path == spec.pattern) return match;
+    const bool has_parameters =
+        spec.pattern.back() == '}' || spec.pattern.find("{}") != spec.pattern.npos;
+    if (has_parameters ? match_pattern(spec.pattern, path, match) : path == spec.pattern)
+      return match;
   }
   return std::nullopt;
 }
@@ -174,13 +179,15 @@ std::string allowed_methods(const RouteSpec& spec) {
 
 bool runtime_offers(RuntimeKind runtime, Route route) {
   switch (runtime) {
-    case RuntimeKind::llama_cpp: return route != Route::infer && route != Route::model_metadata;
+    case RuntimeKind::llama_cpp:
+      return route != Route::infer && route != Route::model_metadata;
     case RuntimeKind::onnx:
       return route == Route::infer || route == Route::model_metadata || route == Route::invoke ||
              route == Route::embeddings || route == Route::rerank;
     case RuntimeKind::command:
     case RuntimeKind::container:
-    case RuntimeKind::echo: return true;
+    case RuntimeKind::echo:
+      return true;
   }
   return true;
 }

@@ -16,15 +16,37 @@ namespace stoker::gateway {
 
 enum class Route : std::uint8_t {
   // Run a model that the body names.
-  chat, completions, embeddings, rerank, responses, messages, count_tokens,
+  chat,
+  completions,
+  embeddings,
+  rerank,
+  responses,
+  messages,
+  count_tokens,
   // Run a model that the path names.
-  infer, model_metadata, invoke,
+  infer,
+  model_metadata,
+  invoke,
   // Answered by the gateway.
-  models, model, server_metadata, live, server_ready, model_ready,
+  models,
+  model,
+  server_metadata,
+  live,
+  server_ready,
+  model_ready,
   // Admin.
-  ps, events, logs, requests, request, usage, warm, stop, metrics,
+  ps,
+  events,
+  logs,
+  requests,
+  request,
+  usage,
+  warm,
+  stop,
+  metrics,
   // Open to everybody.
-  healthz, readyz,
+  healthz,
+  readyz,
 };
 
 /// Who may call a route.
@@ -58,7 +80,9 @@ struct RouteMatch {
 [[nodiscard]] std::span<const RouteSpec> all_routes();
 
 /// True if the request runs on an instance, so that it is admitted, dispatched and recorded.
-[[nodiscard]] constexpr bool runs_model(Route route) { return route <= Route::invoke; }
+[[nodiscard]] constexpr bool runs_model(Route route) {
+  return route <= Route::invoke;
+}
 /// True if the request's JSON body names the model.
 [[nodiscard]] constexpr bool names_model_in_body(Route route) {
   return route <= Route::count_tokens;

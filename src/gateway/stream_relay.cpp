@@ -3,7 +3,7 @@
 namespace stoker::gateway {
 namespace {
 
-constexpr std::string_view own_comments = "stoker";         // reserved: clients trust our receipts
+constexpr std::string_view own_comments = "stoker";  // reserved: clients trust our receipts
 constexpr std::string_view usage_comment = "stoker-usage ";
 
 bool is_error_event(const net::SseEvent& event) {
@@ -18,9 +18,13 @@ bool StreamRelay::feed(std::string_view bytes, std::string& out) {
   net::SseEvent event;
   while (true) {
     switch (framer_.next(event)) {
-      case net::SseFramer::Next::event: take(event, out); break;
-      case net::SseFramer::Next::need_more: return true;
-      case net::SseFramer::Next::too_large: return false;
+      case net::SseFramer::Next::event:
+        take(event, out);
+        break;
+      case net::SseFramer::Next::need_more:
+        return true;
+      case net::SseFramer::Next::too_large:
+        return false;
     }
   }
 }
@@ -53,8 +57,10 @@ void StreamRelay::take(const net::SseEvent& event, std::string& out) {
 
 bool StreamRelay::is_terminal(const net::SseEvent& event) const {
   switch (rules_.dialect) {
-    case Dialect::openai: return event.data == "[DONE]";
-    case Dialect::anthropic: return event.name == "message_stop";
+    case Dialect::openai:
+      return event.data == "[DONE]";
+    case Dialect::anthropic:
+      return event.name == "message_stop";
     case Dialect::responses:
       return event.name == "response.completed" || event.name == "response.incomplete" ||
              event.name == "response.failed";

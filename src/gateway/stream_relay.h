@@ -1,6 +1,7 @@
 // One stream of server-sent events on its way from an engine to a client: which bytes go on, which
 // stay, and how the stream ended. Only whole events go on, so that whatever the gateway adds (a
-// comment, an error event) never lands inside one (F7 in RELIABILITY.md). Pure: bytes in, bytes out.
+// comment, an error event) never lands inside one (F7 in RELIABILITY.md). Pure: bytes in, bytes
+// out.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace stoker::gateway {
 
 struct StreamRules {
   Dialect dialect = Dialect::openai;
-  bool speaks_contract = true;   // usage comes as `: stoker-usage`, never from the events
-  bool hide_usage_event = false; // the gateway asked for it, the client did not
+  bool speaks_contract = true;    // usage comes as `: stoker-usage`, never from the events
+  bool hide_usage_event = false;  // the gateway asked for it, the client did not
 };
 
 class StreamRelay {

@@ -1,0 +1,349 @@
+#include "gateway/gateway_loop.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "base/json_writer.h"
+#include "base/text.h"
+#include "gateway/forwarding.h"
+
+namespace stoker::gateway {
+namespace {
+
+/// Code of an error that the HTTP server itself answers with.
+const char* code_of(int status) {
+  switch (status) {
+    case 408:
+      return "request_timeout";
+    case 413:
+      return "body_too_large";
+    case 414:
+      return "target_too_long";
+    case 417:
+      return "unknown_expectation";
+    case 431:
+      return "header_too_large";
+    case 501:
+      return "not_implemented";
+    case 505:
+      return "http_version";
+    default:
+      return "bad_request";
+  }
+}
+
+void send_json(net::Exchange& exchange, int status, const std::string& json, RequestId id) {
+  exchange.respond(status, plain_fields("application/json", id), json);
+}
+
+void write_model(JsonWriter& json, const Deployment& deployment) {
+  json.object([&] {
+    json.field("id", deployment.name);
+    json.field("object", "model");
+    json.field("created", 0);
+    json.field("owned_by", "stoker");
+    json.field("runtime", to_text(deployment.runtime));
+    if (deployment.aliases.empty()) return;
+    json.array("aliases", [&] {
+      for (const std::string& alias : deployment.aliases) json.value(alias);
+    });
+  });
+}
+
+/// What a foreign engine must be told besides what the client wrote.
+BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts& facts) {
+  BodyChange change;
+  const bool has_stream_options = route == Route::chat || route == Route::completions;
+  change.add_include_usage = deployment.usage == UsageMode::inject && has_stream_options &&
+                             facts.stream && !facts.wants_usage;
+  change.model = deployment.engine_model;
+  return change;
+}
+
+}  // namespace
+
+GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
+                         const GatewayOptions& options, const GatewayParts& parts,
+                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory)
+    : loop_(std::move(loop)),
+      options_(options),
+      parts_(parts),
+      metrics_(metrics),
+      directory_(std::move(directory)),
+      upstreams_(std::make_unique<Upstreams>(*loop_)),
+      host_{.loop = *loop_,
+            .dispatcher = parts.dispatcher,
+            .records = parts.records,
+            .log = parts.log,
+            .json = json_,
+            .upstreams = *upstreams_,
+            .limits = options.requests,
+            .access_log = options.access_log,
+            .running = {},
+            .on_done = [this] { check_idle(); }},
+      admin_(*loop_, parts.admin, admin_thread),
+      server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,
+                                                static_cast<net::RequestHandler&>(*this))) {}
+
+GatewayLoop::~GatewayLoop() = default;
+
+void GatewayLoop::run() {
+  loop_->run();
+}
+
+void GatewayLoop::replace_directory(DirectoryPtr directory) {
+  loop_->post([this, directory = std::move(directory)] { directory_ = directory; });
+}
+
+void GatewayLoop::drain(std::function<void()> done) {
+  loop_->post([this, done = std::move(done)] {
+    when_drained_ = done;
+    if (!std::exchange(draining_, true)) {
+      admin_.end_followers();
+      server_->drain([this] {
+        connections_gone_ = true;
+        check_idle();
+      });
+    }
+    check_idle();
+  });
+}
+
+void GatewayLoop::end_requests(std::function<void()> done) {
+  loop_->post([this, done = std::move(done)] {
+    when_ended_ = done;
+    // Each one leaves the list as it ends, so a copy is walked.
+    const std::vector<std::shared_ptr<InferenceRequest>> all(host_.running.begin(),
+                                                             host_.running.end());
+    for (const auto& request : all) request->shut_down();
+    check_idle();
+  });
+}
+
+void GatewayLoop::close() {
+  loop_->post([this] {
+    server_.reset();
+    loop_->stop();
+  });
+}
+
+/// Tells whoever waits for this loop to have nothing left to do.
+void GatewayLoop::check_idle() {
+  if (!host_.running.empty()) return;
+  if (when_ended_) std::exchange(when_ended_, nullptr)();
+  if (connections_gone_ && when_drained_) std::exchange(when_drained_, nullptr)();
+}
+
+int GatewayLoop::check_head(const net::HttpRequest& head, std::string* message) {
+  const std::optional<RouteMatch> match = match_route(head.path);
+  // A path that is no route needs a key too: without one nobody learns what exists.
+  const Scope scope = match ? match->spec->scope : Scope::inference;
+  std::optional<ApiError> error = refuse(options_.auth, scope, head);
+  if (!error) return 0;
+  const int status = error->status;
+  *message = error->message;
+  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(*error));
+  return status;
+}
+
+std::string GatewayLoop::error_body(int status, std::string_view message) const {
+  const auto refusal = std::exchange(refusal_, std::nullopt);
+  if (refusal && refusal->second.status == status) {
+    return gateway::error_body(refusal->first, refusal->second);
+  }
+  return gateway::error_body(Dialect::plain,
+                             {status, code_of(status), std::string(message), {}, {}});
+}
+
+void GatewayLoop::on_request(net::ExchangePtr exchange) {
+  const net::HttpRequest& request = exchange->request();
+  const RequestId id = parts_.dispatcher.new_request_id();
+  const std::optional<RouteMatch> match = match_route(request.path);
+  if (!match) {
+    send_error(*exchange, Dialect::plain, {404, "not_found", "there is no such route", {}, {}}, id);
+    return;
+  }
+  if (!allows(*match->spec, request.method)) {
+    const ApiError error{405,
+                         "method_not_allowed",
+                         fmt::format("this route allows {}", allowed_methods(*match->spec)),
+                         {},
+                         {}};
+    exchange->respond(
+        405,
+        plain_fields("application/json", id) + "Allow: " + allowed_methods(*match->spec) + "\r\n",
+        gateway::error_body(match->spec->dialect, error));
+    return;
+  }
+  if (runs_model(match->spec->route)) {
+    run_model(exchange, *match, id);
+  } else {
+    handle(exchange, *match, id);
+  }
+}
+
+void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id) {
+  switch (match.spec->route) {
+    case Route::models:
+      list_models(*exchange, id);
+      return;
+    case Route::model:
+      show_model(*exchange, match.first, id);
+      return;
+    case Route::model_ready:
+      show_model_ready(*exchange, match.first, id);
+      return;
+    case Route::server_metadata:
+      send_json(
+          *exchange, 200,
+          fmt::format(R"({{"name":"stoker","version":"{}","extensions":[]}})", STOKER_VERSION), id);
+      return;
+    case Route::live:
+      send_json(*exchange, 200, R"({"live":true})", id);
+      return;
+    case Route::healthz:
+      send_json(*exchange, 200, R"({"status":"ok"})", id);
+      return;
+    case Route::server_ready:
+    case Route::readyz:
+      show_ready(*exchange, match.spec->dialect, id);
+      return;
+    case Route::metrics:
+      exchange->respond(200, plain_fields(obs::Registry::content_type, id),
+                        parts_.registry.render());
+      return;
+    default:
+      admin_.handle(exchange, match, id);
+      return;
+  }
+}
+
+void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& match,
+                            RequestId id) {
+  const net::HttpRequest& request = exchange->request();
+  const RouteSpec& spec = *match.spec;
+  BodyFacts facts;
+  if (const std::optional<ApiError> error = check_body(request, spec.route, facts)) {
+    send_error(*exchange, spec.dialect, *error, id);
+    return;
+  }
+  const std::string& model = names_model_in_body(spec.route) ? facts.model : match.first;
+  const DeploymentPtr deployment = directory_->find(model);
+  if (!deployment) {
+    send_error(*exchange, spec.dialect, unknown_model(model), id);
+    return;
+  }
+  if (!runtime_offers(deployment->runtime, spec.route)) {
+    send_error(*exchange, spec.dialect,
+               {404,
+                "route_not_offered",
+                fmt::format("'{}' runs on {}, which does not offer this route", deployment->name,
+                            to_text(deployment->runtime)),
+                {},
+                {}},
+               id);
+    return;
+  }
+  const BodyChange change = change_for(*deployment, spec.route, facts);
+  Incoming incoming{.exchange = exchange,
+                    .route = &spec,
+                    .deployment = deployment,
+                    .metrics = &metrics_of(*deployment),
+                    .id = id,
+                    .engine_target = target_for_engine(match, request, *deployment),
+                    .changed_body = {},
+                    .stream = facts.stream,
+                    .hide_usage_event = change.add_include_usage};
+  if (names_model_in_body(spec.route) && !change.empty()) {
+    incoming.changed_body = json_.rewrite(request.body, change);
+  }
+  InferenceRequest::start(host_, std::move(incoming));
+}
+
+std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,
+                                                BodyFacts& facts) {
+  if (route == Route::invoke || route == Route::model_metadata) return std::nullopt;
+  const std::optional<std::string_view> type = request.fields.find("content-type");
+  const bool names_model = names_model_in_body(route);
+  if (names_model ? !type || !is_json(*type)
+                  : type && !is_json(*type) &&
+                        !net::equal_ignoring_case(*type, "application/octet-stream")) {
+    return ApiError{415, "unsupported_media_type", "send 'Content-Type: application/json'", {}, {}};
+  }
+  if (names_model) return json_.read_request(request.body, facts);
+  // With this field tensors follow the JSON as bytes; only the engine knows where.
+  if (request.fields.find("inference-header-content-length")) return std::nullopt;
+  return json_.check_object(request.body);
+}
+
+ApiError GatewayLoop::unknown_model(std::string_view model) const {
+  const std::string_view nearest = directory_->nearest(model);
+  return {
+      404,
+      "model_not_found",
+      nearest.empty()
+          ? fmt::format("the model '{}' does not exist; GET /v1/models lists those that do", model)
+          : fmt::format("the model '{}' does not exist; did you mean '{}'?", model, nearest),
+      "model",
+      {}};
+}
+
+void GatewayLoop::list_models(net::Exchange& exchange, RequestId id) const {
+  JsonWriter json;
+  json.object([&] {
+    json.field("object", "list");
+    json.array("data", [&] {
+      for (const DeploymentPtr& deployment : directory_->all()) write_model(json, *deployment);
+    });
+  });
+  send_json(exchange, 200, json.text(), id);
+}
+
+void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name, RequestId id) const {
+  const DeploymentPtr deployment = directory_->find(name);
+  if (!deployment) {
+    send_error(exchange, Dialect::openai, unknown_model(name), id);
+    return;
+  }
+  JsonWriter json;
+  write_model(json, *deployment);
+  send_json(exchange, 200, json.text(), id);
+}
+
+/// "Ready" means that a request would be served, cold or warm: a model at zero is ready, as a
+/// client that waits for it to be so would wait for ever.
+void GatewayLoop::show_model_ready(net::Exchange& exchange, const std::string& name,
+                                   RequestId id) const {
+  const DeploymentPtr deployment = directory_->find(name);
+  if (!deployment) {
+    send_error(exchange, Dialect::open_inference, unknown_model(name), id);
+    return;
+  }
+  const bool ready = parts_.admin.can_serve(deployment->id);
+  JsonWriter json;
+  json.object([&] {
+    json.field("name", deployment->name);
+    json.field("ready", ready);
+  });
+  send_json(exchange, ready ? 200 : 503, json.text(), id);
+}
+
+void GatewayLoop::show_ready(net::Exchange& exchange, Dialect dialect, RequestId id) const {
+  const bool ready = !draining_ && parts_.admin.ready();
+  if (dialect == Dialect::open_inference) {
+    send_json(exchange, ready ? 200 : 503, fmt::format(R"({{"ready":{}}})", ready), id);
+  } else {
+    send_json(exchange, ready ? 200 : 503,
+              ready ? R"({"status":"ready"})" : R"({"status":"not ready"})", id);
+  }
+}
+
+const DeploymentMetrics& GatewayLoop::metrics_of(const Deployment& deployment) {
+  const auto found = metrics_by_deployment_.find(deployment.id);
+  if (found != metrics_by_deployment_.end()) return found->second;
+  return metrics_by_deployment_.emplace(deployment.id, metrics_.of(deployment.name)).first->second;
+}
+
+}  // namespace stoker::gateway

@@ -1,0 +1,95 @@
+// One event loop of the gateway: its listener, its connections to instances, and what it does with
+// each request that comes in. Loops share nothing that is written while requests run, but the
+// dispatcher, the journal and the counters.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/unique_fd.h"
+#include "gateway/admin_routes.h"
+#include "gateway/auth.h"
+#include "gateway/inference_request.h"
+#include "gateway/metrics.h"
+#include "net/http_server.h"
+
+namespace stoker::gateway {
+
+struct GatewayOptions {
+  net::ListenAddress listen;
+  int threads = 1;
+  net::HttpLimits http;
+  AuthOptions auth;
+  RequestLimits requests;
+  bool access_log = true;
+};
+
+/// What the gateway is built on. All of it outlives the server.
+struct GatewayParts {
+  Dispatcher& dispatcher;
+  RecordSink& records;
+  AdminApi& admin;
+  obs::Registry& registry;
+  obs::Logger& log;
+};
+
+class GatewayLoop final : private net::RequestHandler {
+ public:
+  GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
+              const GatewayOptions& options, const GatewayParts& parts, GatewayMetrics& metrics,
+              AdminThread& admin_thread, DirectoryPtr directory);
+  ~GatewayLoop() override;
+
+  /// Runs until close(). Threads: the one that belongs to the loop.
+  void run();
+
+  // Threads: any; each takes effect on the loop's thread.
+  void replace_directory(DirectoryPtr directory);
+  /// Stops accepting; calls `done` there once the last connection and the last request are gone.
+  void drain(std::function<void()> done);
+  /// Ends what still runs, as failed; calls `done` there once all endings are on record.
+  void end_requests(std::function<void()> done);
+  /// Closes all connections and ends run().
+  void close();
+
+ private:
+  int check_head(const net::HttpRequest& head, std::string* message) override;
+  std::string error_body(int status, std::string_view message) const override;
+  void on_request(net::ExchangePtr exchange) override;
+
+  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
+  void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
+  [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
+                                                   BodyFacts& facts);
+  [[nodiscard]] ApiError unknown_model(std::string_view model) const;
+  void list_models(net::Exchange& exchange, RequestId id) const;
+  void show_model(net::Exchange& exchange, const std::string& name, RequestId id) const;
+  void show_model_ready(net::Exchange& exchange, const std::string& name, RequestId id) const;
+  void show_ready(net::Exchange& exchange, Dialect dialect, RequestId id) const;
+  [[nodiscard]] const DeploymentMetrics& metrics_of(const Deployment& deployment);
+  void check_idle();
+
+  std::unique_ptr<net::EventLoop> loop_;
+  const GatewayOptions& options_;
+  GatewayParts parts_;
+  GatewayMetrics& metrics_;
+  DirectoryPtr directory_;
+  std::map<DeploymentId, DeploymentMetrics> metrics_by_deployment_;
+  JsonReader json_;
+  std::unique_ptr<Upstreams> upstreams_;
+  RequestHost host_;
+  AdminRoutes admin_;
+  std::unique_ptr<net::HttpServer> server_;
+  bool draining_ = false;
+  bool connections_gone_ = false;
+  std::function<void()> when_drained_;
+  std::function<void()> when_ended_;
+  /// Shape of the error that check_head() has just refused with; error_body() is asked next.
+  mutable std::optional<std::pair<Dialect, ApiError>> refusal_;
+};
+
+}  // namespace stoker::gateway

@@ -1,0 +1,191 @@
+// InferenceRequest, the engine's side: what its answer becomes for the client.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/text.h"
+#include "gateway/forwarding.h"
+#include "gateway/inference_request.h"
+#include "net/clock.h"
+
+namespace stoker::gateway {
+namespace {
+
+constexpr std::string_view usage_field = "x-stoker-usage";
+
+}  // namespace
+
+/// X-Request-Id, X-Stoker-Start and Server-Timing; `whole` once the request has ended.
+std::string InferenceRequest::own_fields(bool whole) const {
+  std::string fields = "X-Request-Id: " + public_id(in_.id) + "\r\n";
+  Timeline until_now = timeline_;
+  if (!whole) until_now.ended = net::monotonic_now();
+  const ledger::StartKind start = start_kind(until_now);
+  if (start != ledger::StartKind::none) {
+    fields.append("X-Stoker-Start: ").append(ledger::to_text(start)).append("\r\n");
+  }
+  const ledger::Phases phases = whole ? ending_.phases : phases_of(until_now);
+  return fields.append("Server-Timing: ").append(server_timing(phases, whole)).append("\r\n");
+}
+
+void InferenceRequest::start_events() {
+  // Before its dispatch a stream knows nothing but its id; the receipt comes with its last event.
+  answer_.start_events(own_fields(false));
+}
+
+void InferenceRequest::on_head(const net::HttpResponseHead& head) {
+  engine_status_ = head.status;
+  engine_fields_ = fields_for_client(head.fields);
+  const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
+  if (head.status == 200 && is_event_stream(type)) {
+    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage_event},
+                   host_.json);
+    // A stream that nobody asked for in words we know, as a pass-through route may have.
+    if (!in_.stream) arm_keep_alive(net::monotonic_now() + host_.limits.keep_alive_interval);
+    return;
+  }
+  timeline_.first_byte = net::monotonic_now();
+  if (!target_->speaks_contract) return;
+  if (const auto usage = head.fields.find(usage_field)) {
+    if (const auto counts = parse_worker_usage(*usage)) usage_ = *counts;
+  }
+}
+
+void InferenceRequest::on_body(std::string_view bytes) {
+  if (relay_) {
+    relay_events(bytes);
+  } else {
+    relay_bytes(bytes);
+  }
+}
+
+void InferenceRequest::relay_events(std::string_view bytes) {
+  std::string& out = held_body_;  // events that wait for the first token are kept here too
+  const bool is_whole = relay_->feed(bytes, out);
+  if (timeline_.first_byte.ns == 0 && relay_->data_events() > 0) {
+    timeline_.first_byte = net::monotonic_now();
+    if (answer_.form() == ClientAnswer::Form::held) start_events();
+  }
+  if (answer_.form() == ClientAnswer::Form::events && !out.empty()) {
+    answer_.write(out, net::monotonic_now());
+    out.clear();
+    slow_down();
+  }
+  if (is_whole) return;
+  end_with(EndState::failed,
+           {502, "bad_answer", "the engine sent an event that is too large to relay", {}, {}},
+           host_.limits.failed_usage_wait);
+}
+
+void InferenceRequest::relay_bytes(std::string_view bytes) {
+  if (answer_.form() == ClientAnswer::Form::bytes) {
+    answer_.write(bytes, net::monotonic_now());
+    slow_down();
+    return;
+  }
+  held_body_.append(bytes);
+  if (held_body_.size() <= host_.limits.held_answer_bytes) return;
+  if (answer_.form() == ClientAnswer::Form::events) {
+    end_with(EndState::failed,
+             {502, "bad_answer", "the engine did not answer with a stream", {}, {}},
+             host_.limits.failed_usage_wait);
+    return;
+  }
+  answer_.start_bytes(engine_status_, engine_fields_ + own_fields(false));
+  answer_.write(held_body_, net::monotonic_now());
+  held_body_ = {};
+  slow_down();
+}
+
+/// Back-pressure: a client that reads slowly slows its engine, and costs no memory.
+void InferenceRequest::slow_down() {
+  if (call_ == nullptr || call_paused_ || !answer_.open()) return;
+  if (answer_.exchange().unsent_bytes() <= host_.limits.write_buffer_bytes) return;
+  call_paused_ = true;
+  call_->pause();
+}
+
+void InferenceRequest::on_end() {
+  call_ = nullptr;
+  if (relay_) {
+    end_of_events();
+  } else {
+    end_of_bytes();
+  }
+}
+
+void InferenceRequest::end_of_events() {
+  usage_ = relay_->usage();
+  if (!held_body_.empty() || answer_.form() == ClientAnswer::Form::held) {
+    // A stream without a single token: what was held goes out before the receipt.
+    if (answer_.form() == ClientAnswer::Form::held) start_events();
+    answer_.write(held_body_, net::monotonic_now());
+    held_body_.clear();
+  }
+  switch (relay_->end()) {
+    case StreamRelay::End::terminal:
+      complete(EndState::completed, {});
+      return;
+    case StreamRelay::End::error:
+      complete(EndState::failed, "engine_error");
+      return;
+    case StreamRelay::End::broken:
+      end_with(EndState::failed,
+               {502, "stream_broken", "the engine ended the stream before its last event", {}, {}},
+               host_.limits.failed_usage_wait);
+      return;
+  }
+}
+
+void InferenceRequest::end_of_bytes() {
+  if (!target_->speaks_contract && !held_body_.empty()) {
+    if (const auto usage = host_.json.engine_usage(held_body_)) usage_ = *usage;
+  }
+  if (answer_.form() == ClientAnswer::Form::events) {
+    fail_late_answer();
+    return;
+  }
+  if (engine_status_ >= 500) {
+    complete(EndState::failed, "engine_error");
+  } else {
+    complete(EndState::completed, {});
+  }
+}
+
+/// The engine refused after the stream had begun: its status can no longer be sent.
+void InferenceRequest::fail_late_answer() {
+  std::string message = host_.json.error_message(held_body_);
+  if (message.empty()) message = fmt::format("the engine answered with status {}", engine_status_);
+  const int status = engine_status_ >= 400 ? engine_status_ : 502;
+  error_ = ApiError{status, "engine_error", std::move(message), {}, {}};
+  complete(EndState::failed, "engine_error");
+}
+
+void InferenceRequest::on_failure(net::CallFailure failure, const std::string& detail) {
+  call_ = nullptr;
+  const bool never_arrived =
+      failure == net::CallFailure::connect_failed || failure == net::CallFailure::not_delivered;
+  if (never_arrived) {
+    host_.log.warn(
+        "request_undelivered",
+        {{"request", public_id(in_.id)}, {"instance", target_->name}, {"reason", detail}});
+    leave_instance();
+    device_time_ = {};
+    timeline_.dispatched = {};
+    target_.reset();
+    phase_ = Phase::waiting;
+    host_.dispatcher.undelivered(in_.id);
+    return;
+  }
+  const bool not_http = failure == net::CallFailure::protocol;
+  end_with(
+      EndState::failed,
+      {502,
+       not_http ? "bad_answer" : "instance_lost",
+       fmt::format("instance {} broke off while it ran this request: {}", target_->name, detail),
+       {},
+       seconds(1)},
+      host_.limits.failed_usage_wait);
+}
+
+}  // namespace stoker::gateway
