@@ -1,0 +1,10 @@
+// The one program: gateway, orchestrator and CLI. Only wiring.
+#include "app/serve.h"
+#include "cli/cli.h"
+
+int main(int argc, char** argv) {
+  return stoker::cli::run(argc, argv, [](const stoker::config::ServerConfig& config,
+                                         const stoker::cli::ServeHooks& hooks) {
+    return stoker::app::serve(config, {hooks.on_listening});
+  });
+}

@@ -1,0 +1,228 @@
+#include "app/plans.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "base/json_writer.h"
+
+namespace stoker::app {
+namespace {
+
+namespace fs = std::filesystem;
+using config::DeploymentConfig;
+using config::Runtime;
+using orchestrator::DeploymentPlan;
+
+/// A worker before it has loaded anything: program, libraries, stacks.
+constexpr Bytes process_bytes = mib(64);
+/// First guess for an engine behind `runtime: command`, of which nothing is known.
+constexpr Bytes unknown_engine_bytes = mib(512);
+
+struct WorkerKind {
+  const char* name;
+  bool speaks_contract;
+};
+
+Result<WorkerKind> worker_for(const DeploymentConfig& d) {
+  switch (d.runtime) {
+    case Runtime::llama_cpp: return WorkerKind{"llama", true};
+    case Runtime::onnx: return WorkerKind{"onnx", true};
+    case Runtime::echo: return WorkerKind{"echo", true};
+    case Runtime::command: return WorkerKind{"exec", false};
+    case Runtime::container: break;
+  }
+  return failure(ErrorCode::invalid,
+                 fmt::format("deployments.{}.runtime: containers cannot be started yet", d.name),
+                 "run the engine with `runtime: command`");
+}
+
+gateway::RuntimeKind gateway_kind(Runtime runtime) {
+  switch (runtime) {
+    case Runtime::llama_cpp: return gateway::RuntimeKind::llama_cpp;
+    case Runtime::onnx: return gateway::RuntimeKind::onnx;
+    case Runtime::command: return gateway::RuntimeKind::command;
+    case Runtime::container: return gateway::RuntimeKind::container;
+    case Runtime::echo: return gateway::RuntimeKind::echo;
+  }
+  return gateway::RuntimeKind::echo;
+}
+
+std::string local_path(const std::string& model) {
+  if (model.empty() || model.find("://") != std::string::npos) return model;
+  const std::string path = model.starts_with("file:") ? model.substr(5) : model;
+  std::error_code ignored;
+  return fs::absolute(path, ignored).lexically_normal().string();
+}
+
+Bytes file_size(const std::string& path) {
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(path, error);
+  return error ? Bytes{} : Bytes{static_cast<std::int64_t>(size)};
+}
+
+/// `memory` of the echo worker's options, in bytes; "64MiB" and plain numbers.
+Bytes echo_memory(const std::string& options) {
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  if (parser.parse(options).get(root) != simdjson::SUCCESS) return {};
+  std::int64_t number = 0;
+  if (root["memory"].get(number) == simdjson::SUCCESS) return Bytes{number};
+  std::string_view text;
+  if (root["memory"].get(text) != simdjson::SUCCESS) return {};
+  const std::int64_t amount = std::atoll(std::string(text).c_str());
+  if (text.ends_with("GiB")) return gib(amount);
+  if (text.ends_with("MiB")) return mib(amount);
+  if (text.ends_with("KiB")) return kib(amount);
+  return Bytes{amount};
+}
+
+/// First reservation, from the file alone. The measured one replaces it after the first load.
+core::MemoryNeed first_estimate(const DeploymentConfig& d, const std::string& model) {
+  const Bytes file = file_size(model);
+  core::MemoryNeed need{process_bytes, {}};
+  switch (d.runtime) {
+    case Runtime::llama_cpp:  // weights are mapped; caches and buffers grow with the model
+      need.shared_bytes = file;
+      need.private_bytes += Bytes{file.value / 8};
+      break;
+    case Runtime::onnx: need.private_bytes += Bytes{file.value * 3 / 2}; break;
+    case Runtime::echo: need.private_bytes += echo_memory(d.options); break;
+    case Runtime::command:
+    case Runtime::container: need.private_bytes = unknown_engine_bytes; break;
+  }
+  if (d.resources.memory) {
+    const Bytes all = *d.resources.memory;
+    need.shared_bytes = std::min(need.shared_bytes, all);
+    need.private_bytes = all - need.shared_bytes;
+  }
+  return need;
+}
+
+std::vector<core::DeviceKind> kinds_of(const DeploymentConfig& d) {
+  if (!d.resources.kind) return {};
+  switch (*d.resources.kind) {
+    case config::DeviceKind::cpu: return {core::DeviceKind::cpu};
+    case config::DeviceKind::cuda: return {core::DeviceKind::cuda};
+    case config::DeviceKind::fake: return {core::DeviceKind::fake};
+  }
+  return {};
+}
+
+core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const std::string& model,
+                             WeightsId weights) {
+  core::DeploymentSpec spec;
+  spec.id = id;
+  spec.name = d.name;
+  const config::AutoscalingConfig& a = d.autoscaling;
+  spec.scale.min_instances = a.min_instances;
+  spec.scale.max_instances = std::max(a.max_instances, 1);
+  spec.scale.concurrency = d.concurrency;
+  spec.scale.target_utilization_percent = a.target_utilization_percent;
+  spec.scale.scale_up_threshold = a.scale_up_threshold;
+  spec.scale.scale_down_delay = a.scale_down_delay.value_or(d.keep_warm.max);
+  spec.scale.scale_to_zero_delay =
+      a.scale_to_zero_delay.value_or(a.scale_down_delay.value_or(d.keep_warm.max));
+  spec.limits.max_queued = d.limits.max_queued;
+  spec.limits.queue_timeout = d.limits.queue_timeout;
+  spec.limits.start_timeout = d.limits.start_timeout;
+  spec.limits.load_stall_timeout = d.limits.load_timeout;
+  spec.estimate = first_estimate(d, model);
+  spec.weights = spec.estimate.shared_bytes.value > 0 ? weights : WeightsId{};
+  spec.kinds = kinds_of(d);
+  spec.finish_abandoned_load = d.abandoned_load == config::AbandonedLoad::finish;
+  return spec;
+}
+
+/// What stoker-worker-exec reads: the deployment's options, and how to run its engine.
+std::string exec_options(const DeploymentConfig& d, const std::string& model) {
+  JsonWriter json;
+  json.object([&] {
+    json.array("command", [&] {
+      for (std::string word : d.command) {
+        const std::size_t at = word.find("{model}");
+        if (at != std::string::npos) word.replace(at, 7, model);
+        json.value(word);
+      }
+    });
+    json.object("env", [&] {
+      for (const auto& [name, value] : d.env) json.field(name, value);
+    });
+    json.field("health_path", d.health_path);
+  });
+  return json.take();
+}
+
+}  // namespace
+
+Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config) {
+  std::vector<DeploymentPlan> plans;
+  std::map<std::string, WeightsId> weights;
+  for (const DeploymentConfig& d : config.deployments) {
+    const Result<WorkerKind> worker = worker_for(d);
+    if (!worker) return tl::unexpected(worker.error());
+    const std::string model = local_path(d.model);
+    const auto known = weights.emplace(model, WeightsId{weights.size() + 1}).first;
+    DeploymentPlan plan;
+    plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
+    plan.launch.worker = worker->name;
+    plan.launch.speaks_contract = worker->speaks_contract;
+    plan.launch.model = model;
+    plan.launch.options = d.runtime == Runtime::command ? exec_options(d, model) : d.options;
+    if (d.runtime != Runtime::command) plan.launch.env.assign(d.env.begin(), d.env.end());
+    plan.launch.sandbox.enabled = config.sandbox != config::Sandbox::off;
+    plan.launch.sandbox.network = d.network;
+    if (!model.empty()) plan.launch.sandbox.readable_paths.push_back(model);
+    if (d.resources.memory) {  // stated by the user: it is a limit, not a guess
+      plan.launch.memory_limit_percent = 100;
+      plan.launch.memory_limit_slack = {};
+    } else {
+      plan.launch.memory_limit_percent = 0;
+    }
+    plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
+                                             const std::vector<DeploymentPlan>& plans) {
+  std::vector<gateway::Deployment> deployments;
+  for (std::size_t i = 0; i < config.deployments.size(); ++i) {
+    const DeploymentConfig& d = config.deployments[i];
+    gateway::Deployment out;
+    out.id = plans[i].spec.id;
+    out.name = d.name;
+    out.aliases = d.aliases;
+    out.runtime = gateway_kind(d.runtime);
+    out.usage = plans[i].launch.speaks_contract               ? gateway::UsageMode::contract
+                : d.usage == config::UsageSource::inject ? gateway::UsageMode::inject
+                                                         : gateway::UsageMode::none;
+    out.request_timeout = d.limits.request_timeout;
+    out.priority = d.priority;
+    out.prices = {d.pricing.per_request, d.pricing.per_gpu_second,
+                  d.pricing.per_1k_input_tokens, d.pricing.per_1k_output_tokens};
+    deployments.push_back(std::move(out));
+  }
+  return gateway::Directory::create(std::move(deployments));
+}
+
+std::vector<backend::DeviceRequest> device_requests(const config::ServerConfig& config) {
+  std::vector<backend::DeviceRequest> requests;
+  if (config.devices_auto) return requests;
+  for (const config::DeviceConfig& d : config.devices) {
+    backend::DeviceRequest request;
+    request.id = d.id;
+    request.kind = d.kind == config::DeviceKind::cuda   ? backend::DeviceKind::cuda
+                   : d.kind == config::DeviceKind::fake ? backend::DeviceKind::fake
+                                                        : backend::DeviceKind::cpu;
+    request.memory = d.memory.value_or(Bytes{});
+    request.slots = d.slots;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+}  // namespace stoker::app

@@ -1,0 +1,334 @@
+#include "app/serve.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "app/plans.h"
+#include "backend/devices/nvml.h"
+#include "backend/process/process_backend.h"
+#include "base/text.h"
+#include "config/load.h"
+#include "gateway/journal_sink.h"
+#include "gateway/server.h"
+#include "ledger/journal.h"
+#include "ledger/sqlite/sqlite_ledger.h"
+#include "ledger/state_dir.h"
+#include "net/clock.h"
+#include "orchestrator/admin_service.h"
+#include "orchestrator/orchestrator.h"
+
+namespace stoker::app {
+namespace {
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+
+int complain(const Error& error, int code) {
+  std::fprintf(stderr, "error: %s\n", error.message.c_str());
+  if (!error.hint.empty()) std::fprintf(stderr, "  fix: %s\n", error.hint.c_str());
+  return code;
+}
+
+obs::Level log_level(config::LogLevel level) {
+  switch (level) {
+    case config::LogLevel::debug: return obs::Level::debug;
+    case config::LogLevel::info: return obs::Level::info;
+    case config::LogLevel::warn: return obs::Level::warn;
+    case config::LogLevel::error: return obs::Level::error;
+  }
+  return obs::Level::info;
+}
+
+obs::Format log_format(config::LogFormat format) {
+  switch (format) {
+    case config::LogFormat::automatic: return obs::default_format(2);
+    case config::LogFormat::text: return obs::Format::text;
+    case config::LogFormat::logfmt: return obs::Format::logfmt;
+    case config::LogFormat::json: return obs::Format::json;
+  }
+  return obs::Format::logfmt;
+}
+
+int gateway_threads(const config::ServerConfig& config) {
+  if (config.threads > 0) return config.threads;
+  const unsigned cpus = std::thread::hardware_concurrency();
+  return static_cast<int>(std::clamp(cpus, 1U, 8U));
+}
+
+/// Every connection is a descriptor: take as many as the machine lets us.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+class JournalOfInstances final : public orchestrator::InstanceJournal {
+ public:
+  JournalOfInstances(ledger::Journal& journal, obs::Logger& log) : journal_(journal), log_(log) {}
+  Result<void> started(const ledger::InstanceStart& start) override {
+    const Result<ledger::Sequence> written = journal_.append_synced(start);
+    if (!written) return tl::unexpected(written.error());
+    return {};
+  }
+  void ended(const ledger::InstanceEnd& end) override {
+    const Result<ledger::Sequence> written = journal_.append(end);
+    if (!written) log_.warn("instance_end_unwritten", {{"text", written.error().message}});
+  }
+
+ private:
+  ledger::Journal& journal_;
+  obs::Logger& log_;
+};
+
+/// SIGINT and SIGTERM as events of the loop. Needs: both are blocked in all threads.
+class Signals final : private net::FdHandler {
+ public:
+  Signals(net::EventLoop& loop, std::function<void(int)> on_signal)
+      : loop_(loop), on_signal_(std::move(on_signal)) {
+    fd_.reset(::signalfd(-1, set().get(), SFD_CLOEXEC | SFD_NONBLOCK));
+    if (fd_) loop_.add(fd_.get(), EPOLLIN, *this);
+  }
+  ~Signals() override {
+    if (fd_) loop_.remove(fd_.get());
+  }
+  static void block() { ::sigprocmask(SIG_BLOCK, set().get(), nullptr); }
+
+ private:
+  struct Set {
+    sigset_t signals{};
+    Set() {
+      ::sigemptyset(&signals);
+      ::sigaddset(&signals, SIGINT);
+      ::sigaddset(&signals, SIGTERM);
+    }
+    const sigset_t* get() const { return &signals; }
+  };
+  static Set set() { return {}; }
+  void on_events(std::uint32_t) override {
+    signalfd_siginfo info{};
+    while (::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      on_signal_(static_cast<int>(info.ssi_signo));
+    }
+  }
+
+  net::EventLoop& loop_;
+  std::function<void(int)> on_signal_;
+  UniqueFd fd_;
+};
+
+/// All parts of a running server. Members are made in order of need and end in reverse.
+class Server {
+ public:
+  Server(const config::ServerConfig& config, const ServeOptions& options)
+      : config_(config),
+        options_(options),
+        log_({.level = log_level(config.log.level), .format = log_format(config.log.format)}) {}
+  ~Server() {
+    if (shutdown_.joinable()) shutdown_.join();
+  }
+
+  int run() {
+    Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config_);
+    if (!plans) return complain(plans.error(), exit_usage);
+    const Result<gateway::DirectoryPtr> directory = make_directory(config_, *plans);
+    if (!directory) return complain(directory.error(), exit_usage);
+    if (const Result<void> opened = open_state(); !opened) {
+      return complain(opened.error(), exit_failed);
+    }
+    if (const Result<void> made = make_orchestrator(std::move(*plans)); !made) {
+      return complain(made.error(), made.error().code == ErrorCode::invalid ||
+                                            made.error().code == ErrorCode::not_found
+                                        ? exit_usage
+                                        : exit_failed);
+    }
+    if (const Result<void> made = make_gateway(*directory); !made) {
+      return complain(made.error(), exit_failed);
+    }
+    serve_until_signal();
+    return 0;
+  }
+
+ private:
+  Result<void> open_state() {
+    Result<ledger::StateDir> state = ledger::StateDir::open(config_.state_dir);
+    if (!state) return tl::unexpected(state.error());
+    state_.emplace(std::move(*state));
+    const ledger::Durability durability = config_.durability == config::Durability::disk
+                                              ? ledger::Durability::disk
+                                              : ledger::Durability::process;
+    ledger::JournalOptions options;
+    options.directory = state_->journal_path();
+    options.durability = durability;
+    Result<std::unique_ptr<ledger::Journal>> journal = ledger::Journal::open(
+        options, {state_->epoch(), net::wall_now(), config::fingerprint(config_)},
+        [this](const Error& error) {
+          // Nothing that is written from here on can be believed: only a new start may go on.
+          log_.error("journal_failed", {{"text", error.message}, {"fix", error.hint}});
+          ::_exit(exit_failed);
+        });
+    if (!journal) return tl::unexpected(journal.error());
+    journal_ = std::move(*journal);
+    const ledger::Recovered& found = journal_->recovered();
+    if (found.interrupted_requests > 0 || !found.open_instances.empty()) {
+      log_.warn("earlier_life_ended_abruptly",
+                {{"interrupted_requests", found.interrupted_requests},
+                 {"open_instances", found.open_instances.size()}});
+    }
+    Result<std::unique_ptr<ledger::Ledger>> ledger = ledger::open_sqlite_ledger(
+        {state_->ledger_path()}, *journal_, [this](const Error& error) {
+          log_.error("ledger_write_failed", {{"text", error.message}, {"fix", error.hint}});
+        });
+    if (!ledger) return tl::unexpected(ledger.error());
+    ledger_ = std::move(*ledger);
+    instance_journal_.emplace(*journal_, log_);
+    records_.emplace(*journal_, durability);
+    return {};
+  }
+
+  Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans) {
+    Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config_)});
+    if (!probe) return tl::unexpected(probe.error());
+    Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
+    if (!loop) return tl::unexpected(loop.error());
+    loop_ = std::move(*loop);
+    backend::ProcessBackendConfig backend_config;
+    backend_config.state_dir = std::filesystem::absolute(state_->path()).string();
+    backend_config.sandbox = config_.sandbox != config::Sandbox::off;
+    Result<std::unique_ptr<backend::InstanceBackend>> backend =
+        backend::ProcessBackend::create(*loop_, backend_config);
+    if (!backend) return tl::unexpected(backend.error());
+    backend_ = std::move(*backend);
+    for (const ledger::InstanceStart& open : journal_->recovered().open_instances) {
+      instance_journal_->ended({open.instance, open.generation, open.epoch, net::wall_now(),
+                                "gone before the next start"});
+    }
+    orchestrator::OrchestratorOptions options;
+    options.epoch = state_->epoch();
+    options.seed = state_->epoch().value;
+    options.drain_timeout = config_.drain_timeout;
+    options.device_memory = device_memory_probe();
+    orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
+        *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
+    for (const backend::Device& device : probe->devices) {
+      log_.info("device_found", {{"device", device.id}, {"kind", backend::to_text(device.kind)},
+                                 {"model", device.model}, {"memory", to_text(device.memory)}});
+      orchestrator_->add_device(device);
+    }
+    for (orchestrator::DeploymentPlan& plan : plans) orchestrator_->add_deployment(std::move(plan));
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, config_.currency);
+    return {};
+  }
+
+  /// Memory of a process on a CUDA device, from NVML; nothing where there is none.
+  std::function<std::optional<Bytes>(const backend::Device&, const std::vector<pid_t>&)>
+  device_memory_probe() {
+    Result<std::unique_ptr<backend::NvmlReader>> nvml = backend::NvmlReader::open();
+    if (!nvml) return nullptr;
+    nvml_ = std::move(*nvml);
+    return [this](const backend::Device& device,
+                  const std::vector<pid_t>& pids) -> std::optional<Bytes> {
+      const Result<Bytes> held = nvml_->memory_of(device.index, pids);
+      if (!held) return std::nullopt;
+      return *held;
+    };
+  }
+
+  Result<void> make_gateway(const gateway::DirectoryPtr& directory) {
+    gateway::GatewayOptions options;
+    Result<net::ListenAddress> address = net::parse_listen_address(config_.listen);
+    if (!address) return tl::unexpected(address.error());
+    options.listen = *address;
+    options.threads = gateway_threads(config_);
+    options.auth.keys_required = config_.auth == config::Auth::keys;
+    options.auth.unix_listener = !address->unix_path.empty();
+    const Result<std::string> key = state_->admin_key();
+    if (!key) return tl::unexpected(key.error());
+    options.auth.admin_key.emplace(*key);
+    Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
+        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory);
+    if (!server) return tl::unexpected(server.error());
+    gateway_ = std::move(*server);
+    return {};
+  }
+
+  void serve_until_signal() {
+    Signals signals(*loop_, [this](int number) { on_signal(number); });
+    orchestrator_->start();
+    gateway_->start();
+    log_.info("server_listening", {{"address", gateway_->address()},
+                                   {"deployments", config_.deployments.size()},
+                                   {"config", config::fingerprint(config_)}});
+    if (options_.on_listening) options_.on_listening(gateway_->address());
+    loop_->run();
+    shutdown_.join();
+    const Result<void> flushed = ledger_->flush();
+    if (!flushed) log_.warn("ledger_behind", {{"text", flushed.error().message}});
+    log_.info("server_stopped");
+  }
+
+  void on_signal(int number) {
+    if (shutdown_.joinable()) {
+      log_.warn("server_killed", {{"signal", number}});
+      ::_exit(128 + number);  // workers end by themselves when their control channels close
+    }
+    log_.info("server_stopping", {{"signal", number},
+                                  {"at_most_s", whole_ms(config_.drain_timeout) / 1000}});
+    shutdown_ = std::thread([this] {
+      auto quiet = std::make_shared<std::promise<void>>();
+      std::future<void> is_quiet = quiet->get_future();
+      orchestrator_->shut_down([quiet] { quiet->set_value(); });
+      if (!gateway_->drain(config_.drain_timeout + seconds(1))) {
+        log_.warn("requests_cut", {{"text", "some requests did not end in time"}});
+      }
+      gateway_->stop();
+      // What does not die is left to the next start; it holds no request any more.
+      if (is_quiet.wait_for(std::chrono::seconds(15)) != std::future_status::ready) {
+        log_.error("instances_left", {{"text", "some workers could not be stopped"}});
+      }
+      loop_->stop();
+    });
+  }
+
+  const config::ServerConfig& config_;
+  const ServeOptions& options_;
+  obs::Logger log_;
+  obs::Registry registry_;
+  orchestrator::EventLog events_;
+  std::optional<ledger::StateDir> state_;
+  std::unique_ptr<ledger::Journal> journal_;
+  std::unique_ptr<ledger::Ledger> ledger_;
+  std::optional<JournalOfInstances> instance_journal_;
+  std::optional<gateway::JournalSink> records_;
+  std::unique_ptr<backend::NvmlReader> nvml_;
+  std::unique_ptr<net::EventLoop> loop_;
+  std::unique_ptr<backend::InstanceBackend> backend_;
+  std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
+  std::optional<orchestrator::AdminService> admin_;
+  std::unique_ptr<gateway::GatewayServer> gateway_;
+  std::thread shutdown_;
+};
+
+}  // namespace
+
+int serve(const config::ServerConfig& config, const ServeOptions& options) {
+  ::signal(SIGPIPE, SIG_IGN);
+  Signals::block();
+  raise_descriptor_limit();
+  Server server(config, options);
+  return server.run();
+}
+
+}  // namespace stoker::app

@@ -1,0 +1,23 @@
+// The command line. One file per command; this one names them all and parses. Commands that talk to
+// a server use only its public API (client.h).
+//
+// Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "config/config.h"
+
+namespace stoker::cli {
+
+struct ServeHooks {
+  std::function<void(const std::string& address)> on_listening;
+};
+/// Runs a server until it is told to stop; gives its exit code. Handed in, so that the command line
+/// does not link the server.
+using ServeFunction = std::function<int(const config::ServerConfig&, const ServeHooks&)>;
+
+int run(int argc, char** argv, const ServeFunction& serve);
+
+}  // namespace stoker::cli
