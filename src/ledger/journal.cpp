@@ -59,6 +59,7 @@ class Journal::Impl {
   Result<void> sync();
   void release(Sequence record);
   Sequence wait_synced_after(Sequence record, std::stop_token stop);
+  bool is_open(RequestId request) const;
   JournalStats stats() const;
   const Recovered& recovered() const { return recovered_; }
   const std::filesystem::path& directory() const { return options_.directory; }
@@ -67,7 +68,9 @@ class Journal::Impl {
   using Lock = std::unique_lock<std::mutex>;
   struct Known {  // a segment with records
     std::filesystem::path path;
-    Sequence last;
+    // The last of its records and of the endings of its admissions: whoever starts to read anew
+    // before that ending needs the admission.
+    Sequence needed_until;
     std::size_t open_requests = 0;
   };
 
@@ -151,7 +154,7 @@ Result<void> Journal::Impl::take_over(Lock& lock, RecoveryScan scan) {
   if (Result<void> dropped = drop_leftovers(scan); !dropped) return dropped;
   appended_ = synced_ = scan.last;
   for (const ScannedSegment& segment : scan.segments) {
-    known_[segment.file.number] = {segment.file.path, segment.last, 0};
+    known_[segment.file.number] = {segment.file.path, scan.last, 0};
   }
   for (const auto& [request, segment] : scan.open.requests) ++known_[segment].open_requests;
   for (const auto& [key, instance] : scan.open.instances) {
@@ -236,9 +239,10 @@ Result<void> Journal::Impl::end_open_requests(Lock& lock, WallTime at) {
     Payload payload;
     encode(ending, payload);
     if (!fits(frame_bytes(payload.size), 0)) return tl::unexpected(no_room());
-    --known_[open_.requests[request]].open_requests;
+    Known& segment_of_admission = known_.at(open_.requests.at(request));
     open_.requests.erase(request);
-    put(payload);
+    segment_of_admission.needed_until = put(payload);
+    --segment_of_admission.open_requests;
     ++recovered_.interrupted_requests;
     // Many may be open after a crash under load; the prepared segments must keep up.
     if (prepared_.empty()) {
@@ -291,7 +295,7 @@ Sequence Journal::Impl::put(const Payload& payload) {
   ++appended_.value;
   current_->append(appended_, payload);
   appended_bytes_ += frame;
-  known_.rbegin()->second.last = appended_;
+  known_.rbegin()->second.needed_until = appended_;
   return appended_;
 }
 
@@ -339,9 +343,11 @@ Result<Sequence> Journal::Impl::append(const Usage& ending) {
   const auto open = open_.requests.find(ending.request.value);
   if (open == open_.requests.end())
     return tl::unexpected(not_open("request", ending.request.value));
-  --known_.at(open->second).open_requests;
+  Known& segment_of_admission = known_.at(open->second);
   open_.requests.erase(open);
   const Sequence sequence = put(payload);
+  --segment_of_admission.open_requests;
+  segment_of_admission.needed_until = sequence;
   const bool told = told_already();
   lock.unlock();
   if (!told) wake_.notify_one();
@@ -414,6 +420,11 @@ Sequence Journal::Impl::wait_synced_after(Sequence record, std::stop_token stop)
   Lock lock(mutex_);
   synced_changed_.wait(lock, std::move(stop), [&] { return synced_ > record || failed_; });
   return synced_;
+}
+
+bool Journal::Impl::is_open(RequestId request) const {
+  const std::scoped_lock lock(mutex_);
+  return open_.requests.contains(request.value);
 }
 
 JournalStats Journal::Impl::stats() const {
@@ -513,8 +524,8 @@ Result<void> Journal::Impl::prepare_segments(Lock& lock) {
 Result<void> Journal::Impl::delete_old(Lock& lock) {
   while (known_.size() > options_.keep_segments + 1) {
     const auto oldest = known_.begin();
-    const auto [path, last, open_requests] = oldest->second;
-    if (last > released_ || open_requests > 0) return {};
+    const auto [path, needed_until, open_requests] = oldest->second;
+    if (needed_until > released_ || open_requests > 0) return {};
     Result<bool> carried = carry_instances(lock, oldest->first);
     if (!carried) return tl::unexpected(std::move(carried.error()));
     if (!*carried) return {};
@@ -611,6 +622,9 @@ void Journal::release(Sequence record) {
 }
 Sequence Journal::wait_synced_after(Sequence record, std::stop_token stop) {
   return impl_->wait_synced_after(record, std::move(stop));
+}
+bool Journal::is_open(RequestId request) const {
+  return impl_->is_open(request);
 }
 JournalStats Journal::stats() const {
   return impl_->stats();

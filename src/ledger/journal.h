@@ -112,6 +112,8 @@ class Journal {
   /// `record` if `stop` was requested or the journal has failed.
   [[nodiscard]] Sequence wait_synced_after(Sequence record, std::stop_token stop);
 
+  /// Admitted and not ended.   Threads: any.
+  [[nodiscard]] bool is_open(RequestId request) const;
   [[nodiscard]] JournalStats stats() const;
   [[nodiscard]] const std::filesystem::path& directory() const;
 

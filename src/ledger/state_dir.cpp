@@ -119,6 +119,7 @@ std::filesystem::path key_path(const std::filesystem::path& state_dir) {
 Result<StateDir> StateDir::open(std::filesystem::path directory, FileIo& io) {
   std::error_code error;
   directory = std::filesystem::absolute(directory, error);
+  if (!directory.has_filename()) directory = directory.parent_path();  // "state/" is "state"
   if (!error && directory.has_parent_path()) {
     std::filesystem::create_directories(directory.parent_path(), error);
   }

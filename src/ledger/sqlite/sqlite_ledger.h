@@ -3,11 +3,13 @@
 // loses nor doubles a row. Triggers refuse UPDATE and DELETE of rows.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "ledger/journal.h"
 #include "ledger/ledger.h"
 
@@ -15,14 +17,20 @@ namespace stoker::ledger {
 
 struct SqliteLedgerOptions {
   std::filesystem::path file;              // state_dir/ledger.db
-  std::uint32_t max_batch_records = 2048;  // per transaction
+  std::uint32_t max_batch_records = 4096;  // per transaction
+  Duration batch_interval = ms(200);       // between transactions; flush() does not wait for it
+  Duration retry_interval = seconds(1);    // after a failed write
 };
 
 /// Opens or creates the file, catches up with the journal in the background from now on.
 /// Needs:  `journal` outlives the ledger.
-/// Errors: corrupt, unavailable. A later write failure is retried once a second (the journal keeps
-///         everything until then) and told to `on_trouble`, at most once per trouble, from the
-///         writer's thread.
+/// Gives:  a ledger. What its thread cannot write later stays in the journal; it opens the file
+/// anew
+///         and goes on from the position stored there.
+/// Errors: corrupt (also: the file is ahead of the journal, so one of them is not the right one),
+///         no_capacity, unavailable.
+/// `on_trouble` hears each such trouble once, and of records that the journal no longer has and a
+/// new or older file lacks. From the calling or the writer's thread.
 [[nodiscard]] Result<std::unique_ptr<Ledger>> open_sqlite_ledger(
     const SqliteLedgerOptions& options, Journal& journal,
     std::function<void(const Error&)> on_trouble);

@@ -1,0 +1,54 @@
+// Carries records from the journal into the tables, from wherever the tables are, until the first
+// failure; then it is thrown away and a new one starts from what the disk says.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <unordered_map>
+#include <utility>
+
+#include "base/result.h"
+#include "ledger/journal.h"
+#include "ledger/journal_reader.h"
+#include "ledger/sqlite/database.h"
+#include "ledger/sqlite/sqlite_ledger.h"
+
+namespace stoker::ledger {
+
+class Feed {
+ public:
+  /// Reads the journal from its oldest record on, to know the admissions that are still open.
+  /// Gives:  position() = what the file accounts for; `gap` hears of records missing between both.
+  [[nodiscard]] static Result<Feed> open(const SqliteLedgerOptions& options, Journal& journal,
+                                         const std::function<void(const Error&)>& gap);
+
+  /// One transaction: at most max_batch_records, none after `last`; they are on the disk then, and
+  /// the journal is told.   Needs: this feed has not failed before.
+  [[nodiscard]] Result<void> store(Sequence last);
+  [[nodiscard]] Sequence position() const { return position_; }
+
+ private:
+  Feed(const SqliteLedgerOptions& options, Journal& journal, Database db, Statement insert,
+       Statement move_position, JournalReader reader)
+      : max_batch_records_(options.max_batch_records),
+        journal_(&journal),
+        db_(std::move(db)),
+        insert_(std::move(insert)),
+        move_position_(std::move(move_position)),
+        reader_(std::move(reader)) {}
+
+  [[nodiscard]] Result<void> skip_to(Sequence position);
+  [[nodiscard]] Result<void> store_batch(Sequence last);
+  [[nodiscard]] Result<void> apply(Record record, bool with_rows);
+
+  std::uint32_t max_batch_records_;
+  Journal* journal_;
+  Database db_;  // before its statements, which must go first
+  Statement insert_;
+  Statement move_position_;
+  JournalReader reader_;
+  Sequence position_;
+  std::unordered_map<std::uint64_t, Admission> open_;
+};
+
+}  // namespace stoker::ledger

@@ -1,0 +1,27 @@
+// Tables of ledger.db and the order of the columns that rows are written and read in.
+#pragma once
+
+#include "base/result.h"
+#include "ledger/ledger.h"
+#include "ledger/sequence.h"
+#include "ledger/sqlite/database.h"
+
+namespace stoker::ledger {
+
+/// Makes the tables in a new file.
+/// Errors: corrupt (the file holds something else or a newer version's tables), and Database's.
+[[nodiscard]] Result<void> ensure_schema(Database& db);
+
+/// Number of the last journal record that the rows account for.
+[[nodiscard]] Result<Sequence> load_position(Database& db);
+
+/// All columns of `requests`, comma separated; write_row() and read_row() go in this order.
+extern const char* const request_columns;
+/// "INSERT ..." of one row; a row that is there already stays as it is.
+[[nodiscard]] std::string insert_sql();
+/// Binds and runs insert_sql(). `row` must live until the next reset.
+[[nodiscard]] Result<void> write_row(Statement& insert, const RequestRow& row);
+/// Errors: corrupt (a value that no stoker wrote).
+[[nodiscard]] Result<RequestRow> read_row(Statement& select);
+
+}  // namespace stoker::ledger
