@@ -115,14 +115,14 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
     reader.error_at(path("command"), "is missing; runtime command needs it",
                     "write command: [program, argument, ...]");
   }
-  if (runtime != Runtime::command && reader.is_given(path("command"))) {
+  if (runtime != Runtime::command && !deployment.command.empty()) {
     reader.error_at(path("command"), fmt::format("is given, but the runtime is {}", name),
                     "write runtime: command, or remove it");
   }
   if (runtime == Runtime::container && deployment.image.empty()) {
     reader.error_at(path("image"), "is missing; runtime container needs it");
   }
-  if (runtime != Runtime::container && reader.is_given(path("image"))) {
+  if (runtime != Runtime::container && !deployment.image.empty()) {
     reader.error_at(path("image"), fmt::format("is given, but the runtime is {}", name),
                     "write runtime: container, or remove it");
   }
@@ -133,10 +133,12 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
     reader.warning_at(path("model"), "comes over plain HTTP and has no checksum",
                       "use https://, or give sha256");
   }
-  for (const std::string_view key : {"usage", "health_path"}) {
-    if (!is_foreign && reader.is_given(path(key))) {
-      reader.warning_at(path(key), fmt::format("has no effect for runtime {}", name));
-    }
+  const DeploymentConfig initial;
+  if (!is_foreign && deployment.usage != initial.usage) {
+    reader.warning_at(path("usage"), fmt::format("has no effect for runtime {}", name));
+  }
+  if (!is_foreign && deployment.health_path != initial.health_path) {
+    reader.warning_at(path("health_path"), fmt::format("has no effect for runtime {}", name));
   }
 }
 

@@ -73,10 +73,11 @@ void read_block(Reader& reader, const Table<S>& table, const Sources& blocks, S&
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (given[i].empty()) continue;
     for (const Source& source : given[i]) reader.note(source);
-    if (table[i].info.effect == Effect::later) {
+    table[i].read(reader, given[i], out);
+    const bool is_changed = to_flow(table[i].print(out)) != to_flow(table[i].print(S{}));
+    if (table[i].info.effect == Effect::later && is_changed) {
       reader.warning(given[i].front(), "accepted, has no effect yet in this version");
     }
-    table[i].read(reader, given[i], out);
   }
 }
 

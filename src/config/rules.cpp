@@ -109,7 +109,6 @@ bool is_loopback(std::string_view listen) {
 }
 
 std::optional<Mistake> check_model(std::string_view text) {
-  if (text.empty()) return Mistake{"is empty", "a path, file:, hf://, https:// or s3://"};
   const std::size_t at = text.find("://");
   if (at == std::string_view::npos) return std::nullopt;
   const std::string_view scheme = text.substr(0, at);

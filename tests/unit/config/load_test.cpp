@@ -1,0 +1,524 @@
+// What a file gives, and what is said about a wrong one.
+#include "config/load.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/prng.h"
+
+namespace stoker::config {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::Pair;
+using testing::StartsWith;
+
+std::optional<std::string> test_environment(std::string_view name) {
+  if (name == "TOKEN") return "s3cret";
+  if (name == "NUMBER") return "7";
+  if (name == "HOME") return "/nowhere";
+  return std::nullopt;
+}
+
+Loaded read(std::string_view yaml, const std::vector<Override>& overrides = {}) {
+  return parse(yaml, "f.yaml", test_environment, overrides);
+}
+
+std::vector<std::string> said(const Loaded& loaded) {
+  std::vector<std::string> texts;
+  for (const Problem& problem : loaded.problems) texts.push_back(to_text(problem));
+  return texts;
+}
+
+/// The only deployment of a file that must be good.
+DeploymentConfig only(std::string_view yaml, const std::vector<Override>& overrides = {}) {
+  Loaded loaded = read(yaml, overrides);
+  EXPECT_THAT(said(loaded), IsEmpty());
+  if (loaded.config.deployments.size() != 1) return {};
+  return loaded.config.deployments.front();
+}
+
+TEST(Load, TakesTheTwoBlocksOfTheDesignAsTheyStand) {
+  const Loaded loaded = read(R"(
+deployments:
+  first:
+    runtime: echo
+    deployment:
+      min_instances: 2          # always keep 2 warm
+      max_instances: 10
+  second:
+    runtime: echo
+    autoscaling:
+      min_instances: 1
+      max_instances: 50
+      target_utilization: 70%
+      scale_up_threshold: 10 requests queued
+      scale_down_delay: 5 minutes
+)");
+  ASSERT_THAT(said(loaded), IsEmpty());
+  const AutoscalingConfig& first = loaded.config.deployments.at(0).autoscaling;
+  EXPECT_EQ(first.min_instances, 2);
+  EXPECT_EQ(first.max_instances, 10);
+  const AutoscalingConfig& second = loaded.config.deployments.at(1).autoscaling;
+  EXPECT_EQ(second.min_instances, 1);
+  EXPECT_EQ(second.max_instances, 50);
+  EXPECT_EQ(second.target_utilization_percent, 70);
+  EXPECT_EQ(second.scale_up_threshold, 10);
+  EXPECT_EQ(second.scale_down_delay, minutes(5));
+  EXPECT_EQ(second.scale_to_zero_delay, minutes(5));
+}
+
+TEST(Load, TakesTheWholeFileOfTheDesign) {
+  const Loaded loaded = read(R"(
+listen: 127.0.0.1:8080
+state_dir: ./state
+auth: keys
+devices:
+  - {id: gpu0, kind: cuda, memory: 80GiB, slots: 4, price_per_hour: $2.50}
+model_store: {disk: 200GiB, host_memory: 16GiB}
+currency: USD
+deployments:
+  chat:
+    model: hf://org/repo/file.gguf
+    runtime: llama.cpp
+    options: {context: 4096, threads: 1}
+    concurrency: 4
+    aliases: [org/Chat-7B, "gpt:latest"]
+    autoscaling: {spare_instances: 0, scale_to_zero_delay: 10m}
+    limits: {max_queued: 512, queue_timeout: 2m, start_timeout: 5m, request_timeout: 10m}
+    pricing: {per_request: $0.001, per_gpu_second: $0.0001, per_1k_input_tokens: $0.001, per_1k_output_tokens: $0.002}
+  vllm:
+    runtime: command
+    command: [vllm, serve, "{model}", --port, "{port}"]
+    usage: inject
+    env: {HF_HUB_OFFLINE: 1}
+)");
+  ASSERT_THAT(said(loaded), IsEmpty());
+  const ServerConfig& config = loaded.config;
+  EXPECT_FALSE(config.devices_auto);
+  EXPECT_EQ(config.devices.at(0).id, "gpu0");
+  EXPECT_EQ(config.devices.at(0).kind, DeviceKind::cuda);
+  EXPECT_EQ(config.devices.at(0).memory, gib(80));
+  EXPECT_EQ(config.devices.at(0).price_per_hour.value, 2'500'000'000);
+  EXPECT_EQ(config.model_store.disk, gib(200));
+  const DeploymentConfig& chat = config.deployments.at(0);
+  EXPECT_EQ(chat.options, R"({"context":4096,"threads":1})");
+  EXPECT_THAT(chat.aliases, ElementsAre("org/Chat-7B", "gpt"));
+  EXPECT_EQ(chat.pricing.per_gpu_second.value, 100'000);
+  EXPECT_FALSE(chat.autoscaling.scale_down_delay);
+  EXPECT_EQ(chat.autoscaling.scale_to_zero_delay, minutes(10));
+  const DeploymentConfig& vllm = config.deployments.at(1);
+  EXPECT_THAT(vllm.command, ElementsAre("vllm", "serve", "{model}", "--port", "{port}"));
+  EXPECT_THAT(vllm.env, ElementsAre(Pair("HF_HUB_OFFLINE", "1")));
+}
+
+TEST(Load, SaysEverythingAtOnceWithPlaceAndHint) {
+  const Loaded loaded = read(R"(listen: nowhere
+auth: nobody
+deployments:
+  chat:
+    model: m.gguf
+    concurrency: 0
+    autoscaling:
+      min_instnces: 2
+      min_instances: 3
+      max_instances: 2
+      target_utilization: 0.7
+)");
+  EXPECT_FALSE(loaded.ok());
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre(
+          "f.yaml:1:9: listen: 'nowhere' is not HOST:PORT (write for example 127.0.0.1:8080, "
+          "[::1]:8080 or unix:/run/s.sock)",
+          "f.yaml:2:7: auth: 'nobody' is not one of keys, none",
+          "f.yaml:6:18: deployments.chat.concurrency: is 0, must be 1 or more",
+          "f.yaml:8:7: deployments.chat.autoscaling.min_instnces: unknown key (did you mean "
+          "'min_instances'?)",
+          "f.yaml:9:22: deployments.chat.autoscaling.min_instances: is 3, above max_instances = 2 "
+          "(raise max_instances or lower min_instances)",
+          "f.yaml:11:27: deployments.chat.autoscaling.target_utilization: '0.7' has no percent "
+          "sign "
+          "(write 70%)"));
+}
+
+TEST(Load, ASettingGivenDifferentlyInBothBlocksNamesBothLines) {
+  const Loaded loaded = read(R"(deployments:
+  chat:
+    runtime: echo
+    deployment:
+      min_instances: 2
+      max_instances: 9
+    autoscaling:
+      min_replicas: 1
+      max_instances: 9
+)");
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre("f.yaml:8:21: deployments.chat.autoscaling.min_replicas: is 1 here and 2 at "
+                  "line 5 ('deployments.chat.deployment.min_instances') (they are one setting; "
+                  "keep one of them)"));
+}
+
+TEST(Load, KnowsTheSpellingsOfOtherSystems) {
+  struct Case {
+    std::string_view line;
+    std::string_view canonical;
+  };
+  const std::vector<Case> table = {
+      {"autoscaling: {min_replicas: 1}", "autoscaling: {min_instances: 1}"},
+      {"autoscaling: {minReplicas: 1, maxReplicas: 3}",
+       "autoscaling: {min_instances: 1, max_instances: 3}"},
+      {"autoscaling: {workersMax: 3}", "autoscaling: {max_instances: 3}"},
+      {"autoscaling_config: {downscale_delay_s: 600}", "autoscaling: {scale_down_delay: 10m}"},
+      {"autoscaling: {scaledown_window: 60}", "autoscaling: {scale_down_delay: 1m}"},
+      {"autoscaling: {keep_alive: 5m}", "autoscaling: {scale_down_delay: 5m}"},
+      {"autoscaling: {keep_alive: -1}", "autoscaling: {scale_down_delay: never}"},
+      {"autoscaling: {keep_alive: 0}", "autoscaling: {scale_down_delay: 0s}"},
+      {"autoscaling: {ttl: 0}", "autoscaling: {scale_down_delay: never}"},
+      {"autoscaling: {ttl: 300}", "autoscaling: {scale_down_delay: 5m}"},
+      {"autoscaling: {target_utilization_percentage: 80}",
+       "autoscaling: {target_utilization: 80%}"},
+      {"containerConcurrency: 2", "concurrency: 2"},
+      {"max_ongoing_requests: 2", "concurrency: 2"},
+      {"limits: {executionTimeoutMs: 1500}", "limits: {request_timeout: 1500ms}"},
+      {"limits: {timeout: 300}", "limits: {request_timeout: 5m}"},
+      {"pricing: {input_cost_per_token: 0.000001}", "pricing: {per_1k_input_tokens: $0.001}"},
+      {"pricing: {per_1m_output_tokens: $2}", "pricing: {per_1k_output_tokens: $0.002}"},
+  };
+  for (const auto& [line, canonical] : table) {
+    const Loaded theirs = read(fmt::format("deployments: {{x: {{runtime: echo, {}}}}}", line));
+    const Loaded ours = read(fmt::format("deployments: {{x: {{runtime: echo, {}}}}}", canonical));
+    EXPECT_THAT(said(theirs), IsEmpty()) << line;
+    EXPECT_THAT(said(ours), IsEmpty()) << canonical;
+    EXPECT_EQ(to_yaml(theirs.config), to_yaml(ours.config)) << line;
+  }
+}
+
+TEST(Load, OptionsKeepTheirTypes) {
+  const DeploymentConfig echo = only(R"(
+deployments:
+  e:
+    runtime: echo
+    options:
+      whole: 4096
+      float: 1.0
+      small: 1e-3
+      text: "5"
+      code: 007
+      yes_is_text: yes
+      truth: true
+      nothing: null
+      empty:
+      list: [1, two, [3.5]]
+      map: {a: {b: c}}
+)");
+  EXPECT_EQ(
+      echo.options,
+      R"({"whole":4096,"float":1.0,"small":0.001,"text":"5","code":"007","yes_is_text":"yes",)"
+      R"("truth":true,"nothing":null,"empty":null,"list":[1,"two",[3.5]],"map":{"a":{"b":"c"}}})");
+  EXPECT_THAT(said(read("deployments: {e: {runtime: echo, options: {n: 99999999999999999999}}}")),
+              ElementsAre(HasSubstr("99999999999999999999 does not fit into 64 bits")));
+}
+
+TEST(Load, DerivesWhatFollows) {
+  EXPECT_EQ(only("deployments: {e: {runtime: echo, deployment: {min_instances: 3}}}")
+                .autoscaling.max_instances,
+            3);
+  const DeploymentConfig dedicated =
+      only("deployments: {e: {runtime: echo, mode: dedicated, deployment: {max_instances: 3}}}");
+  EXPECT_EQ(dedicated.autoscaling.min_instances, 3);
+  const std::string upper(64, 'A');
+  EXPECT_EQ(only(fmt::format("deployments: {{e: {{model: m, sha256: {}}}}}", upper)).sha256,
+            std::string(64, 'a'));
+}
+
+TEST(Load, ChecksSettingsAgainstEachOther) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view message;
+  };
+  const std::vector<Case> table = {
+      {"{auth: none, listen: 0.0.0.0:80, deployments: {e: {runtime: echo}}}",
+       "loopback listener only"},
+      {"{auth: none, listen: ':80', deployments: {e: {runtime: echo}}}", "loopback listener only"},
+      {"{auth: none, listen: '127.evil.org:80', deployments: {e: {runtime: echo}}}",
+       "loopback listener only"},
+      {"deployments: {e: {runtime: llama.cpp}}", "runtime llama.cpp needs a model"},
+      {"deployments: {e: {runtime: command}}", "runtime command needs it"},
+      {"deployments: {e: {model: m, command: [x]}}", "write runtime: command"},
+      {"deployments: {e: {runtime: echo, image: x}}", "write runtime: container"},
+      {"deployments: {e: {runtime: container}}", "runtime container needs it"},
+      {"deployments: {e: {runtime: echo, sha256: abc}}", "is 3 characters, must be 64"},
+      {"deployments: {models: {runtime: echo}}", "is a reserved name"},
+      {"deployments: {Big: {runtime: echo}}", "is not a name"},
+      {"deployments: {e: {runtime: echo, aliases: [openai]}}", "is a reserved name"},
+      {"deployments: {e: {runtime: echo, aliases: [f]}, f: {runtime: echo}}",
+       "'f' already names deployment 'f'"},
+      {"deployments: {e: {runtime: echo, aliases: [x, 'x:latest']}}",
+       "'x' already names deployment 'e'"},
+      {"deployments: {e: {runtime: echo, mode: dedicated, deployment: {min_instances: 1, "
+       "max_instances: 2}}}",
+       "dedicated keeps a fixed number"},
+      {"deployments: {e: {runtime: echo, keep_warm: {min: 1h}}}", "above max = 15m"},
+      {"deployments: {e: {runtime: echo, limits: {queue_timeout: never}}}", "cannot be never"},
+      {"{devices: [], deployments: {e: {runtime: echo}}}", "is an empty list"},
+      {"{devices: [{kind: cpu}], deployments: {e: {runtime: echo}}}", "has no id"},
+      {"{devices: [{id: a}, {id: a}], deployments: {e: {runtime: echo}}}", "another device too"},
+      {"{currency: EUR, deployments: {e: {runtime: echo, pricing: {per_request: $1}}}}",
+       "is in $, but currency is EUR"},
+      {"deployments: {e: {runtime: echo, env: {STOKER_NONCE: x}}}", "set by Stoker itself"},
+      {"deployments: {e: {runtime: echo, env: [NOVALUE]}}", "is not NAME=value"},
+      {"deployments: {e: {runtime: echo, autoscaling: {schedule: [{min_instances: 2}]}}}",
+       "is 2, above max_instances = 1"},
+      {"deployments: {e: {model: 'ftp://x/y'}}", "'ftp://' is not known"},
+      {"deployments: {e: {runtime: echo, min_instances: 1}}", "belongs under autoscaling:"},
+      {"deployments: {e: {runtime: ech}}", "did you mean 'echo'?"},
+      {"deployments: {e: {runtime: echo, concurrency: [1]}}", "not a list"},
+      {"deployments: {e: {runtime: echo, concurrency: }}", "has no value"},
+      {"deployments: [e]", "must be a block of NAME: settings, not a list"},
+      {"deployments: {e: {runtime: echo, aliases: x}}", "must be a list"},
+  };
+  for (const auto& [yaml, message] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
+  }
+}
+
+TEST(Load, WarnsOfWhatHasNoEffectYet) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view path;
+  };
+  const std::vector<Case> table = {
+      {"{runtime: echo, scale_on: {ttft: 1s}}",
+       "deployments.e.scale_on: accepted, has no effect yet"},
+      {"{runtime: echo, resources: {labels: {zone: a}}}",
+       "deployments.e.resources.labels: accepted"},
+      {"{runtime: echo, keep_warm: {policy: adaptive}}",
+       "deployments.e.keep_warm.policy: adaptive is"},
+      {"{runtime: container, image: x}", "deployments.e.runtime: container is accepted"},
+      {"{runtime: echo, health_path: /ready}", "deployments.e.health_path: has no effect for"},
+  };
+  for (const auto& [yaml, path] : table) {
+    const Loaded loaded = read(fmt::format("deployments: {{e: {}}}", yaml));
+    EXPECT_TRUE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), ElementsAre(HasSubstr(fmt::format("warning: {}", path)))) << yaml;
+  }
+}
+
+TEST(Load, RefusesBrokenYamlWithItsPlace) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view message;
+  };
+  const std::vector<Case> table = {
+      {"", "f.yaml: is empty"},
+      {"# only a comment\n", "f.yaml: is empty"},
+      {"a: [1, 2\n", "broken YAML"},
+      {"listen: a: b\n", "f.yaml:1:10: broken YAML"},
+      {"\tlisten: x\n", "broken YAML"},
+      {"listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n",
+       "f.yaml:2:1: 'listen' is given twice, first at line 1"},
+      {"a: &x 1\n", "anchor '&x'"},
+      {"a: *x\n", ""},
+      {"a: !!int 5\n", "tags are not supported"},
+      {"a: 1\n---\nb: 2\n", "a second document begins here"},
+      {"? [1]\n: 2\n", "a key must be plain text"},
+      {"~: 1\n", "a key is missing"},
+      {"just text\n", "must be a block of settings, not a single value"},
+      {"- 1\n", "must be a block of settings, not a list"},
+      {"a: \xff\n", "is not UTF-8 text"},
+  };
+  for (const auto& [yaml, message] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
+  }
+  EXPECT_FALSE(read(std::string_view("a: \0b\n", 6)).ok());
+}
+
+TEST(Load, BoundsWhatItTakes) {
+  EXPECT_THAT(said(read(std::string((1U << 20) + 1, '#'))),
+              ElementsAre(HasSubstr("at most 1048576")));
+  EXPECT_THAT(said(read(std::string(100'000, '['))),
+              ElementsAre(HasSubstr("more than 64 levels of nesting")));
+  std::string deep;
+  for (int i = 0; i < 1000; ++i) deep += std::string(static_cast<std::size_t>(i), ' ') + "a:\n";
+  EXPECT_THAT(said(read(deep)), ElementsAre(HasSubstr("more than 64 levels of nesting")));
+}
+
+TEST(Load, MacrosComeFromTheEnvironmentAndNeverShow) {
+  const DeploymentConfig echo = only(R"(
+deployments:
+  e:
+    runtime: echo
+    concurrency: ${env.NUMBER}
+    options: {n: "${env.NUMBER}"}
+    env:
+      A: Bearer ${env.TOKEN}!
+      B: $${env.TOKEN}
+      C: ${PORT} ${env
+)");
+  EXPECT_EQ(echo.concurrency, 7);
+  EXPECT_EQ(echo.options, R"({"n":"7"})");
+  EXPECT_THAT(echo.env, ElementsAre(Pair("A", "Bearer s3cret!"), Pair("B", "${env.TOKEN}"),
+                                    Pair("C", "${PORT} ${env")));
+
+  const Loaded wrong = read(R"(
+deployments:
+  e:
+    runtime: ${env.TOKEN}
+    concurrency: ${env.TOKEN}
+    model: ${env.MISSING}
+    sha256: ${env.no close
+)");
+  EXPECT_THAT(said(wrong), Contains(HasSubstr("the environment variable MISSING is not set")));
+  EXPECT_THAT(said(wrong), Contains(HasSubstr("has a broken macro")));
+  EXPECT_THAT(said(wrong), Contains(HasSubstr("the value of '${env.TOKEN}' is not")));
+  EXPECT_THAT(said(wrong), Not(Contains(HasSubstr("s3cret"))));
+}
+
+TEST(Load, AMacroCannotBringInSettings) {
+  const Loaded loaded = parse("deployments: {e: {runtime: echo, model: \"${env.X}\"}}", "f",
+                              [](auto) { return std::optional<std::string>("a\nauth: none\n"); });
+  EXPECT_EQ(loaded.config.auth, Auth::keys);
+  EXPECT_EQ(loaded.config.deployments.at(0).model, "a\nauth: none\n");
+}
+
+TEST(Load, OverridesWinAndMerge) {
+  constexpr std::string_view yaml = R"(
+listen: 127.0.0.1:1
+deployments:
+  llama3.2:
+    runtime: echo
+    options: {a: 1, b: 2}
+    deployment: {min_instances: 1, max_instances: 2}
+)";
+  const Loaded loaded = read(yaml, {{"listen", "127.0.0.1:2"},
+                                    {"listen", "127.0.0.1:3"},
+                                    {"deployments.llama3.2.autoscaling.max_instances", "5"},
+                                    {"deployments.llama3.2.options.b", "3"},
+                                    {"deployments.new", "{runtime: echo}"}});
+  EXPECT_THAT(said(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.listen, "127.0.0.1:3");
+  ASSERT_EQ(loaded.config.deployments.size(), 2U);
+  const DeploymentConfig& llama = loaded.config.deployments.at(0);
+  EXPECT_EQ(llama.name, "llama3.2");
+  EXPECT_EQ(llama.autoscaling.min_instances, 1);
+  EXPECT_EQ(llama.autoscaling.max_instances, 5);
+  EXPECT_EQ(llama.options, R"({"a":1,"b":3})");
+  EXPECT_EQ(loaded.config.deployments.at(1).name, "new");
+
+  EXPECT_THAT(said(read(yaml, {{"lisen", "x"}, {"listen", "[1"}})),
+              ElementsAre(StartsWith("--set lisen: lisen: unknown key (did you mean 'listen'?)"),
+                          StartsWith("--set listen:")));
+}
+
+TEST(Load, CanonicalTextGivesTheSameConfiguration) {
+  const Loaded loaded = read(R"(
+currency: EUR
+devices: [{id: a, memory: 1GiB}, {id: b, kind: fake, slots: 2, price_per_hour: 1.25}]
+deployments:
+  e:
+    runtime: command
+    command: [run, --flag, "", "null", "a b", "x,y", "#1", "${env.TOKEN}", "$${env.NAME}", "ümlaut", "1:"]
+    env: {A: "line\nfeed", B: "tab\t\"quote\" \\", C: ""}
+    options: {s: "$${env.NAME}", f: 2.0, deep: [{a: "b: c"}]}
+    autoscaling: {max_instances: 4, scale_down_delay: never, schedule: [{days: mon-fri, from: "08:00", to: "18:00", min_instances: 2}]}
+    scale_on: {requests_per_second: 2.5}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  const std::string text = to_yaml(loaded.config);
+  const Loaded again = read(text);
+  ASSERT_TRUE(again.ok()) << text << testing::PrintToString(said(again));
+  EXPECT_EQ(to_yaml(again.config), text);
+  EXPECT_EQ(again.config.deployments.at(0).command, loaded.config.deployments.at(0).command);
+  EXPECT_EQ(again.config.deployments.at(0).env, loaded.config.deployments.at(0).env);
+  EXPECT_EQ(again.config.deployments.at(0).options, loaded.config.deployments.at(0).options);
+}
+
+TEST(Load, FingerprintFollowsSettingsAndNotSecrets) {
+  const auto print = [](std::string_view yaml) { return fingerprint(read(yaml).config); };
+  const std::string base = print("deployments: {e: {runtime: echo, env: {K: one}}}");
+  EXPECT_EQ(base.size(), 16U);
+  EXPECT_EQ(base, print("deployments:\n  e: {env: {K: two}, runtime: echo, concurrency: 4}"));
+  EXPECT_NE(base, print("deployments: {e: {runtime: echo, env: {L: one}}}"));
+  EXPECT_NE(base, print("deployments: {e: {runtime: echo, env: {K: one}, concurrency: 5}}"));
+}
+
+class Files : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "stoker-config-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string write(const std::string& name, std::string_view text) const {
+    const std::filesystem::path path = folder_ / name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << text;
+    return path.string();
+  }
+  std::filesystem::path folder_;
+};
+
+TEST_F(Files, AreReadOrRefused) {
+  EXPECT_THAT(said(load((folder_ / "none.yaml").string(), test_environment)),
+              ElementsAre(HasSubstr("none.yaml: cannot be read: No such file")));
+  EXPECT_THAT(said(load(folder_.string(), test_environment)),
+              ElementsAre(HasSubstr("is a directory")));
+  EXPECT_TRUE(load(write("a.yaml", "deployments: {e: {runtime: echo}}"), test_environment).ok());
+  const std::string huge = write("b.yaml", std::string(3U << 20, '#'));
+  EXPECT_THAT(said(load(huge, test_environment)),
+              ElementsAre(HasSubstr("at most 1048576 are read")));
+}
+
+TEST_F(Files, AMissingModelIsOnlyAWarning) {
+  const std::string model = write("there.gguf", "x");
+  const std::string file = write("c.yaml", fmt::format("deployments:\n"
+                                                       "  a: {{model: \"{}\"}}\n"
+                                                       "  b: {{model: \"{}.gone\"}}\n"
+                                                       "  c: {{model: \"file:{}.gone\"}}\n"
+                                                       "  d: {{model: hf://o/r/f}}\n",
+                                                       model, model, model));
+  const Loaded loaded = load(file, test_environment);
+  EXPECT_TRUE(loaded.ok());
+  EXPECT_THAT(said(loaded),
+              ElementsAre(HasSubstr("deployments.b.model: "), HasSubstr("deployments.c.model: ")));
+}
+
+TEST_F(Files, AreFoundInTheirOrder) {
+  const std::string home = folder_.string();
+  bool has_variable = false;
+  const Environment environment = [&](std::string_view name) -> std::optional<std::string> {
+    if (name == "HOME") return home;
+    if (name == "STOKER_CONFIG" && has_variable) return "variable.yaml";
+    return std::nullopt;
+  };
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder_);
+  EXPECT_EQ(locate({}, environment), std::nullopt);
+  const std::string in_home = write(".config/stoker/stoker.yaml", "");
+  EXPECT_EQ(locate({}, environment), in_home);
+  write("stoker.yaml", "");
+  EXPECT_EQ(locate({}, environment), "stoker.yaml");
+  has_variable = true;
+  EXPECT_EQ(locate({}, environment), "variable.yaml");
+  EXPECT_EQ(locate("flag.yaml", environment), "flag.yaml");
+  std::filesystem::current_path(before);
+}
+
+}  // namespace
+}  // namespace stoker::config
