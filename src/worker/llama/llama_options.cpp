@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::int64_t kDefaultBatch = 512;
+constexpr std::int64_t kMinBatch = 8;    // llama.cpp probes its context with two tokens
 constexpr std::int64_t kMaxSlots = 256;  // LLAMA_MAX_SEQ
 constexpr std::int64_t kMaxTokens = 1 << 24;
 
@@ -62,6 +63,7 @@ void add_model_arguments(OptionReader& options, const LoadOrder& order, Argument
   out.pair("--model", order.model);
   out.pair("--alias", order.deployment.empty() ? "model" : order.deployment);
   out.flag("--offline");
+  out.pair("--log-verbosity", 2);  // warnings; see log_filter.h for the time after the load
   std::string mode = one_of(options, "load_mode", "auto", kLoadModes);
   if (options.boolean("mlock", false)) {
     if (mode == "dio") options.problem("mlock: cannot go with load_mode dio");
@@ -109,7 +111,7 @@ tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
   const std::int64_t trained = trained_context > 0 ? trained_context : kDefaultContext;
   const std::int64_t context =
       std::min(options.integer("context", std::min(kDefaultContext, trained),
-                               {.min = 16, .max = kMaxTokens}),
+                               {.min = kMinBatch, .max = kMaxTokens}),
                trained);
   if (order.concurrency > kMaxSlots) {
     options.problem(fmt::format("concurrency: {} is more than the {} slots that llama.cpp has",
@@ -122,8 +124,8 @@ tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
 
   const std::string pooling = embeddings_pooling(options);
   const std::int64_t default_batch = pooling.empty() ? std::min(kDefaultBatch, context) : context;
-  const auto batch = options.integer("batch", default_batch, {.min = 1, .max = kMaxTokens});
-  const auto ubatch = options.integer("ubatch", batch, {.min = 1, .max = kMaxTokens});
+  const auto batch = options.integer("batch", default_batch, {.min = kMinBatch, .max = kMaxTokens});
+  const auto ubatch = options.integer("ubatch", batch, {.min = kMinBatch, .max = kMaxTokens});
   // An embedding is computed in one piece, so there the smaller of both is what counts.
   result.batch = static_cast<std::int32_t>(pooling.empty() ? batch : std::min(batch, ubatch));
   out.pair("--batch-size", result.batch);

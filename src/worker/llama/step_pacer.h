@@ -15,30 +15,31 @@ namespace stoker::worker {
 class StepPacer {
  public:
   /// `target`: what a step should take. Needs: max_tokens > 0.
-  StepPacer(std::int32_t max_tokens, Duration target)
-      : max_tokens_(max_tokens), target_(target), bound_(std::min(max_tokens, kFirstBound)) {}
+  StepPacer(std::int32_t max_tokens, Duration target) : max_tokens_(max_tokens), target_(target) {}
 
   [[nodiscard]] std::int32_t bound() const { return bound_; }
 
   /// One step of `tokens` took `took`. Gives: the bound for the next step, at most doubled and at
   /// least halved, so that one slow step (a page fault, a busy machine) does not ruin it.
   std::int32_t after_step(std::int32_t tokens, Duration took) {
-    // Steps that generate are bound by reading the weights and say nothing about prompt tokens.
-    if (2 * tokens < bound_ || took.ns <= 0) return bound_;
-    const std::int64_t affordable = std::int64_t{tokens} * target_.ns / took.ns;
-    const auto low = std::max<std::int64_t>(bound_ / 2, std::min(kLowestBound, max_tokens_));
-    const auto high = std::min<std::int64_t>(std::int64_t{bound_} * 2, max_tokens_);
-    bound_ = static_cast<std::int32_t>(std::clamp(affordable, low, std::max(low, high)));
+    if (tokens <= 0 || took.ns <= 0) return bound_;
+    if (tokens == 1) single_ns_ = single_ns_ == 0 ? took.ns : (3 * single_ns_ + took.ns) / 4;
+    // Short steps are bound by reading the weights and say nothing about prompt tokens.
+    if (2 * tokens < bound_) return bound_;
+    // Where one token alone takes longer than the target, a step may cost about two of them.
+    const std::int64_t allowed_ns = std::max(target_.ns, single_ns_ * 3 / 2);
+    const std::int64_t affordable = (tokens * allowed_ns + took.ns - 1) / took.ns;
+    const std::int64_t low = std::max(bound_ / 2, 1);
+    const std::int64_t high = std::min<std::int64_t>(std::int64_t{bound_} * 2, max_tokens_);
+    bound_ = static_cast<std::int32_t>(std::clamp(affordable, low, high));
     return bound_;
   }
 
  private:
-  static constexpr std::int32_t kFirstBound = 32;
-  static constexpr std::int32_t kLowestBound = 4;
-
   const std::int32_t max_tokens_;
   const Duration target_;
-  std::int32_t bound_;
+  std::int32_t bound_ = 1;      // 512 is reached in nine steps
+  std::int64_t single_ns_ = 0;  // of a step of one token, smoothed; 0: none yet
 };
 
 }  // namespace stoker::worker
