@@ -1,0 +1,90 @@
+// stoker check
+#include <cstdio>
+#include <memory>
+
+#include "base/json_writer.h"
+#include "cli/commands.h"
+#include "config/describe.h"
+
+namespace stoker::cli {
+namespace {
+
+std::string problems_json(const config::Loaded& loaded) {
+  JsonWriter json;
+  json.object([&] {
+    json.field("ok", loaded.ok());
+    if (loaded.ok()) json.field("fingerprint", config::fingerprint(loaded.config));
+    json.array("problems", [&] {
+      for (const config::Problem& p : loaded.problems) {
+        json.object([&] {
+          json.field("severity",
+                     p.severity == config::Problem::Severity::error ? "error" : "warning");
+          json.field("file", p.file);
+          json.field("line", p.line);
+          json.field("column", p.column);
+          json.field("path", p.path);
+          json.field("message", p.message);
+          json.field("hint", p.hint);
+        });
+      }
+    });
+  });
+  return json.take();
+}
+
+}  // namespace
+
+void add_check(const Program& program) {
+  CLI::App* command = program.app.add_subcommand("check", "Check a configuration; start nothing");
+  struct Options {
+    bool schema = false;
+    bool print = false;
+    std::string file;
+  };
+  auto options = std::make_shared<Options>();
+  command->add_option("FILE", options->file, "The configuration; default as for serve");
+  command->add_option("--config", program.context.config_file, "The same");
+  command->add_flag("--schema", options->schema, "Print the JSON Schema for editors");
+  command->add_flag("--print", options->print, "Print the whole configuration, defaults included");
+  add_json_option(*command, program.context);
+  command->footer("Examples:\n  stoker check stoker.yaml\n  stoker check --schema > schema.json");
+  command->callback([program, options] {
+    if (options->schema) {
+      std::printf("%s\n", config::schema().c_str());
+      return;
+    }
+    if (!options->file.empty()) program.context.config_file = options->file;
+    const Result<config::Loaded> loaded = load_config(program.context);
+    if (!loaded) {
+      program.exit_code = complain(loaded.error(), exit_usage);
+      return;
+    }
+    if (program.context.json) {
+      std::printf("%s\n", problems_json(*loaded).c_str());
+      program.exit_code = loaded->ok() ? exit_ok : exit_usage;
+      return;
+    }
+    program.exit_code = report(loaded->problems);
+    if (program.exit_code != exit_ok) return;
+    if (options->print) {
+      std::printf("%s", config::to_yaml(loaded->config).c_str());
+    } else {
+      std::printf("ok: %zu deployments, fingerprint %s\n", loaded->config.deployments.size(),
+                  config::fingerprint(loaded->config).c_str());
+    }
+  });
+}
+
+void add_version(const Program& program) {
+  CLI::App* command = program.app.add_subcommand("version", "Print the version");
+  add_json_option(*command, program.context);
+  command->callback([program] {
+    if (program.context.json) {
+      std::printf("{\"version\":\"%s\",\"worker_contract\":1}\n", STOKER_VERSION);
+    } else {
+      std::printf("stoker %s (worker contract 1)\n", STOKER_VERSION);
+    }
+  });
+}
+
+}  // namespace stoker::cli

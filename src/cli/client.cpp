@@ -1,0 +1,174 @@
+#include "cli/client.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <cstdlib>
+
+#include "base/invariant.h"
+#include "ledger/state_dir.h"
+#include "net/http_server.h"
+
+namespace stoker::cli {
+namespace {
+
+/// Collects one answer and ends the loop with its end.
+class Collector final : public net::CallHandler {
+ public:
+  Collector(net::EventLoop& loop, const std::function<void(std::string_view)>* on_body)
+      : loop_(loop), on_body_(on_body) {}
+  void on_head(const net::HttpResponseHead& head) override {
+    answer.status = head.status;
+    answer.server_timing = head.fields.find("server-timing").value_or("");
+    answer.start = head.fields.find("x-stoker-start").value_or("");
+    answer.request_id = head.fields.find("x-request-id").value_or("");
+  }
+  void on_body(std::string_view bytes) override {
+    if (on_body_ != nullptr && answer.status < 400) {
+      (*on_body_)(bytes);
+    } else {
+      answer.body += bytes;
+    }
+  }
+  void on_end() override { end(); }
+  void on_failure(net::CallFailure how, const std::string& detail) override {
+    failed = true;
+    connected = how != net::CallFailure::connect_failed;
+    failure_text = detail;
+    end();
+  }
+
+  Answer answer;
+  bool ended = false;
+  bool failed = false;
+  bool connected = true;
+  std::string failure_text;
+
+ private:
+  void end() {
+    ended = true;
+    loop_.stop();
+  }
+  net::EventLoop& loop_;
+  const std::function<void(std::string_view)>* on_body_;
+};
+
+std::optional<std::string> environment(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return std::string(value);
+}
+
+Result<net::Endpoint> endpoint_of_listener(const std::string& listen) {
+  const Result<net::ListenAddress> address = net::parse_listen_address(listen);
+  if (!address) return tl::unexpected(address.error());
+  net::Endpoint endpoint;
+  endpoint.unix_path = address->unix_path;
+  endpoint.port = address->port;
+  const bool any = address->host.empty() || address->host == "0.0.0.0" || address->host == "::";
+  endpoint.host = any ? "127.0.0.1" : address->host;
+  return endpoint;
+}
+
+}  // namespace
+
+Result<Client> Client::connect(const Context& context) {
+  std::optional<std::string> url = context.url ? context.url : environment("STOKER_URL");
+  std::string key = environment("STOKER_API_KEY").value_or("");
+  std::optional<config::ServerConfig> config;
+  if (Result<config::Loaded> loaded = load_config(context); loaded && loaded->ok()) {
+    config = std::move(loaded->config);
+  } else if (!url) {
+    if (!loaded) {
+      return failure(ErrorCode::not_found, "nothing says where the server is",
+                     "name it with --url http://HOST:PORT or STOKER_URL, or its configuration "
+                     "with --config");
+    }
+    report(loaded->problems);
+    return failure(ErrorCode::invalid, "the configuration cannot be read",
+                   "`stoker check` shows the same; --url finds the server without it");
+  }
+  if (key.empty() && config) {
+    if (const Result<std::string> admin = ledger::load_admin_key(config->state_dir)) key = *admin;
+  }
+  Result<net::Endpoint> endpoint = url ? net::parse_endpoint(*url)
+                                       : endpoint_of_listener(config->listen);
+  if (!endpoint) return tl::unexpected(endpoint.error());
+  return Client(std::move(*endpoint), std::move(key));
+}
+
+Client::Client(net::Endpoint endpoint, std::string key)
+    : endpoint_(std::move(endpoint)), key_(std::move(key)) {
+  Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
+  STOKER_INVARIANT(loop.has_value(), "{}", loop.error().message);
+  loop_ = std::move(*loop);
+  http_ = std::make_unique<net::HttpClient>(*loop_, endpoint_, net::ClientOptions{});
+}
+
+Client::~Client() = default;
+Client::Client(Client&&) noexcept = default;
+
+Result<Answer> Client::stream(std::string_view method, std::string_view target,
+                              std::string_view body,
+                              const std::function<void(std::string_view)>& on_body) {
+  Collector collector(*loop_, on_body ? &on_body : nullptr);
+  std::string fields = "Accept: application/json, text/event-stream, text/plain\r\n";
+  if (!body.empty()) fields += "Content-Type: application/json\r\n";
+  if (!key_.empty()) fields += "Authorization: Bearer " + key_ + "\r\n";
+  (void)http_->send(method, target, fields, body, collector);
+  if (!collector.ended) loop_->run();
+  if (collector.failed && !collector.connected) {
+    return failure(ErrorCode::unavailable,
+                   fmt::format("no server answers at {}: {}", endpoint_.text(),
+                               collector.failure_text),
+                   "start it with `stoker serve --config FILE`, or name another with --url");
+  }
+  if (collector.failed) {
+    return failure(ErrorCode::unavailable, fmt::format("the server at {} broke off: {}",
+                                                       endpoint_.text(), collector.failure_text));
+  }
+  return std::move(collector.answer);
+}
+
+Result<Answer> Client::call(std::string_view method, std::string_view target,
+                            std::string_view body) {
+  return stream(method, target, body, {});
+}
+
+Result<std::string> Client::get(std::string_view target) {
+  Result<Answer> answer = call("GET", target);
+  if (!answer) return tl::unexpected(answer.error());
+  if (answer->status >= 400) return tl::unexpected(error_of(*answer));
+  return std::move(answer->body);
+}
+
+Result<std::string> Client::post(std::string_view target, std::string_view body) {
+  Result<Answer> answer = call("POST", target, body);
+  if (!answer) return tl::unexpected(answer.error());
+  if (answer->status >= 400) return tl::unexpected(error_of(*answer));
+  return std::move(answer->body);
+}
+
+Error error_of(const Answer& answer) {
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  std::string_view message;
+  if (parser.parse(answer.body).get(root) == simdjson::SUCCESS) {
+    if (root["error"]["message"].get(message) != simdjson::SUCCESS) {
+      (void)root["error"].get(message);
+    }
+  }
+  Error error;
+  error.code = answer.status == 404   ? ErrorCode::not_found
+               : answer.status >= 500 ? ErrorCode::unavailable
+                                      : ErrorCode::invalid;
+  error.message = message.empty() ? fmt::format("the server answered {}", answer.status)
+                                  : std::string(message);
+  if (answer.status == 401 || answer.status == 403) {
+    error.hint = "set STOKER_API_KEY, or name the server's configuration with --config so that its "
+                 "admin key is found";
+  }
+  return error;
+}
+
+}  // namespace stoker::cli

@@ -1,0 +1,60 @@
+// Calls to a running server, one at a time, as any client would make them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "cli/context.h"
+#include "net/event_loop.h"
+#include "net/http_client.h"
+
+namespace stoker::cli {
+
+struct Answer {
+  int status = 0;
+  std::string server_timing;
+  std::string start;       // X-Stoker-Start
+  std::string request_id;  // X-Request-Id
+  std::string body;
+};
+
+class Client {
+ public:
+  /// Finds the server by --url, STOKER_URL or the configuration file, and the key by STOKER_API_KEY
+  /// or the state directory that the configuration names.
+  /// Errors: not_found, invalid: nothing says where the server is.
+  static Result<Client> connect(const Context& context);
+  Client(net::Endpoint endpoint, std::string key);
+  ~Client();
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) = delete;
+
+  /// One request. A status of 400 or more is not an error here: look at `status`.
+  /// Errors: unavailable (no server there, or it broke off), with what to do.
+  [[nodiscard]] Result<Answer> call(std::string_view method, std::string_view target,
+                                    std::string_view body = {});
+  /// The same, with the body given piece by piece as it comes; Answer::body holds errors only.
+  [[nodiscard]] Result<Answer> stream(std::string_view method, std::string_view target,
+                                      std::string_view body,
+                                      const std::function<void(std::string_view)>& on_body);
+  /// call(), and a status of 400 or more turned into an error with the server's own words.
+  [[nodiscard]] Result<std::string> get(std::string_view target);
+  [[nodiscard]] Result<std::string> post(std::string_view target, std::string_view body = {});
+
+  [[nodiscard]] const net::Endpoint& endpoint() const { return endpoint_; }
+
+ private:
+  net::Endpoint endpoint_;
+  std::string key_;
+  std::unique_ptr<net::EventLoop> loop_;
+  std::unique_ptr<net::HttpClient> http_;
+};
+
+/// The server's words in an error body: {"error": {"message"}} or {"error": "..."}.
+[[nodiscard]] Error error_of(const Answer& answer);
+
+}  // namespace stoker::cli
