@@ -26,6 +26,23 @@ constexpr std::string_view kThreeWays[] = {"auto", "on", "off"};
 constexpr std::string_view kCacheTypes[] = {"f16",  "f32",  "bf16", "q8_0",  "q4_0",
                                             "q4_1", "q5_0", "q5_1", "iq4_nl"};
 
+// They print and exit, or take what the load order says, or unload the model behind our back.
+constexpr std::string_view kRefusedArguments[] = {"-h",
+                                                  "--help",
+                                                  "--usage",
+                                                  "--version",
+                                                  "-cl",
+                                                  "--cache-list",
+                                                  "--completion-bash",
+                                                  "-m",
+                                                  "--model",
+                                                  "-np",
+                                                  "--parallel",
+                                                  "-a",
+                                                  "--sleep-idle-seconds",
+                                                  "--list-devices",
+                                                  "--alias"};
+
 std::string one_of(OptionReader& options, std::string_view key, std::string_view fallback,
                    std::span<const std::string_view> allowed) {
   std::string value = options.text(key, fallback);
@@ -82,11 +99,11 @@ void add_model_arguments(OptionReader& options, const LoadOrder& order, Argument
   out.pair("--fit", "off");
 }
 
-void add_chat_arguments(OptionReader& options, Arguments& out) {
-  out.flag(options.boolean("jinja", true) ? "--jinja" : "--no-jinja");
-  if (std::string chat = options.text("chat_template", ""); !chat.empty()) {
-    out.pair("--chat-template", std::move(chat));
-  }
+void add_chat_arguments(OptionReader& options, LlamaArguments& result, Arguments& out) {
+  result.jinja = options.boolean("jinja", true);
+  out.flag(result.jinja ? "--jinja" : "--no-jinja");
+  result.chat_template = options.text("chat_template", "");
+  if (!result.chat_template.empty()) out.pair("--chat-template", result.chat_template);
 }
 
 void add_serving_arguments(OptionReader& options, Arguments& out) {
@@ -105,7 +122,6 @@ tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
   OptionReader options(order.options);
   Arguments out;
   LlamaArguments result;
-  result.weights_files.push_back(order.model);
 
   add_model_arguments(options, order, out);
   const std::int64_t trained = trained_context > 0 ? trained_context : kDefaultContext;
@@ -137,14 +153,16 @@ tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
   const std::string cache_type = one_of(options, "kv_cache_type", "f16", kCacheTypes);
   out.pair("--cache-type-k", cache_type);
   out.pair("--cache-type-v", cache_type);
-  add_chat_arguments(options, out);
+  add_chat_arguments(options, result, out);
   add_serving_arguments(options, out);
-  if (std::string projector = options.text("multimodal", ""); !projector.empty()) {
-    result.weights_files.push_back(projector);
-    out.pair("--mmproj", std::move(projector));
-  }
+  result.projector = options.text("multimodal", "");
+  if (!result.projector.empty()) out.pair("--mmproj", result.projector);
   result.arguments = out.take();
   for (std::string& argument : options.texts("extra_args")) {
+    if (std::find(std::begin(kRefusedArguments), std::end(kRefusedArguments), argument) !=
+        std::end(kRefusedArguments)) {
+      options.problem(fmt::format("extra_args: {} is not possible here", argument));
+    }
     result.arguments.push_back(std::move(argument));
   }
   if (auto problem = options.finish()) return load_failure(LoadFailure::bad_option, *problem);

@@ -33,7 +33,9 @@ namespace stoker::worker {
 struct LlamaArguments {
   std::vector<std::string> arguments;  // without a program name
   std::int32_t batch = 0;
-  std::vector<std::string> weights_files;
+  std::string chat_template;  // empty: the model's
+  bool jinja = true;
+  std::string projector;  // path; empty: text only
 };
 
 /// `trained_context`: what the model's header says, tokens.

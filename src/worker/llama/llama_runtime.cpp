@@ -13,6 +13,7 @@
 
 #include "arg.h"
 #include "base/invariant.h"
+#include "chat.h"
 #include "common.h"
 #include "llama.h"
 #include "server-context.h"
@@ -39,6 +40,12 @@ struct LoadUnwanted : std::runtime_error {
 };
 
 LoadResult parse_arguments(LlamaArguments& arguments, common_params& params) {
+  // The parser would end the process over a template that it cannot read.
+  if (!arguments.chat_template.empty() &&
+      !common_chat_verify_template(arguments.chat_template, arguments.jinja)) {
+    return load_failure(LoadFailure::bad_option,
+                        "chat_template: neither a name nor a template that llama.cpp can read");
+  }
   std::vector<char*> argv{const_cast<char*>("llama")};  // the parser's signature; it writes nothing
   for (std::string& argument : arguments.arguments) argv.push_back(argument.data());
   if (!common_params_parse(static_cast<int>(argv.size()), argv.data(), params,
@@ -63,35 +70,67 @@ LoadError failed_load(const std::string& model) {
 
 }  // namespace
 
-/// One loaded model and everything that serves it. The members end in reverse order: first the
-/// handlers, then the compute thread, then the model.
+/// One loaded model and everything that serves it.
 struct LlamaRuntime::Engine {
   Engine(WorkerCounters& counters, std::int32_t batch)
       : ledger(counters, StepPacer(batch, kStepTarget)), routes(params, server) {}
+  /// First the handlers end, then the compute thread, then the model.
+  ~Engine();
 
-  ~Engine() {
-    handlers.reset();
-    if (compute.joinable()) {
-      server.terminate();
-      compute.join();
-    }
-    g_server_hooks = nullptr;
-  }
+  /// Gives: false if llama.cpp could not load; its reason is in load_errors().
+  bool load_weights(LoadProgress& progress, std::int64_t weights_bytes);
+  void start(int concurrency);
 
-  common_params params;  // first: routes keep a reference
+  common_params params;  // first: the routes keep a reference
   server_context server;
   TaskLedger ledger;
   server_routes routes;
-  std::optional<LlamaRoutes> front;
+  LlamaRoutes front{routes, ledger};
   std::thread compute;
   std::optional<HandlerPool> handlers;
 };
+
+LlamaRuntime::Engine::~Engine() {
+  handlers.reset();
+  if (compute.joinable()) {
+    server.terminate();
+    compute.join();
+  }
+  g_server_hooks = nullptr;
+}
+
+bool LlamaRuntime::Engine::load_weights(LoadProgress& progress, std::int64_t weights_bytes) {
+  LoadWatch watch(progress, weights_bytes);
+  server.set_state_callback([&](server_state, const json& payload) {
+    if (progress.stopped()) throw LoadUnwanted();
+    if (payload.contains("value")) watch.advance(payload.at("value").get<double>());
+  });
+  const bool loaded = server.load_model(params);
+  server.set_state_callback([](server_state, const json&) {});
+  return loaded;
+}
+
+void LlamaRuntime::Engine::start(int concurrency) {
+  routes.update_meta(server);
+  g_server_hooks = &ledger;
+  compute = std::thread([this] { server.start_loop(); });
+  // terminate() is lost on a loop that has not begun, so wait for its first sign of life.
+  server_response_reader reader = server.get_response_reader();
+  server_task ping(SERVER_TASK_TYPE_METRICS);
+  ping.id = reader.get_new_id();
+  reader.post_task(std::move(ping));
+  reader.next([] { return false; });
+  handlers.emplace(concurrency + kSpareHandlers,
+                   [this](WorkerExchange& exchange) { front.serve(exchange); });
+}
 
 LlamaRuntime::LlamaRuntime() = default;
 LlamaRuntime::~LlamaRuntime() = default;
 
 void LlamaRuntime::attach(WorkerContext& context) {
   context_ = &context;
+  // ggml would start a debugger on its own process before it aborts: seconds of a dead instance.
+  ::setenv("GGML_NO_BACKTRACE", "1", 0);
 }
 
 LoadResult LlamaRuntime::load(const LoadOrder& order, LoadProgress& progress) try {
@@ -101,35 +140,22 @@ LoadResult LlamaRuntime::load(const LoadOrder& order, LoadProgress& progress) tr
   if (!header) return tl::unexpected(header.error());
   auto arguments = llama_arguments(order, header->trained_context);
   if (!arguments) return tl::unexpected(arguments.error());
-  weights_files_ = arguments->weights_files;
+  weights_files_ = {order.model};
+  std::int64_t weights_bytes = header->file_bytes;
+  if (!arguments->projector.empty()) {
+    const auto projector = read_gguf_header(arguments->projector);
+    if (!projector) return tl::unexpected(projector.error());
+    weights_files_.push_back(arguments->projector);
+    weights_bytes += projector->file_bytes;
+  }
 
   auto engine = std::make_unique<Engine>(context_->counters, arguments->batch);
   if (auto parsed = parse_arguments(*arguments, engine->params); !parsed) return parsed;
   llama_backend_init();
-  {
-    LoadWatch watch(progress, header->file_bytes);
-    engine->server.set_state_callback([&](server_state, const json& payload) {
-      if (progress.stopped()) throw LoadUnwanted();
-      if (payload.contains("value")) watch.advance(payload.at("value").get<double>());
-    });
-    const bool loaded = engine->server.load_model(engine->params);
-    engine->server.set_state_callback([](server_state, const json&) {});
-    if (!loaded) return tl::unexpected(failed_load(order.model));
+  if (!engine->load_weights(progress, weights_bytes)) {
+    return tl::unexpected(failed_load(order.model));
   }
-  engine->routes.update_meta(engine->server);
-  g_server_hooks = &engine->ledger;
-  engine->compute = std::thread([&server = engine->server] { server.start_loop(); });
-  // terminate() is lost on a loop that has not begun, so wait for its first sign of life.
-  server_response_reader reader = engine->server.get_response_reader();
-  server_task ping(SERVER_TASK_TYPE_METRICS);
-  ping.id = reader.get_new_id();
-  reader.post_task(std::move(ping));
-  reader.next([] { return false; });
-
-  engine->front.emplace(engine->routes, engine->ledger);
-  engine->handlers.emplace(
-      order.concurrency + kSpareHandlers,
-      [front = &*engine->front](WorkerExchange& exchange) { front->serve(exchange); });
+  engine->start(order.concurrency);
   engine_ = std::move(engine);
   log_while_serving();
   return {};
