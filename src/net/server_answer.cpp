@@ -173,7 +173,8 @@ void ServerConnection::end_exchange() {
   const Exchange::Callbacks done = std::move(exchange.callbacks_);  // dies last: may hold a caller
   exchange.callbacks_ = {};
   over_limit_ = false;
-  if (!keep_alive_) return close_after_answer();
+  // A drain may have begun after the head, which still promised to keep the connection.
+  if (!keep_alive_ || shared_.draining) return close_after_answer();
 
   phase_ = Phase::idle;
   phase_since_ = shared_.loop.now();
