@@ -1,0 +1,81 @@
+#include "worker/memory_use.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace stoker::worker {
+namespace {
+
+constexpr std::size_t weights_bytes = 8 << 20;
+
+class MemoryUseTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "weights-XXXXXX").string();
+    file_.reset(::mkstemp(pattern.data()));
+    path_ = pattern;
+    ASSERT_EQ(::ftruncate(file_.get(), weights_bytes), 0);
+  }
+  void TearDown() override { ::unlink(path_.c_str()); }
+  MemoryUse measure() const { return measure_memory(self_, std::vector<std::string>{path_}); }
+
+  UniqueFd file_;
+  std::string path_;
+  const std::array<pid_t, 1> self_ = {::getpid()};
+};
+
+void touch_all(const volatile char* start) {
+  for (std::size_t at = 0; at < weights_bytes; at += 4096) static_cast<void>(start[at]);
+}
+
+TEST_F(MemoryUseTest, MappedWeightsAreSharedEvenWhenOnlyWeMapThem) {
+  const MemoryUse before = measure();
+  EXPECT_EQ(before.shared_bytes, Bytes{0});
+  void* const map = ::mmap(nullptr, weights_bytes, PROT_READ, MAP_SHARED, file_.get(), 0);
+  ASSERT_NE(map, MAP_FAILED);
+  touch_all(static_cast<const char*>(map));
+  const MemoryUse after = measure();
+  EXPECT_EQ(after.shared_bytes, Bytes{weights_bytes});
+  EXPECT_LT(after.private_bytes - before.private_bytes, mib(4));
+  ::munmap(map, weights_bytes);
+}
+
+TEST_F(MemoryUseTest, WrittenPagesOfThemAreOurOwn) {
+  void* const map =
+      ::mmap(nullptr, weights_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file_.get(), 0);
+  ASSERT_NE(map, MAP_FAILED);
+  touch_all(static_cast<const char*>(map));
+  const MemoryUse before = measure();
+  for (std::size_t at = 0; at < weights_bytes; at += 4096) static_cast<char*>(map)[at] = 1;
+  const MemoryUse after = measure();
+  EXPECT_EQ(after.shared_bytes, Bytes{0});
+  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes});
+  ::munmap(map, weights_bytes);
+}
+
+TEST_F(MemoryUseTest, AnonymousMemoryIsOurOwnOnceTouched) {
+  const MemoryUse before = measure();
+  std::vector<char> memory(weights_bytes, 1);
+  const MemoryUse after = measure();
+  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes});
+  EXPECT_EQ(memory.back(), 1);
+}
+
+TEST_F(MemoryUseTest, AProcessThatIsGoneCountsNothing) {
+  const std::array<pid_t, 1> nobody = {0x7ffffffe};
+  const MemoryUse use = measure_memory(nobody, {});
+  EXPECT_EQ(use.private_bytes, Bytes{0});
+}
+
+}  // namespace
+}  // namespace stoker::worker
