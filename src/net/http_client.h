@@ -42,13 +42,14 @@ class CallHandler {
   virtual void on_failure(CallFailure failure, const std::string& detail) = 0;
 };
 
-/// One running call; owned by the pool.
+/// One running call; owned by the pool. Dead after the last callback: forget the pointer there.
 class Call {
  public:
   virtual ~Call() = default;
   /// Closes the connection; the handler hears nothing more. The Call is dead afterwards.
   virtual void cancel() = 0;
-  /// Back-pressure: stop and go on reading the answer.
+  /// Back-pressure: stop and go on reading the answer. What had been read already (64 KiB at most)
+  /// is still handed over. While paused the end of the peer is not noticed.
   virtual void pause() = 0;
   virtual void resume() = 0;
 };
@@ -63,7 +64,8 @@ struct ClientOptions {
 class HttpClient {
  public:
   HttpClient(EventLoop& loop, Endpoint endpoint, ClientOptions options);
-  ~HttpClient();  // closes all connections; running calls are cancelled
+  /// Closes all connections; running calls are cancelled. Allowed inside a callback.
+  ~HttpClient();
 
   /// Sends "METHOD TARGET HTTP/1.1", Host, Content-Length and `head_fields` (raw "Name: value\r\n"
   /// text), then `body` (copied only if the socket does not take it at once).

@@ -2,6 +2,11 @@
 // pipelining in order, absolute deadlines, bounded write buffers. It knows nothing of routes.
 // A request is handed over when its body is whole. Never retries, never repairs: after a parse
 // error it answers once and closes.
+//
+// A client that sends no more while its answer is awaited or under way is gone, as in nginx by
+// default: a closed connection cannot be told from one that was only shut down for sending, and
+// going on would occupy a device for nobody. Such a client (`nc -N`) still gets an answer that is
+// given inside on_request.
 #pragma once
 
 #include <functional>
@@ -18,8 +23,9 @@
 namespace stoker::net {
 
 /// One request and its answer. Lives from on_request until finish(), respond() or abort(), or
-/// until the connection breaks (on_gone). Threads: the loop's only. Holders keep an ExchangePtr;
-/// a call on an exchange whose connection is gone does nothing.
+/// until the connection breaks (on_gone). Threads: the loop's only, but the last pointer may be
+/// dropped on any. Holders keep an ExchangePtr; a call on an exchange whose connection is gone does
+/// nothing, and its request stays readable as long as it is held.
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -43,6 +49,8 @@ class Exchange {
   /// Queues body bytes; they are sent at once where the socket takes them. Several writes inside
   /// one round of the loop may be joined.
   virtual void write(std::string_view bytes) = 0;
+  /// Ends the answer. With fewer body bytes than the announced length the connection is broken, so
+  /// that the peer does not take the answer for whole.
   virtual void finish() = 0;
   /// Breaks the connection without a proper end, so that the peer sees an error.
   virtual void abort() = 0;
@@ -55,7 +63,8 @@ class Exchange {
     std::function<void()> on_gone;     // peer closed or broke the connection before the end
     std::function<void()> on_drained;  // unsent_bytes() fell to a quarter of the limit or less
   };
-  /// Replaces the callbacks; on_gone is called at most once, never after the end of the answer.
+  /// Replaces the callbacks; on_gone is called at most once, never after the end of the answer and
+  /// never inside another call on the exchange.
   virtual void set_callbacks(Callbacks callbacks) = 0;
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
@@ -79,9 +88,11 @@ struct ListenAddress {
   int port = 0;           // 0: the kernel chooses
   std::string unix_path;  // set for a Unix socket
 };
-/// Reads "127.0.0.1:8080", "[::1]:8080", ":8080", "8080" or "unix:/path".
+/// Reads "127.0.0.1:8080", "[::1]:8080", ":8080", "8080" or "unix:/path". Without a host it is the
+/// loopback: to be reachable from outside is something to say, not to forget.
 Result<ListenAddress> parse_listen_address(std::string_view text);
 /// Binds and listens (non-blocking, close-on-exec; SO_REUSEADDR; SO_REUSEPORT when asked).
+/// The file of a Unix socket that nobody listens on any more is replaced.
 /// Errors: in_use with the address and what to do.
 Result<UniqueFd> listen_on(const ListenAddress& address, bool reuse_port);
 /// The bound address as text, with the port that the kernel chose.
@@ -90,8 +101,9 @@ std::string bound_address(int fd);
 class HttpServer {
  public:
   /// Serves connections of `listener` until destroyed. `listener` is duplicated by nobody: the
-  /// server owns it.
+  /// server owns it. `loop` and `handler` must outlive it.
   HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler);
+  /// Closes all connections without telling anybody. Not inside a callback of the server.
   ~HttpServer();
   /// Stops accepting; idle connections are closed, busy ones after their answer.
   /// `done` is called once no connection is left.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -54,6 +55,8 @@ class LoopFixture : public ::testing::Test {
 class RawPeer final : public FdHandler {
  public:
   RawPeer(EventLoop& loop, UniqueFd fd) : loop_(loop), fd_(std::move(fd)) {
+    const int on = 1;  // else a message in two pieces waits for a delayed acknowledgement
+    ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     loop_.add(fd_.get(), EPOLLIN, *this);
   }
   /// Connects to a bound address as bound_address() gives it.
