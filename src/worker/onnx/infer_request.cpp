@@ -135,8 +135,10 @@ class RequestReader {
     ondemand::parser parser;
     ondemand::document document;
     ondemand::object root;
-    if (const auto code = parser.iterate(padded).get(document)) return broken_json(code);
-    if (document.get_object().get(root)) return wrong("the request must be a JSON object");
+    if (const auto broken = parser.iterate(padded).get(document)) return broken_json(broken);
+    const auto code = document.get_object().get(root);
+    if (code == simdjson::INCORRECT_TYPE) return wrong("the request must be a JSON object");
+    if (code) return broken_json(code);
     if (auto done = read_root(root); !done) return tl::unexpected(std::move(done.error()));
     if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) {
       return wrong("the request has text after its JSON object");

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
+#include <filesystem>
+
 #include "base/json_writer.h"
 #include "worker/onnx/infer_answer.h"
 #include "worker/onnx/infer_request.h"
@@ -110,7 +112,9 @@ LoadResult OnnxRuntime::load(const LoadOrder& order, LoadProgress& progress) {
   auto loaded = OnnxModel::load(*ort, order.model, *options, progress);
   if (!loaded) return tl::unexpected(std::move(loaded.error()));
   model_ = std::move(*loaded);
-  deployment_ = order.deployment;
+  // Started by hand there is no deployment; the file's name is what its starter knows.
+  deployment_ = order.deployment.empty() ? std::filesystem::path(order.model).stem().string()
+                                         : order.deployment;
   pool_.emplace(order.concurrency, [this](WorkerExchange& exchange) { infer(exchange); });
   return {};
 }

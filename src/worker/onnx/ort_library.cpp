@@ -82,6 +82,7 @@ OrtResult<void> OrtLibrary::check(OrtStatus* status) const {
   if (status == nullptr) return {};
   OrtFailure failed{api_->GetErrorCode(status), api_->GetErrorMessage(status)};
   api_->ReleaseStatus(status);
+  while (failed.message.ends_with('\n')) failed.message.pop_back();
   return tl::unexpected(std::move(failed));
 }
 
