@@ -154,8 +154,9 @@ Error error_of(const Answer& answer) {
   simdjson::dom::element root;
   std::string_view message;
   if (parser.parse(answer.body).get(root) == simdjson::SUCCESS) {
-    if (root["error"]["message"].get(message) != simdjson::SUCCESS) {
-      (void)root["error"].get(message);
+    if (root["error"]["message"].get(message) != simdjson::SUCCESS &&
+        root["error"].get(message) != simdjson::SUCCESS) {
+      message = {};
     }
   }
   Error error;

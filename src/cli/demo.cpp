@@ -245,9 +245,8 @@ class Demo {
       double probability = -1;
       if (parser.parse(answer->body).get(root) == simdjson::SUCCESS) {
         for_each_of(root, "outputs", [&](element output) {
-          if (text_of(output, "name") == "output") {
-            (void)output["data"].at(0).get(probability);
-          }
+          if (text_of(output, "name") != "output") return;
+          if (output["data"].at(0).get(probability) != simdjson::SUCCESS) probability = -1;
         });
       }
       if (probability < 0 || probability > 1) {
