@@ -1,0 +1,215 @@
+// A real `stoker serve` for one test: own folder, own port, ended and checked at the end of the test.
+// What a test asserts, it asserts through the public API, the ledger, or the worker's own /stats.
+import { spawn, execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+export const repository = path.resolve(here, '../../..');
+export const bin = process.env.STOKER_BIN ?? path.join(repository, 'build/release/bin');
+export const chatModel = process.env.STOKER_TEST_MODEL ?? path.join(repository, 'models/tiny-demo-q8_0.gguf');
+export const onnxModel = process.env.STOKER_TEST_ONNX_MODEL;
+export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
+/// Sanitizers slow everything; deadlines of tests (never of the product) grow by this.
+export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
+
+/// Waits until `probe()` gives something true and returns it. The only way tests wait for a state
+/// that nothing signals; it fails with what was last seen.
+export async function until(what, probe, ms = 10_000) {
+  const deadline = Date.now() + ms * patience;
+  let last;
+  for (;;) {
+    last = await probe();
+    if (last) return last;
+    if (Date.now() > deadline) throw new Error(`never came true in ${ms * patience} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/// One HTTP request; works over TCP and Unix sockets. `body` may be an object (sent as JSON).
+/// Gives {status, headers, text, json}.
+export function request(url, { method = 'GET', headers = {}, body, signal } = {}) {
+  const payload = body === undefined ? undefined : typeof body === 'object' && !Buffer.isBuffer(body) ? JSON.stringify(body) : body;
+  const all = { ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }), ...headers };
+  const options = url.startsWith('unix:')
+    ? { socketPath: url.slice(5).split('|')[0], path: url.split('|')[1] ?? '/', method, headers: all, signal, agent: false }
+    : { method, headers: all, signal, agent: false };
+  return new Promise((resolve, reject) => {
+    const done = (res) => {
+      const parts = [];
+      res.on('data', (part) => parts.push(part));
+      res.on('error', reject);
+      res.on('end', () => {
+        const text = Buffer.concat(parts).toString('utf8');
+        let json;
+        try { json = JSON.parse(text); } catch { json = undefined; }
+        resolve({ status: res.statusCode, headers: res.headers, text, json });
+      });
+    };
+    const req = url.startsWith('unix:') ? http.request(options, done) : http.request(url, options, done);
+    req.on('error', reject);
+    req.end(payload);
+  });
+}
+
+/// A streamed POST: gives the response object as soon as its head is there, and how to leave.
+export function openStream(url, body, headers = {}) {
+  const payload = JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const req = http.request(url, {
+      method: 'POST', agent: false,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload), ...headers },
+    }, (res) => resolve({ req, res, leave: () => req.destroy() }));
+    req.on('error', reject);
+    req.end(payload);
+  });
+}
+
+/// Starts a request and does not wait for anything: for clients that leave before the head comes.
+export function sendAndKeep(url, body, headers = {}) {
+  const payload = JSON.stringify(body);
+  const req = http.request(url, {
+    method: 'POST', agent: false,
+    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload), ...headers },
+  });
+  req.on('error', () => {});
+  req.end(payload);
+  return { req, leave: () => req.destroy() };
+}
+
+export class Stoker {
+  /// `config` is the configuration as an object; listen and state_dir are filled in.
+  static async start(t, config, { env = {}, wrap = [], folder } = {}) {
+    const stoker = new Stoker();
+    stoker.folder = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-e2e-'));
+    stoker.ownsFolder = folder === undefined;
+    stoker.configFile = path.join(stoker.folder, 'stoker.yaml');
+    const whole = { listen: '127.0.0.1:0', state_dir: path.join(stoker.folder, 'state'), threads: 2, ...config };
+    fs.writeFileSync(stoker.configFile, JSON.stringify(whole, null, 1));
+    t.after(async () => { await stoker.end(); });
+    await stoker.launch(env, wrap);
+    return stoker;
+  }
+
+  async launch(env = {}, wrap = []) {
+    const command = [...wrap, path.join(bin, 'stoker'), 'serve', '--config', this.configFile];
+    this.log = '';
+    this.process = spawn(command[0], command.slice(1), { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));
+    for (const stream of [this.process.stdout, this.process.stderr]) stream.on('data', (part) => { this.log += part; });
+    let gone = false;
+    this.exited.then(() => { gone = true; });
+    const line = await until('the server listens', () => {
+      if (gone) throw new Error(`stoker ended before it listened:\n${this.log}`);
+      return /event=server_listening address=(\S+)/.exec(this.log);
+    }, 15_000);
+    this.url = `http://${line[1]}`;
+    this.key = fs.readFileSync(path.join(this.folder, 'state/admin.key'), 'utf8').trim();
+  }
+
+  get headers() { return { authorization: `Bearer ${this.key}` }; }
+
+  call(target, options = {}) {
+    return request(this.url + target, { ...options, headers: { ...this.headers, ...options.headers } });
+  }
+  chat(model, options = {}, headers = {}) {
+    return this.call('/v1/chat/completions', {
+      method: 'POST', headers,
+      body: { model, messages: [{ role: 'user', content: 'Tell me a story about an owl.' }], ...options },
+    });
+  }
+  stream(model, options = {}) {
+    return openStream(`${this.url}/v1/chat/completions`,
+      { model, stream: true, messages: [{ role: 'user', content: 'Tell me a story about an owl.' }], ...options }, this.headers);
+  }
+  send(model, options = {}) {
+    return sendAndKeep(`${this.url}/v1/chat/completions`,
+      { model, messages: [{ role: 'user', content: 'Tell me a story about an owl.' }], ...options }, this.headers);
+  }
+
+  async ps() { return (await this.call('/api/v1/ps')).json; }
+  async deployment(name) { return (await this.ps()).deployments.find((d) => d.name === name); }
+  async instances(name) { return (await this.ps()).instances.filter((i) => i.deployment === name); }
+  async ready(name) {
+    return until(`${name} is ready`, async () => (await this.instances(name)).find((i) => i.state === 'ready'), 20_000);
+  }
+  /// The worker's own word, past the gateway.
+  async stats(instance) { return (await request(`${instance.endpoint}|/stats`)).json; }
+  /// Ended requests, newest first, as the ledger has them.
+  async ledger(filter = '') { return (await this.call(`/api/v1/requests?limit=10000${filter}`)).json.requests; }
+  async row(id) {
+    const answer = await until(`${id} is in the ledger`, async () => {
+      const got = await this.call(`/api/v1/requests/${id}`);
+      return got.status === 200 ? got : undefined;
+    });
+    return answer.json;
+  }
+  async events() { return (await this.call('/api/v1/events?limit=4096')).json.events; }
+
+  signal(name) { this.process.kill(name); }
+  async end() {
+    if (this.process && this.process.exitCode === null && this.process.signalCode === null) {
+      this.process.kill('SIGTERM');
+      const killer = setTimeout(() => this.process.kill('SIGKILL'), 20_000 * patience);
+      await this.exited;
+      clearTimeout(killer);
+    }
+    if (this.ownsFolder) fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+  /// Worker processes of this server's state directory that are alive, by what /proc says.
+  workers() {
+    const found = [];
+    for (const entry of fs.readdirSync('/proc')) {
+      if (!/^\d+$/.test(entry)) continue;
+      try {
+        const name = fs.readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        const environ = fs.readFileSync(`/proc/${entry}/environ`, 'utf8');
+        if (name.includes('stoker-worker-') && environ.includes('STOKER_NONCE=')) found.push({ pid: Number(entry), name, environ });
+      } catch { /* it ended meanwhile */ }
+    }
+    return found;
+  }
+}
+
+/// Runs the command line; gives {code, stdout, stderr}.
+export function cli(args, { env = {}, input } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(path.join(bin, 'stoker'), args, { env: { ...process.env, ...env } });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (part) => { stdout += part; });
+    child.stderr.on('data', (part) => { stderr += part; });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.stdin.end(input);
+  });
+}
+
+/// Parses SSE text into its events: {data, comment}.
+export function sseEvents(text) {
+  return text.split(/\r?\n\r?\n/).filter((block) => block !== '').map((block) => {
+    const data = [];
+    const comments = [];
+    let event;
+    for (const line of block.split(/\r?\n/)) {
+      if (line.startsWith('data:')) data.push(line.slice(5).trimStart());
+      else if (line.startsWith(':')) comments.push(line.slice(1).trimStart());
+      else if (line.startsWith('event:')) event = line.slice(6).trimStart();
+    }
+    return { event, data: data.length ? data.join('\n') : undefined, comment: comments.length ? comments.join('\n') : undefined };
+  });
+}
+
+export async function readAll(res) {
+  let text = '';
+  for await (const part of res) text += part;
+  return text;
+}
+
+export const echo = (options = {}, rest = {}) => ({ runtime: 'echo', options, ...rest });
+export const llama = (options = {}, rest = {}) => ({ runtime: 'llama.cpp', model: chatModel, options: { context: 512, ...options }, ...rest });
+export { execFileSync };
