@@ -11,71 +11,71 @@ namespace stoker::gateway {
 namespace {
 
 constexpr std::uint8_t any_method =
-    Method::get | Method::post | Method::put | Method::patch | Method::remove;
+    method::get | method::post | method::put | method::patch | method::remove;
 
 // The busiest come first: rows are tried in order.
 constexpr std::array routes = {
-    RouteSpec{Route::chat, "/v1/chat/completions", Method::post, Scope::inference, Dialect::openai,
+    RouteSpec{Route::chat, "/v1/chat/completions", method::post, Scope::inference, Dialect::openai,
               "chat"},
-    RouteSpec{Route::completions, "/v1/completions", Method::post, Scope::inference,
+    RouteSpec{Route::completions, "/v1/completions", method::post, Scope::inference,
               Dialect::openai, "completions"},
-    RouteSpec{Route::embeddings, "/v1/embeddings", Method::post, Scope::inference, Dialect::openai,
+    RouteSpec{Route::embeddings, "/v1/embeddings", method::post, Scope::inference, Dialect::openai,
               "embeddings"},
-    RouteSpec{Route::rerank, "/v1/rerank", Method::post, Scope::inference, Dialect::openai,
+    RouteSpec{Route::rerank, "/v1/rerank", method::post, Scope::inference, Dialect::openai,
               "rerank"},
-    RouteSpec{Route::responses, "/v1/responses", Method::post, Scope::inference, Dialect::responses,
+    RouteSpec{Route::responses, "/v1/responses", method::post, Scope::inference, Dialect::responses,
               "responses"},
-    RouteSpec{Route::messages, "/v1/messages", Method::post, Scope::inference, Dialect::anthropic,
+    RouteSpec{Route::messages, "/v1/messages", method::post, Scope::inference, Dialect::anthropic,
               "messages"},
-    RouteSpec{Route::count_tokens, "/v1/messages/count_tokens", Method::post, Scope::inference,
+    RouteSpec{Route::count_tokens, "/v1/messages/count_tokens", method::post, Scope::inference,
               Dialect::anthropic, "count_tokens"},
-    RouteSpec{Route::infer, "/v2/models/{}/infer", Method::post, Scope::inference,
+    RouteSpec{Route::infer, "/v2/models/{}/infer", method::post, Scope::inference,
               Dialect::open_inference, "infer"},
-    RouteSpec{Route::infer, "/v2/models/{}/versions/{}/infer", Method::post, Scope::inference,
+    RouteSpec{Route::infer, "/v2/models/{}/versions/{}/infer", method::post, Scope::inference,
               Dialect::open_inference, "infer"},
-    RouteSpec{Route::model_metadata, "/v2/models/{}", Method::get, Scope::inference,
+    RouteSpec{Route::model_metadata, "/v2/models/{}", method::get, Scope::inference,
               Dialect::open_inference, "metadata"},
-    RouteSpec{Route::model_metadata, "/v2/models/{}/versions/{}", Method::get, Scope::inference,
+    RouteSpec{Route::model_metadata, "/v2/models/{}/versions/{}", method::get, Scope::inference,
               Dialect::open_inference, "metadata"},
-    RouteSpec{Route::model_ready, "/v2/models/{}/ready", Method::get, Scope::inference,
+    RouteSpec{Route::model_ready, "/v2/models/{}/ready", method::get, Scope::inference,
               Dialect::open_inference, "ready"},
-    RouteSpec{Route::model_ready, "/v2/models/{}/versions/{}/ready", Method::get, Scope::inference,
+    RouteSpec{Route::model_ready, "/v2/models/{}/versions/{}/ready", method::get, Scope::inference,
               Dialect::open_inference, "ready"},
     RouteSpec{Route::invoke, "/invoke/{}/{*}", any_method, Scope::inference, Dialect::plain,
               "invoke"},
-    RouteSpec{Route::models, "/v1/models", Method::get, Scope::inference, Dialect::openai,
+    RouteSpec{Route::models, "/v1/models", method::get, Scope::inference, Dialect::openai,
               "models"},
-    RouteSpec{Route::model, "/v1/models/{*}", Method::get, Scope::inference, Dialect::openai,
+    RouteSpec{Route::model, "/v1/models/{*}", method::get, Scope::inference, Dialect::openai,
               "model"},
-    RouteSpec{Route::server_metadata, "/v2", Method::get, Scope::inference, Dialect::open_inference,
+    RouteSpec{Route::server_metadata, "/v2", method::get, Scope::inference, Dialect::open_inference,
               "server"},
-    RouteSpec{Route::live, "/v2/health/live", Method::get, Scope::inference,
+    RouteSpec{Route::live, "/v2/health/live", method::get, Scope::inference,
               Dialect::open_inference, "live"},
-    RouteSpec{Route::server_ready, "/v2/health/ready", Method::get, Scope::inference,
+    RouteSpec{Route::server_ready, "/v2/health/ready", method::get, Scope::inference,
               Dialect::open_inference, "ready"},
-    RouteSpec{Route::ps, "/api/v1/ps", Method::get, Scope::admin, Dialect::plain, "ps"},
-    RouteSpec{Route::events, "/api/v1/events", Method::get, Scope::admin, Dialect::plain, "events"},
-    RouteSpec{Route::logs, "/api/v1/logs/{*}", Method::get, Scope::admin, Dialect::plain, "logs"},
-    RouteSpec{Route::requests, "/api/v1/requests", Method::get, Scope::admin, Dialect::plain,
+    RouteSpec{Route::ps, "/api/v1/ps", method::get, Scope::admin, Dialect::plain, "ps"},
+    RouteSpec{Route::events, "/api/v1/events", method::get, Scope::admin, Dialect::plain, "events"},
+    RouteSpec{Route::logs, "/api/v1/logs/{*}", method::get, Scope::admin, Dialect::plain, "logs"},
+    RouteSpec{Route::requests, "/api/v1/requests", method::get, Scope::admin, Dialect::plain,
               "requests"},
-    RouteSpec{Route::request, "/api/v1/requests/{}", Method::get, Scope::admin, Dialect::plain,
+    RouteSpec{Route::request, "/api/v1/requests/{}", method::get, Scope::admin, Dialect::plain,
               "request"},
-    RouteSpec{Route::usage, "/api/v1/usage", Method::get, Scope::admin, Dialect::plain, "usage"},
-    RouteSpec{Route::warm, "/api/v1/warm/{*}", Method::post, Scope::admin, Dialect::plain, "warm"},
-    RouteSpec{Route::stop, "/api/v1/stop/{*}", Method::post, Scope::admin, Dialect::plain, "stop"},
-    RouteSpec{Route::metrics, "/metrics", Method::get, Scope::admin, Dialect::plain, "metrics"},
-    RouteSpec{Route::healthz, "/healthz", Method::get, Scope::open, Dialect::plain, "healthz"},
-    RouteSpec{Route::readyz, "/readyz", Method::get, Scope::open, Dialect::plain, "readyz"},
+    RouteSpec{Route::usage, "/api/v1/usage", method::get, Scope::admin, Dialect::plain, "usage"},
+    RouteSpec{Route::warm, "/api/v1/warm/{*}", method::post, Scope::admin, Dialect::plain, "warm"},
+    RouteSpec{Route::stop, "/api/v1/stop/{*}", method::post, Scope::admin, Dialect::plain, "stop"},
+    RouteSpec{Route::metrics, "/metrics", method::get, Scope::admin, Dialect::plain, "metrics"},
+    RouteSpec{Route::healthz, "/healthz", method::get, Scope::open, Dialect::plain, "healthz"},
+    RouteSpec{Route::readyz, "/readyz", method::get, Scope::open, Dialect::plain, "readyz"},
 };
 
 struct NamedMethod {
   std::string_view name;
-  Method bit;
+  std::uint8_t bit;
 };
-constexpr std::array methods = {NamedMethod{"GET", Method::get}, NamedMethod{"POST", Method::post},
-                                NamedMethod{"PUT", Method::put},
-                                NamedMethod{"PATCH", Method::patch},
-                                NamedMethod{"DELETE", Method::remove}};
+constexpr std::array methods = {NamedMethod{"GET", method::get}, NamedMethod{"POST", method::post},
+                                NamedMethod{"PUT", method::put},
+                                NamedMethod{"PATCH", method::patch},
+                                NamedMethod{"DELETE", method::remove}};
 
 /// Decoded bytes of one segment; nullopt if it is not in its normal form.
 std::optional<std::string> decode_segment(std::string_view raw) {
@@ -107,19 +107,20 @@ std::string_view take_segment(std::string_view& path) {
   return segment;
 }
 
-/// Reads "{*}": every segment must be in its normal form; a slash may end the path.
-bool match_rest(std::string_view path, RouteMatch& match, bool is_first_parameter) {
+/// Reads "{*}": every segment must be in its normal form. As a name it may not be empty; as the
+/// path of a pass-through it may be, and a slash may end it.
+bool match_rest(std::string_view path, RouteMatch& match, bool is_name) {
   match.raw_rest = path.substr(1);
   std::string decoded;
   while (!path.empty()) {
     const std::string_view raw = take_segment(path);
-    if (raw.empty() && path.empty()) break;
+    if (raw.empty() && path.empty() && !is_name) break;
     const std::optional<std::string> segment = decode_segment(raw);
     if (!segment) return false;
     if (!decoded.empty()) decoded += '/';
     decoded += *segment;
   }
-  if (is_first_parameter) match.first = std::move(decoded);
+  if (is_name) match.first = std::move(decoded);
   return true;
 }
 

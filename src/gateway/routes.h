@@ -53,11 +53,17 @@ enum class Route : std::uint8_t {
 enum class Scope : std::uint8_t { open, inference, admin };
 
 /// Methods as bits, so that a row can allow several.
-enum Method : std::uint8_t { get = 1, post = 2, put = 4, patch = 8, remove = 16 };
+namespace method {
+inline constexpr std::uint8_t get = 1;
+inline constexpr std::uint8_t post = 2;
+inline constexpr std::uint8_t put = 4;
+inline constexpr std::uint8_t patch = 8;
+inline constexpr std::uint8_t remove = 16;  // DELETE
+}  // namespace method
 
 struct RouteSpec {
   Route route;
-  /// Segments: literal, "{}" (one, decoded) or a last "{*}" (the rest, may be empty).
+  /// Segments: literal, "{}" (one, decoded) or a last "{*}" (the rest).
   std::string_view pattern;
   std::uint8_t methods;
   Scope scope;

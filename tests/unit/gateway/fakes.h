@@ -1,0 +1,229 @@
+// Stand-ins for what the gateway is built on. Each one records what it was asked, and answers what
+// the test told it to.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gateway/admin_api.h"
+#include "gateway/dispatcher.h"
+#include "gateway/record_sink.h"
+
+namespace stoker::gateway {
+
+/// Upper bound of every wait; only a failing test gets near it.
+constexpr std::chrono::seconds test_patience{20};
+
+class FakeDispatcher final : public Dispatcher {
+ public:
+  /// What admit() gives; by default everything is queued.
+  std::function<Admission(const Arrival&)> on_admit = [](const Arrival&) { return Queued{}; };
+  /// What a worker answers to the cancel of a running request; nullopt: nothing.
+  std::optional<WorkerUsage> cancelled_usage;
+  std::function<void(RequestId, const std::shared_ptr<DispatchSink>&)> on_undelivered;
+
+  RequestId new_request_id() override {
+    const std::lock_guard lock(mutex_);
+    return RequestId{++last_id_};
+  }
+  Admission admit(const Arrival& arrival, std::shared_ptr<DispatchSink> sink) override {
+    Admission admission = on_admit(arrival);
+    const std::lock_guard lock(mutex_);
+    sinks_[arrival.request] = std::move(sink);
+    if (std::holds_alternative<DispatchTargetPtr>(admission)) running_[arrival.request] = true;
+    if (std::holds_alternative<Rejection>(admission)) sinks_.erase(arrival.request);
+    admitted_.push_back(arrival);
+    changed_.notify_all();
+    return admission;
+  }
+  bool cancel(RequestId request, EndState why) override {
+    std::shared_ptr<DispatchSink> sink;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_.emplace_back(request, why);
+      changed_.notify_all();
+      if (!running_[request]) {
+        sinks_.erase(request);
+        return true;
+      }
+      sink = sinks_[request];
+    }
+    if (cancelled_usage) sink->on_worker_ended(*cancelled_usage);
+    return false;
+  }
+  void undelivered(RequestId request) override {
+    std::shared_ptr<DispatchSink> sink;
+    {
+      const std::lock_guard lock(mutex_);
+      ++undelivered_;
+      running_[request] = false;
+      sink = sinks_[request];
+    }
+    if (on_undelivered) on_undelivered(request, sink);
+  }
+  void ended(RequestId request, EndState state) override {
+    const std::lock_guard lock(mutex_);
+    ended_.emplace_back(request, state);
+    sinks_.erase(request);
+    changed_.notify_all();
+  }
+
+  /// Waits until `count` requests have been admitted; gives the last one's sink.
+  std::shared_ptr<DispatchSink> wait_admitted(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, test_patience, [&] { return admitted_.size() >= count; });
+    return admitted_.size() < count ? nullptr : sinks_[admitted_.back().request];
+  }
+  void dispatch(RequestId request, const DispatchTargetPtr& target) {
+    std::shared_ptr<DispatchSink> sink;
+    {
+      const std::lock_guard lock(mutex_);
+      running_[request] = true;
+      sink = sinks_[request];
+    }
+    if (sink) sink->on_dispatched(target);
+  }
+  bool wait_cancelled(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, test_patience, [&] { return cancelled_.size() >= count; });
+  }
+  RequestId last_request() {
+    const std::lock_guard lock(mutex_);
+    return admitted_.empty() ? RequestId{} : admitted_.back().request;
+  }
+  std::vector<std::pair<RequestId, EndState>> ended_requests() {
+    const std::lock_guard lock(mutex_);
+    return ended_;
+  }
+  std::vector<std::pair<RequestId, EndState>> cancelled_requests() {
+    const std::lock_guard lock(mutex_);
+    return cancelled_;
+  }
+  int undelivered_count() {
+    const std::lock_guard lock(mutex_);
+    return undelivered_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t last_id_ = 0;
+  int undelivered_ = 0;
+  std::map<RequestId, std::shared_ptr<DispatchSink>> sinks_;
+  std::map<RequestId, bool> running_;
+  std::vector<Arrival> admitted_;
+  std::vector<std::pair<RequestId, EndState>> cancelled_;
+  std::vector<std::pair<RequestId, EndState>> ended_;
+};
+
+class FakeRecords final : public RecordSink {
+ public:
+  bool admission_fails = false;
+  Recorded ending_gives = Recorded::durable;
+
+  Result<void> admitted(const ledger::Admission& admission) override {
+    if (admission_fails) return failure(ErrorCode::no_capacity, "disk full");
+    const std::lock_guard lock(mutex_);
+    admissions_.push_back(admission);
+    return {};
+  }
+  Recorded ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) override {
+    const std::lock_guard lock(mutex_);
+    endings_.push_back(usage);
+    if (ending_gives == Recorded::pending) pending_.push_back(std::move(listener));
+    changed_.notify_all();
+    return ending_gives;
+  }
+
+  std::vector<ledger::Admission> admissions() {
+    const std::lock_guard lock(mutex_);
+    return admissions_;
+  }
+  /// Waits for `count` endings; gives what there is.
+  std::vector<ledger::Usage> wait_endings(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, test_patience, [&] { return endings_.size() >= count; });
+    return endings_;
+  }
+  void make_durable(bool written) {
+    std::vector<std::shared_ptr<DurableListener>> pending;
+    {
+      const std::lock_guard lock(mutex_);
+      pending.swap(pending_);
+    }
+    for (const auto& listener : pending) listener->on_durable(written);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<ledger::Admission> admissions_;
+  std::vector<ledger::Usage> endings_;
+  std::vector<std::shared_ptr<DurableListener>> pending_;
+};
+
+class FakeAdmin final : public AdminApi {
+ public:
+  std::atomic<bool> is_ready = true;
+  std::atomic<bool> serves = true;
+
+  /// Who follows the events, once somebody does.
+  std::shared_ptr<LineSink> follower() {
+    const std::lock_guard lock(mutex_);
+    return follower_;
+  }
+
+  bool ready() const override { return is_ready; }
+  bool can_serve(DeploymentId) const override { return serves; }
+  Result<std::string> ps_json() override { return std::string(R"({"instances":[]})"); }
+  Result<std::string> events_json(const EventFilter& filter) override {
+    return "{\"limit\":" + std::to_string(filter.limit) + "}";
+  }
+  Result<std::unique_ptr<Subscription>> follow_events(const EventFilter&,
+                                                      std::shared_ptr<LineSink> sink) override {
+    {
+      const std::lock_guard lock(mutex_);
+      follower_ = sink;
+    }
+    sink->on_line(R"({"event":"one"})");
+    return std::make_unique<Subscription>();
+  }
+  Result<std::string> log_text(std::string_view name, std::int64_t lines) override {
+    return std::string(name) + " " + std::to_string(lines) + "\n";
+  }
+  Result<std::unique_ptr<Subscription>> follow_log(std::string_view, std::int64_t,
+                                                   std::shared_ptr<LineSink> sink) override {
+    sink->on_line("a line");
+    sink->on_closed();
+    return std::make_unique<Subscription>();
+  }
+  Result<std::string> request_json(RequestId request) override {
+    return "{\"request\":" + std::to_string(request.value) + "}";
+  }
+  Result<std::string> requests_json(const RequestFilter& filter) override {
+    return "{\"limit\":" + std::to_string(filter.limit) + "}";
+  }
+  Result<std::string> usage_json(const UsageFilter& filter) override {
+    return "{\"by\":\"" + filter.by + "\"}";
+  }
+  Result<std::string> warm(std::string_view deployment) override {
+    if (deployment != "chat") return failure(ErrorCode::not_found, "no such deployment");
+    return std::string("{}");
+  }
+  Result<std::string> stop(std::string_view) override { return std::string("{}"); }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<LineSink> follower_;
+};
+
+}  // namespace stoker::gateway
