@@ -131,6 +131,9 @@ void LlamaRuntime::attach(WorkerContext& context) {
   context_ = &context;
   // ggml would start a debugger on its own process before it aborts: seconds of a dead instance.
   ::setenv("GGML_NO_BACKTRACE", "1", 0);
+  // Devices and tables now, so that a standby worker has them before a model is chosen.
+  llama_backend_init();
+  ggml_backend_dev_count();
 }
 
 LoadResult LlamaRuntime::load(const LoadOrder& order, LoadProgress& progress) try {
@@ -151,7 +154,6 @@ LoadResult LlamaRuntime::load(const LoadOrder& order, LoadProgress& progress) tr
 
   auto engine = std::make_unique<Engine>(context_->counters, arguments->batch);
   if (auto parsed = parse_arguments(*arguments, engine->params); !parsed) return parsed;
-  llama_backend_init();
   if (!engine->load_weights(progress, weights_bytes)) {
     return tl::unexpected(failed_load(order.model));
   }
