@@ -8,6 +8,9 @@ target_compile_definitions(worker_contract_test PRIVATE
   STOKER_TEST_SERVERS="${CMAKE_CURRENT_LIST_DIR}/servers"
   STOKER_TEST_MODEL_FILE="${CMAKE_SOURCE_DIR}/models/tiny-demo-q8_0.gguf")
 add_dependencies(worker_contract_test stoker-worker-echo stoker-worker-exec)
+if(TARGET stoker-worker-llama)
+  target_sources(worker_contract_test PRIVATE llama_usage_test.cpp)
+endif()
 foreach(kind llama onnx)
   if(TARGET stoker-worker-${kind})
     add_dependencies(worker_contract_test stoker-worker-${kind})

@@ -120,6 +120,10 @@ std::string exec_program() {
   return program("exec");
 }
 
+std::string llama_program() {
+  return program("llama");
+}
+
 std::string load_packet(const std::string& options) {
   return fmt::format(R"({{"type":"load","deployment":"test","options":{},"concurrency":4}})",
                      options);

@@ -37,6 +37,7 @@ inline std::ostream& operator<<(std::ostream& out, const WorkerKind& kind) {
 /// Packets and rows that tests of one kind want to vary.
 [[nodiscard]] std::string echo_program();
 [[nodiscard]] std::string exec_program();
+[[nodiscard]] std::string llama_program();
 /// A `load` packet with these options (JSON object) and no model.
 [[nodiscard]] std::string load_packet(const std::string& options);
 /// A chat request with `words` words that asks for as many tokens.
