@@ -74,8 +74,9 @@ void read_block(Reader& reader, const Table<S>& table, const Sources& blocks, S&
     if (given[i].empty()) continue;
     for (const Source& source : given[i]) reader.note(source);
     table[i].read(reader, given[i], out);
-    const bool is_changed = to_flow(table[i].print(out)) != to_flow(table[i].print(S{}));
-    if (table[i].info.effect == Effect::later && is_changed) {
+    if (table[i].info.effect == Effect::now) continue;
+    // Written at its default, it has the effect that is asked for.
+    if (to_flow(table[i].print(out)) != to_flow(table[i].print(S{}))) {
       reader.warning(given[i].front(), "accepted, has no effect yet in this version");
     }
   }

@@ -41,11 +41,11 @@ struct Decimal {
   int scale = 0;
 };
 
-/// Takes a decimal off the front of `text`; nullopt if there is none or it has over 18 digits.
+/// Takes a decimal off the front of `text`; nullopt if there is none that 64 bits hold.
 std::optional<Decimal> take_decimal(std::string_view& text) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
   Decimal decimal;
   std::size_t used = 0;
-  int significant = 0;
   bool after_point = false;
   for (; used < text.size(); ++used) {
     const char c = text[used];
@@ -54,9 +54,9 @@ std::optional<Decimal> take_decimal(std::string_view& text) {
       continue;
     }
     if (!is_digit(c)) break;
-    if (significant > 0 || c != '0') ++significant;
-    if (significant > 18 || decimal.scale >= 18) return std::nullopt;
-    decimal.digits = decimal.digits * 10 + (c - '0');
+    const int digit = c - '0';
+    if (decimal.digits > (most - digit) / 10 || decimal.scale == 18) return std::nullopt;
+    decimal.digits = decimal.digits * 10 + digit;
     if (after_point) ++decimal.scale;
   }
   if (used == 0 || text[used - 1] == '.') return std::nullopt;
@@ -182,7 +182,8 @@ Parsed<Duration> parse_duration(std::string_view text) {
       return mistake(fmt::format("{}: unknown unit '{}'", written, word), "use ms, s, m, h or d");
     if (*unit >= last_unit) return mistake(written, "write larger units first: 1h30m");
     const std::optional<std::int64_t> ns = scaled(*number, *unit);
-    if (!ns) return mistake(fmt::format("'{}' is not a whole number of nanoseconds", text));
+    if (!ns)
+      return mistake(fmt::format("'{}' is too long, or not a whole number of nanoseconds", text));
     total += *ns;
     last_unit = *unit;
     rest = without_spaces(rest);
@@ -228,7 +229,8 @@ Parsed<Bytes> parse_bytes(std::string_view text) {
   const auto unit = std::ranges::find(size_units, name, &SizeUnit::name);
   if (unit == size_units.end()) return mistake(written, "use KiB, MiB, GiB, TiB, kB, MB, GB or TB");
   const std::optional<std::int64_t> bytes = scaled(*number, unit->bytes);
-  if (!bytes) return mistake(fmt::format("'{}' is not a whole number of bytes", text));
+  if (!bytes)
+    return mistake(fmt::format("'{}' is too large, or not a whole number of bytes", text));
   return Bytes{*bytes};
 }
 

@@ -1,0 +1,180 @@
+// What is said about a wrong file.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "reading.h"
+
+namespace stoker::config {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(Problems, AreSaidAtOnceWithPlaceAndHint) {
+  const Loaded loaded = read(R"(listen: nowhere
+auth: nobody
+deployments:
+  chat:
+    model: m.gguf
+    concurrency: 0
+    autoscaling:
+      min_instnces: 2
+      min_instances: 3
+      max_instances: 2
+      target_utilization: 0.7
+)");
+  EXPECT_FALSE(loaded.ok());
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre(
+          "f.yaml:1:9: listen: 'nowhere' is not HOST:PORT (write for example 127.0.0.1:8080, "
+          "[::1]:8080 or unix:/run/s.sock)",
+          "f.yaml:2:7: auth: 'nobody' is not one of keys, none",
+          "f.yaml:6:18: deployments.chat.concurrency: is 0, must be 1 or more",
+          "f.yaml:8:7: deployments.chat.autoscaling.min_instnces: unknown key (did you mean "
+          "'min_instances'?)",
+          "f.yaml:9:22: deployments.chat.autoscaling.min_instances: is 3, above max_instances = 2 "
+          "(raise max_instances or lower min_instances)",
+          "f.yaml:11:27: deployments.chat.autoscaling.target_utilization: '0.7' has no percent "
+          "sign "
+          "(write 70%)"));
+}
+
+TEST(Problems, OfASettingInBothBlocksNameBothLines) {
+  const Loaded loaded = read(R"(deployments:
+  chat:
+    runtime: echo
+    deployment:
+      min_instances: 2
+      max_instances: 9
+    autoscaling:
+      min_replicas: 1
+      max_instances: 9
+)");
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre("f.yaml:8:21: deployments.chat.autoscaling.min_replicas: is 1 here and 2 at "
+                  "line 5 ('deployments.chat.deployment.min_instances') (they are one setting; "
+                  "keep one of them)"));
+}
+
+TEST(Problems, OfSettingsAgainstEachOther) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view message;
+  };
+  const std::vector<Case> table = {
+      {"{auth: none, listen: 0.0.0.0:80, deployments: {e: {runtime: echo}}}",
+       "loopback listener only"},
+      {"{auth: none, listen: ':80', deployments: {e: {runtime: echo}}}", "loopback listener only"},
+      {"{auth: none, listen: '127.evil.org:80', deployments: {e: {runtime: echo}}}",
+       "loopback listener only"},
+      {"deployments: {e: {runtime: llama.cpp}}", "runtime llama.cpp needs a model"},
+      {"deployments: {e: {runtime: command}}", "runtime command needs it"},
+      {"deployments: {e: {model: m, command: [x]}}", "write runtime: command"},
+      {"deployments: {e: {runtime: echo, image: x}}", "write runtime: container"},
+      {"deployments: {e: {runtime: container}}", "runtime container needs it"},
+      {"deployments: {e: {runtime: echo, sha256: abc}}", "is 3 characters, must be 64"},
+      {"deployments: {models: {runtime: echo}}", "is a reserved name"},
+      {"deployments: {Big: {runtime: echo}}", "is not a name"},
+      {"deployments: {e: {runtime: echo, aliases: [openai]}}", "is a reserved name"},
+      {"deployments: {e: {runtime: echo, aliases: [f]}, f: {runtime: echo}}",
+       "'f' already names deployment 'f'"},
+      {"deployments: {e: {runtime: echo, aliases: [x, 'x:latest']}}",
+       "'x' already names deployment 'e'"},
+      {"deployments: {e: {runtime: echo, mode: dedicated, deployment: {min_instances: 1, "
+       "max_instances: 2}}}",
+       "dedicated keeps a fixed number"},
+      {"deployments: {e: {runtime: echo, keep_warm: {min: 1h}}}", "above max = 15m"},
+      {"deployments: {e: {runtime: echo, limits: {queue_timeout: never}}}", "cannot be never"},
+      {"{devices: [], deployments: {e: {runtime: echo}}}", "is an empty list"},
+      {"{devices: [{kind: cpu}], deployments: {e: {runtime: echo}}}", "has no id"},
+      {"{devices: [{id: a}, {id: a}], deployments: {e: {runtime: echo}}}", "another device too"},
+      {"{currency: EUR, deployments: {e: {runtime: echo, pricing: {per_request: $1}}}}",
+       "is in $, but currency is EUR"},
+      {"deployments: {e: {runtime: echo, env: {STOKER_NONCE: x}}}", "set by Stoker itself"},
+      {"deployments: {e: {runtime: echo, env: [NOVALUE]}}", "is not NAME=value"},
+      {"deployments: {e: {runtime: echo, autoscaling: {schedule: [{min_instances: 2}]}}}",
+       "is 2, above max_instances = 1"},
+      {"deployments: {e: {model: 'ftp://x/y'}}", "'ftp://' is not known"},
+      {"deployments: {e: {runtime: echo, min_instances: 1}}", "belongs under autoscaling:"},
+      {"deployments: {e: {runtime: ech}}", "did you mean 'echo'?"},
+      {"deployments: {e: {runtime: echo, concurrency: [1]}}", "not a list"},
+      {"deployments: {e: {runtime: echo, concurrency: }}", "has no value"},
+      {"deployments: [e]", "must be a block of NAME: settings, not a list"},
+      {"deployments: {e: {runtime: echo, aliases: x}}", "must be a list"},
+  };
+  for (const auto& [yaml, message] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
+  }
+}
+
+TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view path;
+  };
+  const std::vector<Case> table = {
+      {"{runtime: echo, scale_on: {ttft: 1s}}",
+       "deployments.e.scale_on: accepted, has no effect yet"},
+      {"{runtime: echo, resources: {labels: {zone: a}}}",
+       "deployments.e.resources.labels: accepted"},
+      {"{runtime: echo, keep_warm: {policy: adaptive}}",
+       "deployments.e.keep_warm.policy: adaptive is"},
+      {"{runtime: container, image: x}", "deployments.e.runtime: container is accepted"},
+      {"{runtime: echo, health_path: /ready}", "deployments.e.health_path: has no effect for"},
+  };
+  for (const auto& [yaml, path] : table) {
+    const Loaded loaded = read(fmt::format("deployments: {{e: {}}}", yaml));
+    EXPECT_TRUE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), ElementsAre(HasSubstr(fmt::format("warning: {}", path)))) << yaml;
+  }
+}
+
+TEST(Problems, OfBrokenYamlHaveTheirPlace) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view message;
+  };
+  const std::vector<Case> table = {
+      {"", "f.yaml: is empty"},
+      {"# only a comment\n", "f.yaml: is empty"},
+      {"a: [1, 2\n", "broken YAML"},
+      {"listen: a: b\n", "f.yaml:1:10: broken YAML"},
+      {"\tlisten: x\n", "broken YAML"},
+      {"listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n",
+       "f.yaml:2:1: 'listen' is given twice, first at line 1"},
+      {"a: &x 1\n", "anchor '&x'"},
+      {"a: *x\n", ""},
+      {"a: !!int 5\n", "tags are not supported"},
+      {"a: 1\n---\nb: 2\n", "a second document begins here"},
+      {"? [1]\n: 2\n", "a key must be plain text"},
+      {"~: 1\n", "a key is missing"},
+      {"just text\n", "must be a block of settings, not a single value"},
+      {"- 1\n", "must be a block of settings, not a list"},
+      {"a: \xff\n", "is not UTF-8 text"},
+  };
+  for (const auto& [yaml, message] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
+  }
+  EXPECT_FALSE(read(std::string_view("a: \0b\n", 6)).ok());
+}
+
+TEST(Problems, OfWhatIsTooMuchComeEarly) {
+  EXPECT_THAT(said(read(std::string((1U << 20) + 1, '#'))),
+              ElementsAre(HasSubstr("at most 1048576")));
+  EXPECT_THAT(said(read("a: " + std::string(500, '[') + std::string(500, ']'))),
+              ElementsAre(HasSubstr("more than 64 levels of nesting")));
+  std::string deep;
+  for (int i = 0; i < 1000; ++i) deep += std::string(static_cast<std::size_t>(i), ' ') + "a:\n";
+  EXPECT_THAT(said(read(deep)), ElementsAre(HasSubstr("more than 64 levels of nesting")));
+}
+
+}  // namespace
+}  // namespace stoker::config
