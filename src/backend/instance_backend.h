@@ -60,6 +60,11 @@ struct StartRequest {
   SandboxSpec sandbox;
 };
 
+/// What every backend refuses at once, because it can never work.
+/// Errors: invalid: the worker is no plain name, the load order is above 64 KiB, or the environment
+/// has a name that the platform owns (STOKER_*) or that is none.
+[[nodiscard]] Result<void> check_start_request(const StartRequest& request);
+
 enum class ExitKind : std::uint8_t {
   code,          // value = exit code
   signal,        // value = signal number
@@ -122,7 +127,7 @@ class InstanceBackend {
 
   /// Orders a start; returns at once. Success means accepted: on_exited will follow some day.
   /// Starting a key that is live, or was, does nothing and succeeds.
-  /// Errors: invalid (the request can never work: unknown worker, load order over 64 KiB).
+  /// Errors: invalid, as check_start_request() says.
   [[nodiscard]] virtual Result<void> start(const StartRequest& request) = 0;
 
   /// Sends one message, in order. Ignored for a key that is not live, or whose worker broke the

@@ -77,12 +77,7 @@ Result<void> FakeBackend::start(const StartRequest& request) {
   STOKER_INVARIANT(request.key.instance && request.key.generation, "{}: a key of 0", request.name);
   STOKER_INVARIANT(!request.nonce.empty(), "{}: no nonce", request.name);
   if (lives_.contains(request.key)) return {};
-  if (request.worker.empty() || request.worker.find('/') != std::string::npos) {
-    return failure(ErrorCode::invalid, fmt::format("'{}' is not a worker", request.worker));
-  }
-  if (request.load_order.size() > control_packet_bytes) {
-    return failure(ErrorCode::invalid, fmt::format("{}: load order above 64 KiB", request.name));
-  }
+  if (Result<void> right = check_start_request(request); !right) return right;
   for (const auto& [key, life] : lives_) {
     STOKER_INVARIANT(life.ended || life.request.name != request.name, "{}: two live instances",
                      request.name);

@@ -286,6 +286,11 @@ std::vector<Cgroup> CgroupFactory::leftovers() const {
   return groups;
 }
 
+void CgroupFactory::dissolve() const {
+  if (limits_memory()) ::rmdir(memory_parent_.c_str());
+  if (limits_pids()) ::rmdir(pids_parent_.c_str());
+}
+
 std::optional<Bytes> cgroup_memory_headroom() {
   const CgroupPlaces places = find_cgroup_places();
   const bool version2 = !places.unified.empty();

@@ -73,6 +73,8 @@ class CgroupFactory {
   [[nodiscard]] Result<std::optional<Cgroup>> create(const std::string& name,
                                                      const CgroupLimits& limits) const;
   [[nodiscard]] std::vector<Cgroup> leftovers() const;
+  /// Removes the owner's folder, unless a group is still in it.
+  void dissolve() const;
 
  private:
   [[nodiscard]] Cgroup group(const std::string& name) const;

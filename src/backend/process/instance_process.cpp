@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -188,8 +187,8 @@ void InstanceProcess::on_control(std::uint32_t events) {
 }
 
 bool InstanceProcess::read_packet() {
-  static thread_local std::array<char, control_packet_bytes> buffer;
   if (!process_.control || breached_) return false;
+  std::vector<char>& buffer = services_.buffer;
   // MSG_TRUNC: the packet's real length, however long. Descriptors that come along are not taken.
   const ssize_t got = ::recv(process_.control.get(), buffer.data(), buffer.size(), MSG_TRUNC);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return errno == EINTR;
@@ -259,7 +258,7 @@ void InstanceProcess::breach(const std::string& what) {
 // --- Output ------------------------------------------------------------------------------------
 
 void InstanceProcess::on_output(std::uint32_t) {
-  static thread_local std::array<char, 64 << 10> buffer;
+  std::vector<char>& buffer = services_.buffer;
   const ssize_t got = ::read(process_.output.get(), buffer.data(), buffer.size());
   if (got > 0) {
     services_.logs.append(request_.name, {buffer.data(), static_cast<std::size_t>(got)});
@@ -347,7 +346,7 @@ Remains InstanceProcess::remains() const {
   return {.leader = process_.leader.pid,
           .fence = process_.fence.get(),
           .cgroup = process_.cgroup,
-          .mark = nonce_mark(request_)};
+          .mark = services_.launcher.life_mark(request_.key)};
 }
 
 void InstanceProcess::clear() {

@@ -33,6 +33,7 @@ struct InstanceServices {
   Duration unkillable_after;
   BackendListener* listener = nullptr;
   std::function<void(InstanceKey)> forget;  // called just before on_exited
+  std::vector<char> buffer = std::vector<char>(control_packet_bytes);  // of whoever reads just now
 };
 
 class InstanceProcess : public std::enable_shared_from_this<InstanceProcess> {

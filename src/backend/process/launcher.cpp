@@ -84,21 +84,6 @@ Result<Launcher::Plumbing> Launcher::lay_plumbing() {
   return Plumbing{std::move(*control), std::move(*output), std::move(*info), std::move(*block)};
 }
 
-std::string nonce_mark(const StartRequest& request) {
-  return "STOKER_NONCE=" + request.nonce;
-}
-
-Result<void> check_environment(const StartRequest& request) {
-  for (const auto& [name, value] : request.env) {
-    const bool is_name =
-        !name.empty() && name.find_first_of(std::string_view("=\0", 2)) == std::string::npos;
-    if (!is_name || name.starts_with("STOKER_") || value.find('\0') != std::string::npos) {
-      return failure(ErrorCode::invalid, fmt::format("environment '{}' cannot be set", name));
-    }
-  }
-  return {};
-}
-
 std::string Launcher::socket_path(InstanceKey key) const {
   return fmt::format("{}/{}-{}.sock", config_.run_folder, key.instance.value, key.generation.value);
 }
@@ -107,6 +92,10 @@ std::string Launcher::program(const StartRequest& request) const {
 }
 std::string Launcher::state_mark() const {
   return "STOKER_STATE=" + state_tag(config_.state_dir);
+}
+std::string Launcher::life_mark(InstanceKey key) const {
+  return fmt::format("STOKER_LIFE={}-{}-{}", state_tag(config_.state_dir), key.instance.value,
+                     key.generation.value);
 }
 
 std::vector<std::string> Launcher::environment(const StartRequest& request) const {
@@ -139,7 +128,8 @@ std::vector<std::string> Launcher::environment(const StartRequest& request) cons
   list.push_back(fmt::format("STOKER_CONTROL_FD={}", control_descriptor));
   list.push_back(fmt::format("STOKER_LISTEN_FD={}", listen_descriptor));
   list.push_back("STOKER_INSTANCE=" + request.name);
-  list.push_back(nonce_mark(request));
+  list.push_back("STOKER_NONCE=" + request.nonce);
+  list.push_back(life_mark(request.key));
   list.push_back(state_mark());
   return list;
 }
@@ -180,8 +170,7 @@ SpawnOrder Launcher::order_for(const StartRequest& request, const Plumbing& plum
                    .descriptors = {plumbing.control.theirs.get(), listener},
                    .output = plumbing.output.theirs.get()};
   if (!sandboxes(request)) return order;
-  SandboxPaths paths{.state_dir = config_.state_dir, .program_dirs = config_.library_dirs};
-  paths.program_dirs.push_back(config_.worker_dir);
+  const SandboxPaths paths{.state_dir = config_.state_dir, .program_dir = config_.worker_dir};
   order.program = config_.sandbox.program;
   order.arguments =
       sandbox_arguments(order.program, request.sandbox, request.device, paths, sandbox_descriptors);

@@ -21,7 +21,6 @@ struct LauncherConfig {
   std::string state_dir;   // canonical
   std::string run_folder;  // of make_run_directory()
   std::string worker_dir;
-  std::vector<std::string> library_dirs;
   SandboxState sandbox;  // not working: instances run without
   CgroupFactory cgroups;
 };
@@ -50,6 +49,9 @@ class Launcher {
   /// Cost: blocks, 2 ms without and 15 ms with a sandbox; at most 10 s.
   [[nodiscard]] Result<Launched> launch(const StartRequest& request) const;
 
+  /// When no instance will be launched any more.
+  void close() const { config_.cgroups.dissolve(); }
+
   [[nodiscard]] bool sandboxes(const StartRequest& request) const {
     return config_.sandbox.works && request.sandbox.enabled;
   }
@@ -57,6 +59,9 @@ class Launcher {
   [[nodiscard]] std::string program(const StartRequest& request) const;
   /// "STOKER_STATE=<tag>": what every process of this state directory has in its environment.
   [[nodiscard]] std::string state_mark() const;
+  /// "STOKER_LIFE=<tag>-<instance>-<generation>": the same of one instance. Not the nonce: workers
+  /// keep that from what they start.
+  [[nodiscard]] std::string life_mark(InstanceKey key) const;
 
  private:
   [[nodiscard]] std::vector<std::string> environment(const StartRequest& request) const;
@@ -75,12 +80,5 @@ class Launcher {
 
   LauncherConfig config_;
 };
-
-/// "STOKER_NONCE=<nonce>": what every process of one instance has in its environment, unless it
-/// took it out.
-[[nodiscard]] std::string nonce_mark(const StartRequest& request);
-
-/// Errors: invalid: a name that the platform owns (STOKER_*), or not a name, or a NUL.
-[[nodiscard]] Result<void> check_environment(const StartRequest& request);
 
 }  // namespace stoker::backend

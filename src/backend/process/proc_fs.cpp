@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,11 +94,12 @@ std::vector<pid_t> processes_where(const std::function<bool(pid_t)>& passes) {
 }
 
 UniqueFd open_pidfd(pid_t pid) {
-  return UniqueFd(::pidfd_open(pid, 0));  // close-on-exec by itself
+  // glibc 2.36 declares a wrapper, but not for C++. Close-on-exec is set by itself.
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 }
 
 bool signal_pidfd(int pidfd, int signal) {
-  return ::pidfd_send_signal(pidfd, signal, nullptr, 0) == 0;
+  return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0;
 }
 
 bool wait_for_end(int pidfd, int timeout_ms) {

@@ -44,6 +44,7 @@ class ProcessBackendImpl final : public InstanceBackend {
     spawner_.reset();  // what it began is finished, so that no start is under way
     const Instant deadline = net::monotonic_now() + last_kill_limit;
     for (const auto& [key, life] : lives_) life->end_now(deadline);
+    launcher_.close();
   }
 
   void set_listener(BackendListener& listener) override { services_.listener = &listener; }
@@ -51,16 +52,7 @@ class ProcessBackendImpl final : public InstanceBackend {
   Result<void> start(const StartRequest& request) override {
     STOKER_INVARIANT(services_.listener != nullptr, "{}: no listener", request.name);
     if (lives_.contains(request.key) || ended_.contains(request.key)) return {};
-    if (request.worker.empty() || request.worker.find('/') != std::string::npos) {
-      return failure(ErrorCode::invalid, fmt::format("'{}' is not a worker", request.worker));
-    }
-    if (request.load_order.size() > control_packet_bytes) {
-      return failure(ErrorCode::invalid,
-                     fmt::format("{}: its load order is {} bytes long, above 64 KiB", request.name,
-                                 request.load_order.size()),
-                     "shorten the deployment's options");
-    }
-    if (Result<void> right = check_environment(request); !right) return right;
+    if (Result<void> right = check_start_request(request); !right) return right;
     auto life = std::make_shared<InstanceProcess>(services_, request);
     lives_.emplace(request.key, life);
     life->launch();
@@ -146,7 +138,6 @@ Result<std::unique_ptr<InstanceBackend>> ProcessBackend::create(net::EventLoop& 
   Launcher launcher({.state_dir = config.state_dir,
                      .run_folder = std::move(*run_folder),
                      .worker_dir = config.worker_dir,
-                     .library_dirs = config.library_dirs,
                      .sandbox = config.sandbox ? probe_sandbox() : SandboxState{},
                      .cgroups = std::move(cgroups)});
   return std::make_unique<ProcessBackendImpl>(loop, config, std::move(launcher));

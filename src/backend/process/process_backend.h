@@ -9,7 +9,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "backend/instance_backend.h"
 #include "net/event_loop.h"
@@ -17,12 +16,11 @@
 namespace stoker::backend {
 
 struct ProcessBackendConfig {
-  std::string state_dir;                  // absolute, exists, 0700; run/ and logs/ are made in it
-  std::string worker_dir;                 // where stoker-worker-* lie; empty: beside this program
-  std::vector<std::string> library_dirs;  // of engines loaded at run time: visible in the sandbox
-  bool sandbox = true;                    // false: bubblewrap is not used whatever a request says
-  Bytes log_file_bytes = mib(8);          // one older file is kept as NAME.log.1
-  Bytes log_memory_bytes = kib(64);       // per instance, for log_tail()
+  std::string state_dir;             // absolute, exists, 0700; run/ and logs/ are made in it
+  std::string worker_dir;            // where stoker-worker-* lie; empty: beside this program
+  bool sandbox = true;               // false: bubblewrap is not used whatever a request says
+  Bytes log_file_bytes = mib(8);     // one older file is kept as NAME.log.1
+  Bytes log_memory_bytes = kib(64);  // per instance, for log_tail()
   Duration unkillable_after = seconds(10);
 };
 

@@ -81,7 +81,7 @@ struct Binding {
 void append_bindings(std::vector<std::string>& list, const SandboxSpec& spec,
                      const SandboxPaths& paths) {
   std::vector<Binding> bindings;
-  for (const std::string& path : paths.program_dirs) bindings.push_back({path, false});
+  if (!paths.program_dir.empty()) bindings.push_back({paths.program_dir, false});
   for (const std::string& path : spec.readable_paths) bindings.push_back({path, false});
   for (const std::string& path : spec.writable_paths) bindings.push_back({path, true});
   // By path, so that a folder comes before what lies in it and does not cover it.
@@ -107,7 +107,7 @@ SandboxState probe_sandbox() {
     return state;
   }
   std::vector<std::string> arguments = sandbox_arguments(
-      state.program, {}, {}, {.state_dir = "/nonexistent", .program_dirs = {}}, {});
+      state.program, {}, {}, {.state_dir = "/nonexistent", .program_dir = {}}, {});
   append(arguments, {"/usr/bin/true"});
   const Result<CommandOutput> run = run_command(arguments, 5000);
   if (run && run->exit_code == 0) {

@@ -27,8 +27,8 @@ struct SandboxState {
 [[nodiscard]] SandboxState probe_sandbox();
 
 struct SandboxPaths {
-  std::string state_dir;                  // absolute; hidden even where a readable path contains it
-  std::vector<std::string> program_dirs;  // of workers and engines: visible, read-only
+  std::string state_dir;    // absolute; hidden even where a readable path contains it
+  std::string program_dir;  // of the workers: visible, read-only; empty: none
 };
 
 /// Checks the paths of a request before anything is started.
