@@ -294,7 +294,7 @@ void InferenceRequest::deliver(bool written) {
   }
   in_.metrics->answer_bytes->add(answer_.body_bytes());
   in_.metrics->on_ended(ending_);
-  if (host_.access_log) write_log(ending_);
+  if (host_.access_log && host_.log.writes(obs::Level::info)) write_log(ending_);
   done();
 }
 

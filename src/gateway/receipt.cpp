@@ -100,7 +100,7 @@ std::string receipt_json(std::string_view deployment, const ledger::Usage& usage
   const auto us = phases_us(usage.phases);
   JsonWriter json;
   json.object([&] {
-    json.field("id", public_id(usage.request));
+    json.field("request", public_id(usage.request));
     json.field("deployment", deployment);
     json.field("instance", usage.instance);
     json.field("device", usage.device);

@@ -161,9 +161,11 @@ std::optional<RouteMatch> match_route(std::string_view path) {
   return std::nullopt;
 }
 
-bool allows(const RouteSpec& spec, std::string_view method) {
+bool allows(const RouteSpec& spec, std::string_view name) {
+  // A HEAD must never start an instance.
+  if (name == "HEAD") return (spec.methods & method::get) != 0 && !runs_model(spec.route);
   for (const NamedMethod& known : methods) {
-    if (known.name == method) return (spec.methods & known.bit) != 0;
+    if (known.name == name) return (spec.methods & known.bit) != 0;
   }
   return false;
 }

@@ -25,7 +25,8 @@ enum class Route : std::uint8_t {
   count_tokens,
   // Run a model that the path names.
   infer,
-  model_metadata,
+  model_metadata,  // only the worker knows the tensors, so this starts one: clients ask it right
+                   // before they infer
   invoke,
   // Answered by the gateway.
   models,
@@ -33,7 +34,7 @@ enum class Route : std::uint8_t {
   server_metadata,
   live,
   server_ready,
-  model_ready,
+  model_ready,  // "would it be served?", so true at zero instances, and starts nothing
   // Admin.
   ps,
   events,
@@ -80,7 +81,8 @@ struct RouteMatch {
 /// Gives: nullopt for a path that matches no row or is not in its normal form: malformed escapes,
 /// control bytes, backslashes, bytes that are not UTF-8, empty or dot segments.
 [[nodiscard]] std::optional<RouteMatch> match_route(std::string_view path);
-[[nodiscard]] bool allows(const RouteSpec& spec, std::string_view method);
+/// HEAD is allowed where GET is and the gateway answers itself.
+[[nodiscard]] bool allows(const RouteSpec& spec, std::string_view name);
 /// Value of the field Allow: "GET, POST".
 [[nodiscard]] std::string allowed_methods(const RouteSpec& spec);
 [[nodiscard]] std::span<const RouteSpec> all_routes();

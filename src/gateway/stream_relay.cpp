@@ -1,5 +1,7 @@
 #include "gateway/stream_relay.h"
 
+#include <utility>
+
 namespace stoker::gateway {
 namespace {
 
@@ -38,10 +40,16 @@ void StreamRelay::take(const net::SseEvent& event, std::string& out) {
     }
     return;
   }
-  if (!terminal_.empty() || is_terminal(event)) {
-    if (event.has_data && !rules_.speaks_contract) static_cast<void>(read_usage(event.data));
+  if (!terminal_.empty()) {
+    // Nothing comes after the end of a dialect. A pass-through stream may go on after what only
+    // looked like one.
+    if (rules_.dialect != Dialect::plain) return;
+    out += std::exchange(terminal_, {});
+  }
+  if (is_terminal(event)) {
+    if (!rules_.speaks_contract) static_cast<void>(read_usage(event.data));
     error_seen_ = error_seen_ || is_error_event(event);
-    terminal_ += event.raw;
+    terminal_ = event.raw;
     return;
   }
   if (event.has_data) {

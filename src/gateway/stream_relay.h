@@ -29,8 +29,8 @@ class StreamRelay {
 
   StreamRelay(StreamRules rules, JsonReader& json) : rules_(rules), json_(&json) {}
 
-  /// Takes the next bytes; appends what goes on to `out`. The terminal event, and all after it,
-  /// is held back: it may go out only once the request is on record.
+  /// Takes the next bytes; appends what goes on to `out`. The terminal event is held back, as it may
+  /// go out only once the request is on record; what follows it is dropped.
   /// Gives: false if an event is too large; nothing more may be fed then.
   [[nodiscard]] bool feed(std::string_view bytes, std::string& out);
   /// The engine's answer came to its proper end.

@@ -145,7 +145,7 @@ TEST(Receipt, IsOneLineOfJson) {
   usage.device_ms = 12;
   EXPECT_EQ(
       receipt_json("chat", usage),
-      R"({"id":"req-000000000000002a","deployment":"chat","instance":"chat/3","device":"cpu0",)"
+      R"({"request":"req-000000000000002a","deployment":"chat","instance":"chat/3","device":"cpu0",)"
       R"("start":"cold","phases_ms":{"queue":0.000,"allocate":0.000,"start":0.000,)"
       R"("load":1500.000,"warmup":0.000,"ttft":0.000,"generate":0.000,"total":1500.000},)"
       R"("usage":{"input_tokens":7,"output_tokens":9,"cached_tokens":0,"device_ms":12,)"

@@ -94,6 +94,9 @@ TEST(Routes, SayWhichMethodsTheyAllow) {
   const auto invoke = match_route("/invoke/echo/x");
   EXPECT_EQ(allowed_methods(*invoke->spec), "GET, POST, PUT, PATCH, DELETE");
   EXPECT_FALSE(allows(*invoke->spec, "CONNECT"));
+  EXPECT_FALSE(allows(*invoke->spec, "HEAD"));
+  EXPECT_FALSE(allows(*chat->spec, "HEAD"));
+  EXPECT_TRUE(allows(*match_route("/healthz")->spec, "HEAD"));
 }
 
 TEST(Routes, EveryAdminPathNeedsTheAdminScopeAndNothingElseIsOpen) {

@@ -29,7 +29,7 @@ TEST(Stream, EndsWithItsReceiptAndItsTerminalEvent) {
   EXPECT_THAT(answer.field("content-type"), StartsWith("text/event-stream"));
   EXPECT_EQ(answer.field("x-stoker-start"), "warm");
   EXPECT_THAT(answer.body,
-              StartsWith("data: {\"a\":1}\n\ndata: {\"a\":2}\n\n: stoker {\"id\":\"req-"));
+              StartsWith("data: {\"a\":1}\n\ndata: {\"a\":2}\n\n: stoker {\"request\":\"req-"));
   EXPECT_THAT(answer.body, EndsWith("}\n\ndata: [DONE]\n\n"));
   EXPECT_THAT(answer.body, HasSubstr(R"("output_tokens":2)"));
   EXPECT_THAT(answer.body, Not(HasSubstr("stoker-usage")));

@@ -1,0 +1,157 @@
+// The load of bench/gateway.py: a closed loop of C chat requests over C kept connections, N in all.
+// Every answer must hold the words that its own request sent, in order; a wrong one ends the
+// program.
+//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS
+// Prints one JSON line: {"requests", "events", "wall_s", "p50_us", "p99_us", "first_p50_us"}.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "net/clock.h"
+#include "net/http_client.h"
+#include "net/sse.h"
+
+namespace stoker::gateway_load {
+namespace {
+
+struct Plan {
+  std::string model;
+  bool stream = false;
+  int connections = 0;
+  int requests = 0;
+  int words = 0;
+};
+
+struct Load {
+  net::EventLoop& loop;
+  net::HttpClient& client;
+  Plan plan;
+  int begun = 0;
+  int ended = 0;
+  std::int64_t events = 0;
+  std::vector<std::int64_t> whole_ns;
+  std::vector<std::int64_t> first_ns;
+};
+
+[[noreturn]] void wrong(std::string_view what, std::string_view got) {
+  fmt::print(stderr, "wrong answer: {}: {}\n", what, got.substr(0, 300));
+  std::exit(1);
+}
+
+class Caller final : public net::CallHandler {
+ public:
+  explicit Caller(Load& load) : load_(load) {}
+
+  void begin() {
+    const int number = load_.begun++;
+    words_.clear();
+    for (int i = 0; i < load_.plan.words; ++i) {
+      if (i > 0) words_ += ' ';
+      words_ += fmt::format("w{}-{}", number, i);
+    }
+    body_ =
+        fmt::format(R"({{"model":"{}","stream":{},"messages":[{{"role":"user","content":"{}"}}]}})",
+                    load_.plan.model, load_.plan.stream, words_);
+    answer_.clear();
+    done_ = false;
+    first_ = {};
+    framer_ = net::SseFramer();
+    begin_ = net::monotonic_now();
+    load_.client.send("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body_,
+                      *this);
+  }
+  void on_head(const net::HttpResponseHead& head) override {
+    if (head.status != 200) wrong("status", std::to_string(head.status));
+  }
+  void on_body(std::string_view bytes) override {
+    if (first_.ns == 0) first_ = net::monotonic_now();
+    if (!load_.plan.stream) {
+      answer_ += bytes;
+      return;
+    }
+    framer_.feed(bytes);
+    net::SseEvent event;
+    while (framer_.next(event) == net::SseFramer::Next::event) take_event(event);
+  }
+  void on_end() override {
+    const Instant now = net::monotonic_now();
+    if (load_.plan.stream) {
+      if (!done_ || answer_ != words_) wrong("stream", answer_);
+    } else if (answer_.find("\"" + words_ + "\"") == std::string::npos) {
+      wrong("body", answer_);
+    }
+    load_.whole_ns.push_back((now - begin_).ns);
+    load_.first_ns.push_back((first_ - begin_).ns);
+    ++load_.ended;
+    if (load_.begun < load_.plan.requests) return begin();
+    if (load_.ended == load_.plan.requests) load_.loop.stop();
+  }
+  void on_failure(net::CallFailure, const std::string& detail) override {
+    wrong("failure", detail);
+  }
+
+ private:
+  /// Puts the deltas together again.
+  void take_event(const net::SseEvent& event) {
+    if (event.comment_only) return;
+    ++load_.events;
+    if (event.data == "[DONE]") {
+      done_ = true;
+      return;
+    }
+    constexpr std::string_view key = R"("content":")";
+    const std::size_t at = event.data.find(key);
+    if (at == event.data.npos) return;
+    const std::string_view rest = event.data.substr(at + key.size());
+    answer_ += rest.substr(0, rest.find('"'));
+  }
+
+  Load& load_;
+  std::string words_, body_, answer_;
+  net::SseFramer framer_;
+  bool done_ = false;
+  Instant begin_, first_;
+};
+
+double percentile_us(std::vector<std::int64_t>& ns, double share) {
+  const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(ns.size() - 1));
+  std::nth_element(ns.begin(), ns.begin() + at, ns.end());
+  return static_cast<double>(ns[static_cast<std::size_t>(at)]) / 1e3;
+}
+
+int run(const char* target, const Plan& plan) {
+  auto loop = net::EventLoop::create();
+  const auto endpoint = net::parse_endpoint(target);
+  if (!loop || !endpoint || plan.connections < 1 || plan.requests < plan.connections) return 2;
+  net::HttpClient client(**loop, *endpoint, {.max_idle_connections = 1024});
+  Load load{**loop, client, plan, 0, 0, 0, {}, {}};
+  std::vector<std::unique_ptr<Caller>> callers;
+  const Instant begin = net::monotonic_now();
+  for (int i = 0; i < plan.connections; ++i) {
+    callers.push_back(std::make_unique<Caller>(load));
+    callers.back()->begin();
+  }
+  (*loop)->run();
+  const double wall_s = as_ms(net::monotonic_now() - begin) / 1e3;
+  fmt::print(R"({{"requests":{},"events":{},"wall_s":{:.6f},"p50_us":{:.1f},"p99_us":{:.1f},)"
+             R"("first_p50_us":{:.1f}}})"
+             "\n",
+             load.ended, load.events, wall_s, percentile_us(load.whole_ns, 0.50),
+             percentile_us(load.whole_ns, 0.99), percentile_us(load.first_ns, 0.50));
+  return 0;
+}
+
+}  // namespace
+}  // namespace stoker::gateway_load
+
+int main(int argc, char** argv) {
+  if (argc != 7) return 2;
+  return stoker::gateway_load::run(argv[1], {.model = argv[2],
+                                             .stream = std::string_view(argv[3]) == "stream",
+                                             .connections = std::atoi(argv[4]),
+                                             .requests = std::atoi(argv[5]),
+                                             .words = std::atoi(argv[6])});
+}
