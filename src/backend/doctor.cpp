@@ -7,8 +7,10 @@
 
 #include <charconv>
 #include <filesystem>
+#include <memory>
 
 #include "backend/devices/devices.h"
+#include "backend/devices/nvml.h"
 #include "backend/process/cgroup.h"
 #include "backend/process/proc_fs.h"
 #include "backend/process/sandbox.h"
@@ -140,11 +142,15 @@ Fact device_fact(const std::string& nvml_library) {
 }
 
 Fact nvml_fact(const std::string& nvml_library) {
-  const Result<DeviceProbe> probe = probe_devices({.requests = {}, .nvml_library = nvml_library});
-  const bool there = probe && probe->devices.front().kind == DeviceKind::cuda;
-  if (there) return ok("nvml", probe->cuda_state);
-  return warn("nvml", probe ? probe->cuda_state : probe.error().message,
-              "without an NVIDIA GPU and driver models run on the cpu");
+  const Result<std::unique_ptr<NvmlReader>> nvml = NvmlReader::open(nvml_library);
+  if (nvml) return ok("nvml", fmt::format("driver {}", (*nvml)->driver_version()));
+  if (nvml.error().code == ErrorCode::not_found) {
+    return ok("nvml", nvml.error().message + "; models run on the cpu");
+  }
+  return warn("nvml", nvml.error().message,
+              nvml.error().hint.empty()
+                  ? "reinstall the NVIDIA driver; until then models run on the cpu"
+                  : nvml.error().hint);
 }
 
 Fact worker_fact(const char* worker, const std::string& folder) {

@@ -19,6 +19,8 @@
 namespace stoker::backend {
 namespace {
 
+constexpr std::string_view supervisor_folder = "/stoker-supervisor";
+
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   while (!text.empty()) {
@@ -114,7 +116,7 @@ std::vector<std::string> folders_in(const std::string& path) {
 /// Version 2 gives controllers only to groups without processes of their own, so we first move
 /// into a group beside those of the instances. That is what systemd's Delegate=yes is for.
 Result<void> delegate_controllers(const std::string& own) {
-  const std::string aside = own + "/stoker-supervisor";
+  const std::string aside = own + std::string(supervisor_folder);
   if (!make_folder(aside)) return tl::unexpected(errno_error("make " + aside));
   if (Result<void> moved = write_file(aside + "/cgroup.procs", "0"); !moved) return moved;
   Result<void> enabled = write_file(own + "/cgroup.subtree_control", "+memory +pids");
@@ -147,6 +149,10 @@ CgroupPlaces parse_cgroup_places(std::string_view mountinfo, std::string_view se
         places.pids = folder_of(mount, path);
       }
     }
+  }
+  // Where delegate_controllers() put us; the instances' groups lie beside it, not in it.
+  if (places.unified.ends_with(supervisor_folder)) {
+    places.unified.resize(places.unified.size() - supervisor_folder.size());
   }
   // Hybrid machines mount version 2 without controllers; limits are then version 1's.
   if (!places.memory.empty() || !places.pids.empty()) places.unified.clear();

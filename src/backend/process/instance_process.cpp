@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::size_t outbox_limit_bytes = 1 << 20;
 constexpr int packets_per_event = 16;  // then others have their turn
+constexpr int last_packets = 1024;     // more than a socket holds
 constexpr Duration terminate_to_kill = seconds(1);
 constexpr Duration exit_after_close = seconds(2);  // docs/worker-contract.md
 constexpr Duration longest_clear_pause = ms(500);
@@ -334,7 +335,8 @@ void InstanceProcess::on_leader_ended(std::uint32_t) {
                    "{}: waitid gave {}, somebody else reaped our child", request_.name, waited);
   exit_code_ = info.si_code;
   exit_status_ = info.si_status;
-  while (read_packet()) {  // its last words, `load_failed` among them
+  // Its last words, `load_failed` among them; bounded, for a child of it may go on talking.
+  for (int i = 0; i < last_packets && read_packet(); ++i) {
   }
   close_control();
   phase_ = Phase::ending;

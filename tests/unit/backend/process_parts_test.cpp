@@ -46,6 +46,12 @@ TEST(CgroupPlaces, Version2) {
   EXPECT_EQ(places.memory, "");
 }
 
+TEST(CgroupPlaces, OurOwnGroupBesideTheInstancesIsNotThePlace) {
+  const CgroupPlaces places = parse_cgroup_places(
+      "25 30 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/a.service/stoker-supervisor\n");
+  EXPECT_EQ(places.unified, "/sys/fs/cgroup/a.service");
+}
+
 TEST(CgroupPlaces, Version1AndHybrid) {
   const CgroupPlaces places = parse_cgroup_places(
       "30 24 0:25 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
