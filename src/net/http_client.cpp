@@ -80,7 +80,7 @@ struct HttpClient::Impl : ClientShared {
 
 /// Idle connections are looked at now and then, so that a call costs no timer.
 void HttpClient::Impl::sweep_later() {
-  sweep = loop.run_at(loop.now() + Duration{options.idle_timeout.ns / 4}, [this] {
+  sweep = loop.run_at(loop.now() + std::max(ms(5), Duration{options.idle_timeout.ns / 4}), [this] {
     sweep = 0;
     while (!idle.empty() && loop.now() - idle.front()->idle_since() > options.idle_timeout) {
       idle.front()->close();
