@@ -1,0 +1,107 @@
+#include "ledger/state_dir.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <optional>
+#include <set>
+
+#include "support.h"
+
+namespace stoker::ledger {
+namespace {
+
+mode_t mode_of(const std::filesystem::path& path) {
+  struct stat info{};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
+  return info.st_mode & 0777;
+}
+
+TEST(StateDir, CountsLivesAndKeepsOthersOut) {
+  const TempDir dir;
+  for (std::uint64_t life = 1; life <= 3; ++life) {
+    const Result<StateDir> state = StateDir::open(dir / "deep/state/");
+    ASSERT_TRUE(state.has_value()) << state.error().message;
+    EXPECT_EQ(state->epoch().value, life);
+    EXPECT_EQ(mode_of(state->path()), 0700U);
+
+    const Result<StateDir> second = StateDir::open(dir / "deep/state");
+    ASSERT_FALSE(second.has_value());
+    EXPECT_EQ(second.error().code, ErrorCode::in_use);
+    EXPECT_THAT(second.error().message,
+                testing::HasSubstr("process " + std::to_string(::getpid())));
+  }
+}
+
+TEST(StateDir, TheLockGoesWithTheProcess) {
+  const TempDir dir;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const Result<StateDir> state = StateDir::open(dir.path());
+    ::raise(SIGKILL);
+  }
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  const Result<StateDir> state = StateDir::open(dir.path());
+  ASSERT_TRUE(state.has_value()) << state.error().message;
+  EXPECT_EQ(state->epoch().value, 2U);
+}
+
+TEST(StateDir, MakesTheAdminKeyOnce) {
+  const TempDir dir;
+  EXPECT_EQ(load_admin_key(dir.path()).error().code, ErrorCode::not_found);
+  Result<StateDir> state = StateDir::open(dir.path());
+  ASSERT_TRUE(state.has_value());
+  const Result<std::string> key = state->admin_key();
+  ASSERT_TRUE(key.has_value()) << key.error().message;
+  EXPECT_THAT(*key, testing::MatchesRegex("sk-stoker-admin-[0-9a-f]+"));
+  EXPECT_EQ(key->size(), 16U + 40U);
+  EXPECT_EQ(mode_of(dir / "admin.key"), 0600U);
+  EXPECT_EQ(state->admin_key().value_or(""), *key);
+  EXPECT_EQ(load_admin_key(dir.path()).value_or(""), *key);
+
+  std::ofstream(dir / "admin.key") << "hello";
+  EXPECT_EQ(state->admin_key().error().code, ErrorCode::corrupt);
+  EXPECT_EQ(load_admin_key(dir.path()).error().code, ErrorCode::corrupt);
+}
+
+TEST(StateDir, DoesNotGuessAtADamagedEpoch) {
+  const TempDir dir;
+  for (const char* text : {"", "x", "12x", "-1", "99999999999999999999999"}) {
+    std::ofstream(dir / "epoch") << text;
+    EXPECT_EQ(StateDir::open(dir.path()).error().code, ErrorCode::corrupt) << text;
+  }
+}
+
+TEST(StateDir, NoFailureOfTheDiskGivesAnEpochTwice) {
+  for (const bool forever : {false, true}) {
+    const TempDir dir;
+    std::set<std::uint64_t> given;
+    for (std::int64_t fail_at = 1;; ++fail_at) {
+      ASSERT_LT(fail_at, 100);
+      SCOPED_TRACE(fail_at);
+      FaultyFileIo io({.fail_at = fail_at, .forever = forever});
+      std::optional<std::string> key;
+      {
+        Result<StateDir> state = StateDir::open(dir.path(), io);
+        if (state) {
+          EXPECT_TRUE(given.insert(state->epoch().value).second);
+          if (Result<std::string> made = state->admin_key()) key = *made;
+        }
+      }
+      io.heal();
+      Result<StateDir> state = StateDir::open(dir.path(), io);
+      ASSERT_TRUE(state.has_value()) << "not usable after the fault";
+      EXPECT_TRUE(given.insert(state->epoch().value).second);
+      if (key) {
+        EXPECT_EQ(state->admin_key().value_or(""), *key);
+      }
+      if (!io.tripped()) break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stoker::ledger
