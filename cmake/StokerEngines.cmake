@@ -42,30 +42,28 @@ if(STOKER_CUDA)
 endif()
 stoker_engine_dir(STOKER_LLAMA_DIR llama ${llama_options})
 
-add_library(stoker_llama_engine INTERFACE)
-if(STOKER_CUDA)
-  # Configuring works on a machine that only has the toolkit; the long build waits for `ninja`.
-  add_custom_target(stoker_llama_cuda_build
-    COMMAND "${CMAKE_COMMAND}" -E env "STOKER_ENGINE_DIR=${STOKER_ENGINE_DIR}"
-            "${CMAKE_SOURCE_DIR}/scripts/engines.sh" --cuda --only llama
-    USES_TERMINAL)
-  add_dependencies(stoker_llama_engine stoker_llama_cuda_build)
-endif()
-foreach(folder include ggml/include common vendor vendor/nlohmann tools/server tools/mtmd)
-  target_include_directories(stoker_llama_engine SYSTEM INTERFACE "${STOKER_LLAMA_DIR}/include/${folder}")
-endforeach()
-target_compile_definitions(stoker_llama_engine INTERFACE LLAMA_SUBPROCESS GGML_USE_CPU)
 # In the order of the link graph, users before what they use.
 set(llama_libraries server-context mtmd llama-common llama-common-base cpp-httplib llama ggml ggml-cpu)
 if(STOKER_CUDA)
   list(APPEND llama_libraries ggml-cuda)
 endif()
 list(APPEND llama_libraries ggml-base vendor-hash)
-foreach(library ${llama_libraries})
-  target_link_libraries(stoker_llama_engine INTERFACE "${STOKER_LLAMA_DIR}/lib/lib${library}.a")
+list(TRANSFORM llama_libraries REPLACE "(.+)" "${STOKER_LLAMA_DIR}/lib/lib\\1.a")
+
+add_library(stoker_llama_engine INTERFACE)
+foreach(folder include ggml/include common vendor vendor/nlohmann tools/server tools/mtmd)
+  target_include_directories(stoker_llama_engine SYSTEM INTERFACE "${STOKER_LLAMA_DIR}/include/${folder}")
 endforeach()
+target_compile_definitions(stoker_llama_engine INTERFACE LLAMA_SUBPROCESS GGML_USE_CPU)
 # gomp: the thread pool of ggml-cpu. By name, so that clang uses the one it was compiled against.
-target_link_libraries(stoker_llama_engine INTERFACE gomp Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(stoker_llama_engine INTERFACE ${llama_libraries} gomp Threads::Threads ${CMAKE_DL_LIBS})
 if(STOKER_CUDA)
   target_link_libraries(stoker_llama_engine INTERFACE CUDA::cudart CUDA::cublas CUDA::cublasLt CUDA::cuda_driver)
+  # Configuring works on a machine that only has the toolkit; the long build waits for `ninja`.
+  add_custom_target(stoker_llama_cuda_build
+    COMMAND "${CMAKE_COMMAND}" -E env "STOKER_ENGINE_DIR=${STOKER_ENGINE_DIR}"
+            "${CMAKE_SOURCE_DIR}/scripts/engines.sh" --cuda --only llama
+    BYPRODUCTS ${llama_libraries}
+    USES_TERMINAL)
+  add_dependencies(stoker_llama_engine stoker_llama_cuda_build)
 endif()

@@ -50,7 +50,7 @@ while (($#)); do
 done
 case "$cuda" in 1 | ON | on | true | yes) cuda=1 ;; *) cuda=0 ;; esac
 if ((cuda)); then
-  llama_flags+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=${STOKER_CUDA_ARCHITECTURES:-80;86;89;90}")
+  llama_flags+=(-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=${STOKER_CUDA_ARCHITECTURES:-80;86;89;90}")
 fi
 
 started=$EPOCHREALTIME
