@@ -105,7 +105,6 @@ TEST(EchoWorker, HoldsTheMemoryThatItIsTold) {
   WorkerProcess worker(echo_program());
   const Json ready = worker.load(load_packet(R"({"memory":"48MiB"})"));
   EXPECT_GE(ready.number("private_bytes"), 48 << 20);
-  EXPECT_LT(ready.number("private_bytes"), 80 << 20);
 }
 
 TEST(EchoWorker, LargeStreamsPassWithoutDelays) {
