@@ -48,7 +48,7 @@ WorkerProcess::WorkerProcess(Runtime& runtime, net::EventLoop& loop)
       loop_(loop),
       registry_(counters_, RegistryLimits{},
                 [this](const std::string& id, const RequestUsage& usage, EndReason reason) {
-                  send(ended_packet(id, usage, reason));
+                  if (control_ != nullptr) control_->send(ended_packet(id, usage, reason));
                 }),
       home_{loop, counters_, registry_, std::this_thread::get_id(),
             worker_http_limits().write_buffer_bytes},
@@ -102,8 +102,8 @@ void WorkerProcess::serve() {
 void WorkerProcess::send(std::string packet) {
   if (control_ != nullptr) {
     control_->send(std::move(packet));
-  } else if (!packet.starts_with(R"({"type":"ended")")) {
-    fmt::print(stderr, "{}\n", packet);  // by hand: the start is shown to the person
+  } else {
+    fmt::print(stderr, "{}\n", packet);  // by hand: how the load goes is shown to the person
   }
 }
 
@@ -139,7 +139,8 @@ std::string WorkerProcess::progress() {
 }
 
 void WorkerProcess::on_closed() {
-  registry_.close();
+  // Nobody waits for `ended` any more, and the end of the process stops everything: asking requests
+  // to stop first would only give a stuck engine a chance to hold this thread.
   exit_now(exit_ok);
 }
 
