@@ -29,11 +29,16 @@ struct WorkerKind {
 
 Result<WorkerKind> worker_for(const DeploymentConfig& d) {
   switch (d.runtime) {
-    case Runtime::llama_cpp: return WorkerKind{"llama", true};
-    case Runtime::onnx: return WorkerKind{"onnx", true};
-    case Runtime::echo: return WorkerKind{"echo", true};
-    case Runtime::command: return WorkerKind{"exec", false};
-    case Runtime::container: break;
+    case Runtime::llama_cpp:
+      return WorkerKind{"llama", true};
+    case Runtime::onnx:
+      return WorkerKind{"onnx", true};
+    case Runtime::echo:
+      return WorkerKind{"echo", true};
+    case Runtime::command:
+      return WorkerKind{"exec", false};
+    case Runtime::container:
+      break;
   }
   return failure(ErrorCode::invalid,
                  fmt::format("deployments.{}.runtime: containers cannot be started yet", d.name),
@@ -42,11 +47,16 @@ Result<WorkerKind> worker_for(const DeploymentConfig& d) {
 
 gateway::RuntimeKind gateway_kind(Runtime runtime) {
   switch (runtime) {
-    case Runtime::llama_cpp: return gateway::RuntimeKind::llama_cpp;
-    case Runtime::onnx: return gateway::RuntimeKind::onnx;
-    case Runtime::command: return gateway::RuntimeKind::command;
-    case Runtime::container: return gateway::RuntimeKind::container;
-    case Runtime::echo: return gateway::RuntimeKind::echo;
+    case Runtime::llama_cpp:
+      return gateway::RuntimeKind::llama_cpp;
+    case Runtime::onnx:
+      return gateway::RuntimeKind::onnx;
+    case Runtime::command:
+      return gateway::RuntimeKind::command;
+    case Runtime::container:
+      return gateway::RuntimeKind::container;
+    case Runtime::echo:
+      return gateway::RuntimeKind::echo;
   }
   return gateway::RuntimeKind::echo;
 }
@@ -89,10 +99,16 @@ core::MemoryNeed first_estimate(const DeploymentConfig& d, const std::string& mo
       need.shared_bytes = file;
       need.private_bytes += Bytes{file.value / 8};
       break;
-    case Runtime::onnx: need.private_bytes += Bytes{file.value * 3 / 2}; break;
-    case Runtime::echo: need.private_bytes += echo_memory(d.options); break;
+    case Runtime::onnx:
+      need.private_bytes += Bytes{file.value * 3 / 2};
+      break;
+    case Runtime::echo:
+      need.private_bytes += echo_memory(d.options);
+      break;
     case Runtime::command:
-    case Runtime::container: need.private_bytes = unknown_engine_bytes; break;
+    case Runtime::container:
+      need.private_bytes = unknown_engine_bytes;
+      break;
   }
   if (d.resources.memory) {
     const Bytes all = *d.resources.memory;
@@ -105,9 +121,12 @@ core::MemoryNeed first_estimate(const DeploymentConfig& d, const std::string& mo
 std::vector<core::DeviceKind> kinds_of(const DeploymentConfig& d) {
   if (!d.resources.kind) return {};
   switch (*d.resources.kind) {
-    case config::DeviceKind::cpu: return {core::DeviceKind::cpu};
-    case config::DeviceKind::cuda: return {core::DeviceKind::cuda};
-    case config::DeviceKind::fake: return {core::DeviceKind::fake};
+    case config::DeviceKind::cpu:
+      return {core::DeviceKind::cpu};
+    case config::DeviceKind::cuda:
+      return {core::DeviceKind::cuda};
+    case config::DeviceKind::fake:
+      return {core::DeviceKind::fake};
   }
   return {};
 }
@@ -197,13 +216,13 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
     out.name = d.name;
     out.aliases = d.aliases;
     out.runtime = gateway_kind(d.runtime);
-    out.usage = plans[i].launch.speaks_contract               ? gateway::UsageMode::contract
+    out.usage = plans[i].launch.speaks_contract          ? gateway::UsageMode::contract
                 : d.usage == config::UsageSource::inject ? gateway::UsageMode::inject
                                                          : gateway::UsageMode::none;
     out.request_timeout = d.limits.request_timeout;
     out.priority = d.priority;
-    out.prices = {d.pricing.per_request, d.pricing.per_gpu_second,
-                  d.pricing.per_1k_input_tokens, d.pricing.per_1k_output_tokens};
+    out.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
+                  d.pricing.per_1k_output_tokens};
     deployments.push_back(std::move(out));
   }
   return gateway::Directory::create(std::move(deployments));

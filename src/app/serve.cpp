@@ -43,20 +43,28 @@ int complain(const Error& error, int code) {
 
 obs::Level log_level(config::LogLevel level) {
   switch (level) {
-    case config::LogLevel::debug: return obs::Level::debug;
-    case config::LogLevel::info: return obs::Level::info;
-    case config::LogLevel::warn: return obs::Level::warn;
-    case config::LogLevel::error: return obs::Level::error;
+    case config::LogLevel::debug:
+      return obs::Level::debug;
+    case config::LogLevel::info:
+      return obs::Level::info;
+    case config::LogLevel::warn:
+      return obs::Level::warn;
+    case config::LogLevel::error:
+      return obs::Level::error;
   }
   return obs::Level::info;
 }
 
 obs::Format log_format(config::LogFormat format) {
   switch (format) {
-    case config::LogFormat::automatic: return obs::default_format(2);
-    case config::LogFormat::text: return obs::Format::text;
-    case config::LogFormat::logfmt: return obs::Format::logfmt;
-    case config::LogFormat::json: return obs::Format::json;
+    case config::LogFormat::automatic:
+      return obs::default_format(2);
+    case config::LogFormat::text:
+      return obs::Format::text;
+    case config::LogFormat::logfmt:
+      return obs::Format::logfmt;
+    case config::LogFormat::json:
+      return obs::Format::json;
   }
   return obs::Format::logfmt;
 }
@@ -187,8 +195,8 @@ class Server {
                 {{"interrupted_requests", found.interrupted_requests},
                  {"open_instances", found.open_instances.size()}});
     }
-    Result<std::unique_ptr<ledger::Ledger>> ledger = ledger::open_sqlite_ledger(
-        {state_->ledger_path()}, *journal_, [this](const Error& error) {
+    Result<std::unique_ptr<ledger::Ledger>> ledger =
+        ledger::open_sqlite_ledger({state_->ledger_path()}, *journal_, [this](const Error& error) {
           log_.error("ledger_write_failed", {{"text", error.message}, {"fix", error.hint}});
         });
     if (!ledger) return tl::unexpected(ledger.error());
@@ -223,8 +231,10 @@ class Server {
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
     for (const backend::Device& device : probe->devices) {
-      log_.info("device_found", {{"device", device.id}, {"kind", backend::to_text(device.kind)},
-                                 {"model", device.model}, {"memory", to_text(device.memory)}});
+      log_.info("device_found", {{"device", device.id},
+                                 {"kind", backend::to_text(device.kind)},
+                                 {"model", device.model},
+                                 {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
     for (orchestrator::DeploymentPlan& plan : plans) orchestrator_->add_deployment(std::move(plan));
@@ -284,8 +294,8 @@ class Server {
       log_.warn("server_killed", {{"signal", number}});
       ::_exit(128 + number);  // workers end by themselves when their control channels close
     }
-    log_.info("server_stopping", {{"signal", number},
-                                  {"at_most_s", whole_ms(config_.drain_timeout) / 1000}});
+    log_.info("server_stopping",
+              {{"signal", number}, {"at_most_s", whole_ms(config_.drain_timeout) / 1000}});
     shutdown_ = std::thread([this] {
       auto quiet = std::make_shared<std::promise<void>>();
       std::future<void> is_quiet = quiet->get_future();

@@ -25,8 +25,8 @@ std::uint32_t by_table(const unsigned char* p, std::size_t size, std::uint32_t c
 }
 
 __attribute__((target("sse4.2"))) std::uint32_t by_instruction(const unsigned char* p,
-                                                              std::size_t size,
-                                                              std::uint32_t crc) {
+                                                               std::size_t size,
+                                                               std::uint32_t crc) {
   std::uint64_t wide = crc;
   for (; size >= 8; size -= 8, p += 8) {
     std::uint64_t word = 0;

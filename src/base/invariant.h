@@ -15,5 +15,6 @@ namespace stoker {
 
 /// STOKER_INVARIANT(condition, "format", values...): the first value is the id to search for.
 #define STOKER_INVARIANT(condition, ...) \
-  ((condition) ? static_cast<void>(0)    \
-               : ::stoker::invariant_failed(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)))
+  ((condition)                           \
+       ? static_cast<void>(0)            \
+       : ::stoker::invariant_failed(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)))

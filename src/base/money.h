@@ -18,10 +18,14 @@ struct Pico {
   Int128 value = 0;
   auto operator<=>(const Pico&) const = default;
 };
-constexpr Pico operator+(Pico a, Pico b) { return {a.value + b.value}; }
+constexpr Pico operator+(Pico a, Pico b) {
+  return {a.value + b.value};
+}
 
 /// Units: price in nano per request; exact pico.
-constexpr Pico charge_request(NanoPrice per_request) { return {Int128{per_request.value} * 1000}; }
+constexpr Pico charge_request(NanoPrice per_request) {
+  return {Int128{per_request.value} * 1000};
+}
 /// Units: price in nano per device-second, use in device-milliseconds; exact pico.
 constexpr Pico charge_device_time(NanoPrice per_second, std::int64_t device_ms) {
   return {Int128{per_second.value} * device_ms};

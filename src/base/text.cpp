@@ -38,7 +38,8 @@ std::string to_text(Bytes bytes) {
     amount /= 1024.0;
     ++unit;
   }
-  return unit == 0 ? fmt::format("{} B", bytes.value) : fmt::format("{:.1f} {}", amount, units[unit]);
+  return unit == 0 ? fmt::format("{} B", bytes.value)
+                   : fmt::format("{:.1f} {}", amount, units[unit]);
 }
 
 std::string to_text(Duration d) {
@@ -79,7 +80,9 @@ std::optional<std::string_view> closest(std::string_view word,
   return best;
 }
 
-std::string public_id(RequestId id) { return fmt::format("req-{:016x}", id.value); }
+std::string public_id(RequestId id) {
+  return fmt::format("req-{:016x}", id.value);
+}
 
 std::optional<RequestId> parse_request_id(std::string_view text) {
   constexpr std::string_view prefix = "req-";

@@ -26,25 +26,61 @@ struct WallTime {
   auto operator<=>(const WallTime&) const = default;
 };
 
-constexpr Bytes kib(std::int64_t n) { return {n * (std::int64_t{1} << 10)}; }
-constexpr Bytes mib(std::int64_t n) { return {n * (std::int64_t{1} << 20)}; }
-constexpr Bytes gib(std::int64_t n) { return {n * (std::int64_t{1} << 30)}; }
-constexpr Bytes operator+(Bytes a, Bytes b) { return {a.value + b.value}; }
-constexpr Bytes operator-(Bytes a, Bytes b) { return {a.value - b.value}; }
-constexpr Bytes& operator+=(Bytes& a, Bytes b) { return a = a + b; }
-constexpr Bytes& operator-=(Bytes& a, Bytes b) { return a = a - b; }
+constexpr Bytes kib(std::int64_t n) {
+  return {n * (std::int64_t{1} << 10)};
+}
+constexpr Bytes mib(std::int64_t n) {
+  return {n * (std::int64_t{1} << 20)};
+}
+constexpr Bytes gib(std::int64_t n) {
+  return {n * (std::int64_t{1} << 30)};
+}
+constexpr Bytes operator+(Bytes a, Bytes b) {
+  return {a.value + b.value};
+}
+constexpr Bytes operator-(Bytes a, Bytes b) {
+  return {a.value - b.value};
+}
+constexpr Bytes& operator+=(Bytes& a, Bytes b) {
+  return a = a + b;
+}
+constexpr Bytes& operator-=(Bytes& a, Bytes b) {
+  return a = a - b;
+}
 
-constexpr Duration us(std::int64_t n) { return {n * 1'000}; }
-constexpr Duration ms(std::int64_t n) { return {n * 1'000'000}; }
-constexpr Duration seconds(std::int64_t n) { return {n * 1'000'000'000}; }
-constexpr Duration minutes(std::int64_t n) { return seconds(n * 60); }
-constexpr Duration operator+(Duration a, Duration b) { return {a.ns + b.ns}; }
-constexpr Duration operator-(Duration a, Duration b) { return {a.ns - b.ns}; }
-constexpr Instant operator+(Instant t, Duration d) { return {t.ns + d.ns}; }
-constexpr Instant operator-(Instant t, Duration d) { return {t.ns - d.ns}; }
-constexpr Duration operator-(Instant later, Instant earlier) { return {later.ns - earlier.ns}; }
-constexpr std::int64_t whole_ms(Duration d) { return d.ns / 1'000'000; }
-constexpr double as_ms(Duration d) { return static_cast<double>(d.ns) / 1e6; }
+constexpr Duration us(std::int64_t n) {
+  return {n * 1'000};
+}
+constexpr Duration ms(std::int64_t n) {
+  return {n * 1'000'000};
+}
+constexpr Duration seconds(std::int64_t n) {
+  return {n * 1'000'000'000};
+}
+constexpr Duration minutes(std::int64_t n) {
+  return seconds(n * 60);
+}
+constexpr Duration operator+(Duration a, Duration b) {
+  return {a.ns + b.ns};
+}
+constexpr Duration operator-(Duration a, Duration b) {
+  return {a.ns - b.ns};
+}
+constexpr Instant operator+(Instant t, Duration d) {
+  return {t.ns + d.ns};
+}
+constexpr Instant operator-(Instant t, Duration d) {
+  return {t.ns - d.ns};
+}
+constexpr Duration operator-(Instant later, Instant earlier) {
+  return {later.ns - earlier.ns};
+}
+constexpr std::int64_t whole_ms(Duration d) {
+  return d.ns / 1'000'000;
+}
+constexpr double as_ms(Duration d) {
+  return static_cast<double>(d.ns) / 1e6;
+}
 
 template <class Tag>
 struct Id {

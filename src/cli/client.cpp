@@ -91,8 +91,8 @@ Result<Client> Client::connect(const Context& context) {
   if (key.empty() && config) {
     if (const Result<std::string> admin = ledger::load_admin_key(config->state_dir)) key = *admin;
   }
-  Result<net::Endpoint> endpoint = url ? net::parse_endpoint(*url)
-                                       : endpoint_of_listener(config->listen);
+  Result<net::Endpoint> endpoint =
+      url ? net::parse_endpoint(*url) : endpoint_of_listener(config->listen);
   if (!endpoint) return tl::unexpected(endpoint.error());
   return Client(std::move(*endpoint), std::move(key));
 }
@@ -118,10 +118,10 @@ Result<Answer> Client::stream(std::string_view method, std::string_view target,
   (void)http_->send(method, target, fields, body, collector);
   if (!collector.ended) loop_->run();
   if (collector.failed && !collector.connected) {
-    return failure(ErrorCode::unavailable,
-                   fmt::format("no server answers at {}: {}", endpoint_.text(),
-                               collector.failure_text),
-                   "start it with `stoker serve --config FILE`, or name another with --url");
+    return failure(
+        ErrorCode::unavailable,
+        fmt::format("no server answers at {}: {}", endpoint_.text(), collector.failure_text),
+        "start it with `stoker serve --config FILE`, or name another with --url");
   }
   if (collector.failed) {
     return failure(ErrorCode::unavailable, fmt::format("the server at {} broke off: {}",
@@ -163,11 +163,12 @@ Error error_of(const Answer& answer) {
   error.code = answer.status == 404   ? ErrorCode::not_found
                : answer.status >= 500 ? ErrorCode::unavailable
                                       : ErrorCode::invalid;
-  error.message = message.empty() ? fmt::format("the server answered {}", answer.status)
-                                  : std::string(message);
+  error.message =
+      message.empty() ? fmt::format("the server answered {}", answer.status) : std::string(message);
   if (answer.status == 401 || answer.status == 403) {
-    error.hint = "set STOKER_API_KEY, or name the server's configuration with --config so that its "
-                 "admin key is found";
+    error.hint =
+        "set STOKER_API_KEY, or name the server's configuration with --config so that its "
+        "admin key is found";
   }
   return error;
 }

@@ -27,7 +27,7 @@ int report(const std::vector<config::Problem>& problems);
 
 /// The configuration that --config, STOKER_CONFIG or the usual places name.
 /// Errors: not_found (no file is named and none is at the usual places).
-[[nodiscard]] Result<config::Loaded> load_config(const Context& context,
-                                                 const std::vector<config::Override>& overrides = {});
+[[nodiscard]] Result<config::Loaded> load_config(
+    const Context& context, const std::vector<config::Override>& overrides = {});
 
 }  // namespace stoker::cli

@@ -76,10 +76,11 @@ class DemoServer {
       if (std::freopen(log.c_str(), "w", stderr) == nullptr) ::_exit(exit_failed);
       ::setpgid(0, 0);  // Ctrl-C goes to the demo, which ends the server in order
       const int code = serve(config, {[&](const std::string& address) {
-        const ssize_t written = ::write(write_end.get(), address.data(), address.size());
-        (void)written;
-        write_end.reset();
-      }});
+                               const ssize_t written =
+                                   ::write(write_end.get(), address.data(), address.size());
+                               (void)written;
+                               write_end.reset();
+                             }});
       ::_exit(code);
     }
     write_end.reset();
@@ -235,7 +236,8 @@ class Demo {
   }
 
   Result<void> detect_voice() {
-    std::printf("\n--- An ONNX model behind the same server: is there a voice in 32 ms of silence?\n");
+    std::printf(
+        "\n--- An ONNX model behind the same server: is there a voice in 32 ms of silence?\n");
     for (const char* title : {"cold", "warm"}) {
       const Result<Answer> answer = client_.call("POST", "/v2/models/voice/infer", vad_body());
       if (!answer) return tl::unexpected(answer.error());
@@ -252,8 +254,7 @@ class Demo {
       if (probability < 0 || probability > 1) {
         return failure(ErrorCode::corrupt, "the voice model gave no probability");
       }
-      std::printf("%s: probability %.4f (%s)\n", title, probability,
-                  answer->server_timing.c_str());
+      std::printf("%s: probability %.4f (%s)\n", title, probability, answer->server_timing.c_str());
     }
     return {};
   }
@@ -281,8 +282,7 @@ class Demo {
       std::size_t instances = 0;
       for_each_of(root, "instances", [&](element) { ++instances; });
       std::int64_t reserved = 0;
-      for_each_of(root, "devices",
-                  [&](element d) { reserved += integer_of(d, "reserved_bytes"); });
+      for_each_of(root, "devices", [&](element d) { reserved += integer_of(d, "reserved_bytes"); });
       if (instances != before) {
         const double s =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

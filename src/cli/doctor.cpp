@@ -1,8 +1,9 @@
 // stoker doctor
+#include "backend/doctor.h"
+
 #include <cstdio>
 #include <filesystem>
 
-#include "backend/doctor.h"
 #include "base/json_writer.h"
 #include "cli/commands.h"
 
@@ -11,9 +12,12 @@ namespace {
 
 const char* state_text(backend::FactState state) {
   switch (state) {
-    case backend::FactState::ok: return "ok";
-    case backend::FactState::warn: return "warn";
-    case backend::FactState::fail: return "fail";
+    case backend::FactState::ok:
+      return "ok";
+    case backend::FactState::warn:
+      return "warn";
+    case backend::FactState::fail:
+      return "fail";
   }
   return "fail";
 }

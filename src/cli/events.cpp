@@ -50,8 +50,8 @@ class SseLines {
 int follow(Client& client, const std::string& target,
            const std::function<void(std::string_view)>& on_data) {
   SseLines lines(on_data);
-  const Result<Answer> answer = client.stream(
-      "GET", target, {}, [&](std::string_view bytes) { lines.feed(bytes); });
+  const Result<Answer> answer =
+      client.stream("GET", target, {}, [&](std::string_view bytes) { lines.feed(bytes); });
   if (!answer) return complain(answer.error());
   return answer->status >= 400 ? complain(error_of(*answer)) : exit_ok;
 }
@@ -83,10 +83,9 @@ void add_events(const Program& program) {
                     options->deployment.empty() ? "" : "&deployment=" + options->deployment);
     auto parser = std::make_shared<simdjson::dom::parser>();
     if (options->follow) {
-      program.exit_code = follow(*client, "/api/v1/events" + query + "&follow=true",
-                                 [&](std::string_view data) {
-                                   print_event(*parser, data, program.context.json);
-                                 });
+      program.exit_code =
+          follow(*client, "/api/v1/events" + query + "&follow=true",
+                 [&](std::string_view data) { print_event(*parser, data, program.context.json); });
       return;
     }
     const Result<std::string> events = client->get("/api/v1/events" + query);
@@ -101,9 +100,8 @@ void add_events(const Program& program) {
     element root;
     if (parser->parse(*events).get(root) != simdjson::SUCCESS) return;
     simdjson::dom::parser line_parser;
-    for_each_of(root, "events", [&](element event) {
-      print_event(line_parser, simdjson::minify(event), false);
-    });
+    for_each_of(root, "events",
+                [&](element event) { print_event(line_parser, simdjson::minify(event), false); });
   });
 }
 

@@ -25,7 +25,9 @@ std::string state_of(element instance) {
   return state;
 }
 
-std::string bytes_text(std::int64_t bytes) { return to_text(Bytes{bytes}); }
+std::string bytes_text(std::int64_t bytes) {
+  return to_text(Bytes{bytes});
+}
 
 void print_ps(element root) {
   Table deployments({"DEPLOYMENT", "READY", "DESIRED", "MAX", "QUEUED", "RUNNING", "STATE"});
@@ -112,8 +114,7 @@ int wait_until_warm(Client& client, const std::string& name) {
 }  // namespace
 
 void add_ps(const Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("ps", "Show deployments, instances and devices");
+  CLI::App* command = program.app.add_subcommand("ps", "Show deployments, instances and devices");
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->callback([program] {

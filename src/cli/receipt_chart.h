@@ -13,7 +13,7 @@ struct Phase {
   double ms = 0;
 };
 struct Receipt {
-  std::string title;          // "cold"
+  std::string title;  // "cold"
   std::string request;
   std::vector<Phase> phases;  // in order, without total
   double total_ms = 0;

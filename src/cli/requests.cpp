@@ -47,8 +47,11 @@ void print_requests(element root) {
 
 void print_usage(element root) {
   const std::string by = text_of(root, "by");
-  Table table({by == "tenant" ? "TENANT" : by == "day" ? "DAY" : "DEPLOYMENT", "REQUESTS",
-               "COMPLETED", "INPUT TOKENS", "OUTPUT TOKENS", "DEVICE SECONDS", "AMOUNT"});
+  Table table({by == "tenant" ? "TENANT"
+               : by == "day"  ? "DAY"
+                              : "DEPLOYMENT",
+               "REQUESTS", "COMPLETED", "INPUT TOKENS", "OUTPUT TOKENS", "DEVICE SECONDS",
+               "AMOUNT"});
   for_each_of(root, "usage", [&](element line) {
     table.add({text_of(line, by), std::to_string(integer_of(line, "requests")),
                std::to_string(integer_of(line, "completed")),

@@ -164,9 +164,8 @@ int explain(Client& client, const Error& error, const std::string& name) {
 int run_streamed(const Context& context, Client& client, const RunOptions& options) {
   auto progress = std::make_unique<LoadProgress>(context, options.name);
   ChatPrinter printer([&] { progress->stop(); });
-  const Result<Answer> answer =
-      client.stream("POST", "/v1/chat/completions", chat_body(options),
-                    [&](std::string_view bytes) { printer.feed(bytes); });
+  const Result<Answer> answer = client.stream("POST", "/v1/chat/completions", chat_body(options),
+                                              [&](std::string_view bytes) { printer.feed(bytes); });
   progress.reset();
   if (!answer) return complain(answer.error());
   if (answer->status >= 400) return explain(client, error_of(*answer), options.name);

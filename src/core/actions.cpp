@@ -4,46 +4,74 @@ namespace stoker::core {
 
 const char* to_text(StartReason reason) {
   switch (reason) {
-    case StartReason::from_zero: return "from_zero";
-    case StartReason::queue_depth: return "queue_depth";
-    case StartReason::at_minimum: return "at_minimum";
-    case StartReason::warm_request: return "warm_request";
-    case StartReason::replace: return "replace";
+    case StartReason::from_zero:
+      return "from_zero";
+    case StartReason::queue_depth:
+      return "queue_depth";
+    case StartReason::at_minimum:
+      return "at_minimum";
+    case StartReason::warm_request:
+      return "warm_request";
+    case StartReason::replace:
+      return "replace";
   }
   return "unknown";
 }
 
 const char* to_text(StopReason reason) {
   switch (reason) {
-    case StopReason::idle: return "idle";
-    case StopReason::make_room: return "make_room";
-    case StopReason::stop_request: return "stop_request";
-    case StopReason::shutdown: return "shutdown";
-    case StopReason::start_timeout: return "start_timeout";
-    case StopReason::load_stalled: return "load_stalled";
-    case StopReason::hung: return "hung";
-    case StopReason::cancel_ignored: return "cancel_ignored";
-    case StopReason::drain_limit: return "drain_limit";
-    case StopReason::not_stopping: return "not_stopping";
-    case StopReason::memory_overrun: return "memory_overrun";
-    case StopReason::abandoned: return "abandoned";
-    case StopReason::superseded: return "superseded";
-    case StopReason::load_failed: return "load_failed";
+    case StopReason::idle:
+      return "idle";
+    case StopReason::make_room:
+      return "make_room";
+    case StopReason::stop_request:
+      return "stop_request";
+    case StopReason::shutdown:
+      return "shutdown";
+    case StopReason::start_timeout:
+      return "start_timeout";
+    case StopReason::load_stalled:
+      return "load_stalled";
+    case StopReason::hung:
+      return "hung";
+    case StopReason::cancel_ignored:
+      return "cancel_ignored";
+    case StopReason::drain_limit:
+      return "drain_limit";
+    case StopReason::not_stopping:
+      return "not_stopping";
+    case StopReason::memory_overrun:
+      return "memory_overrun";
+    case StopReason::abandoned:
+      return "abandoned";
+    case StopReason::superseded:
+      return "superseded";
+    case StopReason::load_failed:
+      return "load_failed";
   }
   return "unknown";
 }
 
-const char* to_text(StopMode mode) { return mode == StopMode::graceful ? "graceful" : "kill"; }
+const char* to_text(StopMode mode) {
+  return mode == StopMode::graceful ? "graceful" : "kill";
+}
 
 const char* to_text(RefuseReason reason) {
   switch (reason) {
-    case RefuseReason::queue_full: return "queue_full";
-    case RefuseReason::queue_timeout: return "queue_timeout";
-    case RefuseReason::load_failed: return "load_failed";
-    case RefuseReason::crash_loop: return "crash_loop";
-    case RefuseReason::no_capacity: return "no_capacity";
-    case RefuseReason::shutting_down: return "shutting_down";
-    case RefuseReason::undeliverable: return "undeliverable";
+    case RefuseReason::queue_full:
+      return "queue_full";
+    case RefuseReason::queue_timeout:
+      return "queue_timeout";
+    case RefuseReason::load_failed:
+      return "load_failed";
+    case RefuseReason::crash_loop:
+      return "crash_loop";
+    case RefuseReason::no_capacity:
+      return "no_capacity";
+    case RefuseReason::shutting_down:
+      return "shutting_down";
+    case RefuseReason::undeliverable:
+      return "undeliverable";
   }
   return "unknown";
 }

@@ -22,10 +22,22 @@ struct StartInstance {
 };
 
 enum class StopMode : std::uint8_t { graceful, kill };
-enum class StopReason : std::uint8_t { idle, make_room, stop_request, shutdown, start_timeout,
-                                       load_stalled, hung, cancel_ignored, drain_limit,
-                                       not_stopping, memory_overrun, abandoned, superseded,
-                                       load_failed };
+enum class StopReason : std::uint8_t {
+  idle,
+  make_room,
+  stop_request,
+  shutdown,
+  start_timeout,
+  load_stalled,
+  hung,
+  cancel_ignored,
+  drain_limit,
+  not_stopping,
+  memory_overrun,
+  abandoned,
+  superseded,
+  load_failed
+};
 struct StopInstance {
   InstanceId instance;
   Generation generation;
@@ -40,8 +52,15 @@ struct Dispatch {
   Generation generation;
 };
 
-enum class RefuseReason : std::uint8_t { queue_full, queue_timeout, load_failed, crash_loop,
-                                         no_capacity, shutting_down, undeliverable };
+enum class RefuseReason : std::uint8_t {
+  queue_full,
+  queue_timeout,
+  load_failed,
+  crash_loop,
+  no_capacity,
+  shutting_down,
+  undeliverable
+};
 /// A request leaves without having run (or, if undeliverable, without having reached a worker).
 struct Refuse {
   RequestId request;

@@ -14,8 +14,8 @@ ScaleDecision decide_scale(const ScalePolicy& policy, const Demand& demand) {
     const std::int64_t per_instance_x100 =
         std::int64_t{policy.concurrency} * policy.target_utilization_percent;
     const std::int64_t more = (backlog * 100 + per_instance_x100 - 1) / per_instance_x100;
-    const std::int64_t wanted = std::min<std::int64_t>(demand.live_instances + more,
-                                                       policy.max_instances);
+    const std::int64_t wanted =
+        std::min<std::int64_t>(demand.live_instances + more, policy.max_instances);
     decision = {static_cast<std::int32_t>(std::max<std::int64_t>(wanted, demand.live_instances)),
                 StartReason::queue_depth};
   }

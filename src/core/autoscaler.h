@@ -12,8 +12,8 @@ namespace stoker::core {
 struct Demand {
   std::int32_t queued = 0;
   std::int32_t live_instances = 0;
-  std::int32_t free_slots = 0;      // concurrency left on live instances, starting ones included
-  bool minimum_suspended = false;   // an administrator stopped it; the next request lifts that
+  std::int32_t free_slots = 0;     // concurrency left on live instances, starting ones included
+  bool minimum_suspended = false;  // an administrator stopped it; the next request lifts that
 };
 
 struct ScaleDecision {

@@ -18,27 +18,20 @@ void Core::step(Instant now, const Event& event, Actions& actions) {
 }
 
 void Core::handle(const Event& event) {
-  std::visit(Overloaded{
-                 [&](const DeviceAdded& e) { on(e); },
-                 [&](const DeploymentAdded& e) { on(e); },
-                 [&](const RequestArrived& e) { on(e); },
-                 [&](const RequestEnded& e) { on(e); },
-                 [&](const RequestCancelled& e) { on(e); },
-                 [&](const RequestUndelivered& e) { on(e); },
-                 [&](const InstanceUp& e) { on(e); },
-                 [&](const LoadProgressed& e) { on(e); },
-                 [&](const InstanceReady& e) { on(e); },
-                 [&](const LoadFailed& e) { on(e); },
-                 [&](const InstanceExited& e) { on(e); },
-                 [&](const StartFailed& e) { on(e); },
-                 [&](const InstanceHung& e) { on(e); },
-                 [&](const InstanceUnkillable& e) { on(e); },
-                 [&](const WarmRequested& e) { on(e); },
-                 [&](const StopRequested& e) { on(e); },
-                 [&](const ShutdownRequested& e) { on(e); },
-                 [](const WokeUp&) {},  // what was due has been done
-             },
-             event);
+  std::visit(
+      Overloaded{
+          [&](const DeviceAdded& e) { on(e); }, [&](const DeploymentAdded& e) { on(e); },
+          [&](const RequestArrived& e) { on(e); }, [&](const RequestEnded& e) { on(e); },
+          [&](const RequestCancelled& e) { on(e); }, [&](const RequestUndelivered& e) { on(e); },
+          [&](const InstanceUp& e) { on(e); }, [&](const LoadProgressed& e) { on(e); },
+          [&](const InstanceReady& e) { on(e); }, [&](const LoadFailed& e) { on(e); },
+          [&](const InstanceExited& e) { on(e); }, [&](const StartFailed& e) { on(e); },
+          [&](const InstanceHung& e) { on(e); }, [&](const InstanceUnkillable& e) { on(e); },
+          [&](const WarmRequested& e) { on(e); }, [&](const StopRequested& e) { on(e); },
+          [&](const ShutdownRequested& e) { on(e); },
+          [](const WokeUp&) {},  // what was due has been done
+      },
+      event);
 }
 
 void Core::fire(const Timers::Due& due) {
@@ -73,8 +66,11 @@ void Core::fire(const Timers::Due& due) {
       return;
     case TimerKind::stop_overdue:
       if (instance != instances_.end()) {
-        actions_->push_back(StopInstance{instance_id, instance->second.generation, StopMode::kill,
-                                         StopReason::not_stopping, {}});
+        actions_->push_back(StopInstance{instance_id,
+                                         instance->second.generation,
+                                         StopMode::kill,
+                                         StopReason::not_stopping,
+                                         {}});
       }
       return;
     case TimerKind::retry: {
@@ -127,9 +123,15 @@ Summary Core::summary() const {
   Summary summary;
   for (const auto& [id, d] : deployments_) {
     const Counts counts = count(d);
-    DeploymentSummary row{id, static_cast<std::int32_t>(d.queue.size()), 0, counts.ready,
-                          counts.live, d.desired, d.failures.consecutive(),
-                          d.failures.crash_loop(), d.failures.retry_at()};
+    DeploymentSummary row{id,
+                          static_cast<std::int32_t>(d.queue.size()),
+                          0,
+                          counts.ready,
+                          counts.live,
+                          d.desired,
+                          d.failures.consecutive(),
+                          d.failures.crash_loop(),
+                          d.failures.retry_at()};
     for (const InstanceId each : d.instances) {
       row.running += static_cast<std::int32_t>(instances_.at(each).in_flight.size());
     }

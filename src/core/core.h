@@ -46,9 +46,9 @@ struct DeploymentSummary {
   std::int32_t ready_instances = 0;
   std::int32_t live_instances = 0;
   std::int32_t desired_instances = 0;
-  std::int32_t failures = 0;       // in a row
+  std::int32_t failures = 0;  // in a row
   bool crash_loop = false;
-  Instant retry_at;                // {0}: no backoff
+  Instant retry_at;  // {0}: no backoff
 };
 struct DeviceSummary {
   DeviceId id;
@@ -106,8 +106,8 @@ class Core {
   struct Deployment {
     DeploymentSpec spec;
     std::map<QueueKey, RequestId> queue;
-    std::vector<InstanceId> instances;              // all that are not gone, ascending
-    std::map<DeviceKind, MemoryNeed> measured;      // last use per device kind
+    std::vector<InstanceId> instances;          // all that are not gone, ascending
+    std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
     bool minimum_suspended = false;
     std::int32_t desired = 0;
@@ -117,8 +117,8 @@ class Core {
     Generation generation;
     InstanceState state = InstanceState::planned;
     StartReason reason = StartReason::from_zero;
-    DeviceId device;                                // zero while planned
-    DeviceId awaits;                                // planned: where room is being made
+    DeviceId device;  // zero while planned
+    DeviceId awaits;  // planned: where room is being made
     std::vector<RequestId> in_flight;
     Instant wanted_at;
     Instant since;
@@ -132,7 +132,7 @@ class Core {
     bool lost = false;
   };
   struct Counts {
-    std::int32_t live = 0;      // planned, starting, loading, ready
+    std::int32_t live = 0;  // planned, starting, loading, ready
     std::int32_t ready = 0;
     std::int32_t draining = 0;
     std::int32_t free_slots = 0;

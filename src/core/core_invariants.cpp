@@ -31,9 +31,9 @@ void Core::check_invariants() const {
   for (const auto& [id, instance] : instances_) {
     running += static_cast<std::int32_t>(instance.in_flight.size());
     const Deployment& d = deployments_.at(instance.deployment);
-    STOKER_INVARIANT(static_cast<std::int32_t>(instance.in_flight.size()) <=
-                         d.spec.scale.concurrency,
-                     "V9 instance {}", id.value);
+    STOKER_INVARIANT(
+        static_cast<std::int32_t>(instance.in_flight.size()) <= d.spec.scale.concurrency,
+        "V9 instance {}", id.value);
     for (const RequestId each : instance.in_flight) {
       const Request* request = requests_.find(each);
       STOKER_INVARIANT(request != nullptr && request->instance == id &&
@@ -47,8 +47,8 @@ void Core::check_invariants() const {
     STOKER_INVARIANT(!before_ready || instance.in_flight.empty(), "V8 instance {}", id.value);
     STOKER_INVARIANT((instance.state == InstanceState::planned) == (instance.device == DeviceId{}),
                      "V12 instance {}", id.value);
-    STOKER_INVARIANT(std::count(d.instances.begin(), d.instances.end(), id) == 1,
-                     "V12 instance {}", id.value);
+    STOKER_INVARIANT(std::count(d.instances.begin(), d.instances.end(), id) == 1, "V12 instance {}",
+                     id.value);
     STOKER_INVARIANT((instance.state == InstanceState::planned) ==
                          (std::count(waiting_.begin(), waiting_.end(), id) == 1),
                      "instance {} is {}", id.value, to_text(instance.state));
@@ -59,8 +59,10 @@ void Core::check_invariants() const {
       if (instance.device == id) ++residents;
     }
     STOKER_INVARIANT(residents == device.memory.residents(), "V12 device {}", id.value);
-    STOKER_INVARIANT(device.memory.reserved() == device.memory.recount(), "V12 device {}", id.value);
-    STOKER_INVARIANT(device.memory.reserved() <= device.memory.capacity(), "V3 device {}", id.value);
+    STOKER_INVARIANT(device.memory.reserved() == device.memory.recount(), "V12 device {}",
+                     id.value);
+    STOKER_INVARIANT(device.memory.reserved() <= device.memory.capacity(), "V3 device {}",
+                     id.value);
   }
   STOKER_INVARIANT(queued == queued_, "V1 {} != {}", queued, queued_);
   STOKER_INVARIANT(running == running_, "V9 {} != {}", running, running_);

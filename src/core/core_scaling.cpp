@@ -21,10 +21,13 @@ Core::Counts Core::count(const Deployment& d) const {
             d.spec.scale.concurrency - static_cast<std::int32_t>(instance.in_flight.size());
         if (instance.state == InstanceState::ready) ++counts.ready;
         break;
-      case InstanceState::draining: ++counts.draining; break;
+      case InstanceState::draining:
+        ++counts.draining;
+        break;
       case InstanceState::stopping:
       case InstanceState::failed:
-      case InstanceState::gone: break;
+      case InstanceState::gone:
+        break;
     }
   }
   return counts;
@@ -33,9 +36,9 @@ Core::Counts Core::count(const Deployment& d) const {
 /// Plans what is missing. Starts wait for the end of a backoff; a retry timer brings them back.
 void Core::scale(Deployment& d) {
   const Counts counts = count(d);
-  const ScaleDecision decision = decide_scale(
-      d.spec.scale, Demand{static_cast<std::int32_t>(d.queue.size()), counts.live,
-                           counts.free_slots, d.minimum_suspended || shutting_down_});
+  const ScaleDecision decision =
+      decide_scale(d.spec.scale, Demand{static_cast<std::int32_t>(d.queue.size()), counts.live,
+                                        counts.free_slots, d.minimum_suspended || shutting_down_});
   d.desired = decision.desired_instances;
   const std::int32_t room = d.spec.scale.max_instances - counts.live - counts.draining;
   const std::int32_t missing = std::min(decision.desired_instances - counts.live, room);

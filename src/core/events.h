@@ -49,8 +49,14 @@ struct InstanceReady {
   Generation generation;
   MemoryNeed measured;
 };
-enum class LoadFailure : std::uint8_t { model_missing, model_broken, bad_option, out_of_memory,
-                                        start_failed, internal };
+enum class LoadFailure : std::uint8_t {
+  model_missing,
+  model_broken,
+  bad_option,
+  out_of_memory,
+  start_failed,
+  internal
+};
 struct LoadFailed {  // the worker said so; its exit follows
   InstanceId instance;
   Generation generation;
@@ -87,10 +93,10 @@ struct StopRequested {
 struct ShutdownRequested {};
 struct WokeUp {};
 
-using Event = std::variant<DeviceAdded, DeploymentAdded, RequestArrived, RequestEnded,
-                           RequestCancelled, RequestUndelivered, InstanceUp, LoadProgressed,
-                           InstanceReady, LoadFailed, InstanceExited, StartFailed, InstanceHung,
-                           InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                           WokeUp>;
+using Event =
+    std::variant<DeviceAdded, DeploymentAdded, RequestArrived, RequestEnded, RequestCancelled,
+                 RequestUndelivered, InstanceUp, LoadProgressed, InstanceReady, LoadFailed,
+                 InstanceExited, StartFailed, InstanceHung, InstanceUnkillable, WarmRequested,
+                 StopRequested, ShutdownRequested, WokeUp>;
 
 }  // namespace stoker::core

@@ -4,14 +4,22 @@ namespace stoker::core {
 
 const char* to_text(InstanceState state) {
   switch (state) {
-    case InstanceState::planned: return "planned";
-    case InstanceState::starting: return "starting";
-    case InstanceState::loading: return "loading";
-    case InstanceState::ready: return "ready";
-    case InstanceState::draining: return "draining";
-    case InstanceState::stopping: return "stopping";
-    case InstanceState::failed: return "failed";
-    case InstanceState::gone: return "gone";
+    case InstanceState::planned:
+      return "planned";
+    case InstanceState::starting:
+      return "starting";
+    case InstanceState::loading:
+      return "loading";
+    case InstanceState::ready:
+      return "ready";
+    case InstanceState::draining:
+      return "draining";
+    case InstanceState::stopping:
+      return "stopping";
+    case InstanceState::failed:
+      return "failed";
+    case InstanceState::gone:
+      return "gone";
   }
   return "unknown";
 }

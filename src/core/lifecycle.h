@@ -8,10 +8,26 @@ namespace stoker::core {
 
 /// planned: wanted, waits for room, holds no memory and has no process.
 /// failed: broken but its process may still be there; memory stays reserved until it is gone.
-enum class InstanceState : std::uint8_t { planned, starting, loading, ready, draining, stopping,
-                                          failed, gone };
-enum class InstanceInput : std::uint8_t { placed, up, became_ready, drain, stop, broke, exited,
-                                          dropped };
+enum class InstanceState : std::uint8_t {
+  planned,
+  starting,
+  loading,
+  ready,
+  draining,
+  stopping,
+  failed,
+  gone
+};
+enum class InstanceInput : std::uint8_t {
+  placed,
+  up,
+  became_ready,
+  drain,
+  stop,
+  broke,
+  exited,
+  dropped
+};
 
 [[nodiscard]] const char* to_text(InstanceState state);
 
@@ -26,15 +42,12 @@ struct Transition {
 };
 
 inline constexpr Transition transitions[] = {
-    {planned, placed, starting},    {planned, dropped, gone},
-    {starting, up, loading},        {loading, became_ready, ready},
-    {ready, drain, draining},       {draining, stop, stopping},
-    {ready, stop, stopping},        {starting, stop, stopping},
-    {loading, stop, stopping},      {starting, broke, failed},
-    {loading, broke, failed},       {ready, broke, failed},
-    {draining, broke, failed},      {starting, exited, gone},
-    {loading, exited, gone},        {ready, exited, gone},
-    {draining, exited, gone},       {stopping, exited, gone},
+    {planned, placed, starting},    {planned, dropped, gone},   {starting, up, loading},
+    {loading, became_ready, ready}, {ready, drain, draining},   {draining, stop, stopping},
+    {ready, stop, stopping},        {starting, stop, stopping}, {loading, stop, stopping},
+    {starting, broke, failed},      {loading, broke, failed},   {ready, broke, failed},
+    {draining, broke, failed},      {starting, exited, gone},   {loading, exited, gone},
+    {ready, exited, gone},          {draining, exited, gone},   {stopping, exited, gone},
     {failed, exited, gone},
 };
 

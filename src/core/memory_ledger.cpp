@@ -56,10 +56,11 @@ bool MemoryLedger::correct(InstanceId instance, const MemoryNeed& measured) {
     const Shared& shared = shared_.at(holding.weights);
     shared_before = shared.bytes;
     // The other holders' statement stands; only a sole holder may lower the reservation.
-    shared_after = shared.holders == 1 ? measured.shared_bytes
-                                       : std::max(shared.bytes, measured.shared_bytes);
+    shared_after =
+        shared.holders == 1 ? measured.shared_bytes : std::max(shared.bytes, measured.shared_bytes);
   }
-  const Bytes after = reserved_ - holding.private_bytes - shared_before + new_private + shared_after;
+  const Bytes after =
+      reserved_ - holding.private_bytes - shared_before + new_private + shared_after;
   if (after > capacity_) return false;
   holding.private_bytes = new_private;
   if (shares) {

@@ -13,15 +13,15 @@
 namespace stoker::core {
 
 enum class TimerKind : std::uint8_t {
-  queue_deadline,   // request
-  cancel_grace,     // request
-  start_deadline,   // instance: hello, or progress of its load, is overdue
-  idle_check,       // instance
-  drain_limit,      // instance
-  stop_overdue,     // instance
-  retry,            // deployment: its backoff is over
-  healthy,          // deployment: its failures are forgotten
-  shutdown_limit,   // the server
+  queue_deadline,  // request
+  cancel_grace,    // request
+  start_deadline,  // instance: hello, or progress of its load, is overdue
+  idle_check,      // instance
+  drain_limit,     // instance
+  stop_overdue,    // instance
+  retry,           // deployment: its backoff is over
+  healthy,         // deployment: its failures are forgotten
+  shutdown_limit,  // the server
 };
 
 class Timers {

@@ -90,9 +90,12 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
 
 const char* device_kind_text(core::DeviceKind kind) {
   switch (kind) {
-    case core::DeviceKind::cpu: return "cpu";
-    case core::DeviceKind::cuda: return "cuda";
-    case core::DeviceKind::fake: return "fake";
+    case core::DeviceKind::cpu:
+      return "cpu";
+    case core::DeviceKind::cuda:
+      return "cuda";
+    case core::DeviceKind::fake:
+      return "fake";
   }
   return "unknown";
 }
@@ -109,7 +112,9 @@ AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend&
       ledger_(ledger),
       currency_(std::move(currency)) {}
 
-bool AdminService::ready() const { return !orchestrator_.shutting_down(); }
+bool AdminService::ready() const {
+  return !orchestrator_.shutting_down();
+}
 
 bool AdminService::can_serve(DeploymentId deployment) const {
   return orchestrator_.can_serve(deployment);
@@ -191,15 +196,16 @@ Result<AdminService::Target> AdminService::resolve(std::string_view name) const 
   std::vector<std::string_view> known;
   for (const auto& [id, plan] : orchestrator_.plans()) known.push_back(plan.spec.name);
   const std::optional<std::string_view> near = closest(deployment, known);
-  return failure(ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
-                 near ? fmt::format("did you mean '{}'?", *near)
-                      : "`stoker ps` shows the deployments");
+  return failure(
+      ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
+      near ? fmt::format("did you mean '{}'?", *near) : "`stoker ps` shows the deployments");
 }
 
 Result<std::vector<std::string>> AdminService::log_names(std::string_view name) const {
   const std::size_t slash = name.rfind('/');
   std::vector<std::string> names = backend_.log_names(name.substr(0, slash));
-  if (slash != std::string_view::npos) std::erase_if(names, [&](const auto& n) { return n != name; });
+  if (slash != std::string_view::npos)
+    std::erase_if(names, [&](const auto& n) { return n != name; });
   if (!names.empty()) return names;
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
@@ -222,8 +228,7 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
     std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) {
   const Result<std::string> before = log_text(name, lines);
   if (!before) return tl::unexpected(before.error());
-  auto following =
-      std::make_unique<LogFollowing>(backend_, loop_, std::string(name), sink);
+  auto following = std::make_unique<LogFollowing>(backend_, loop_, std::string(name), sink);
   std::string_view rest = *before;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());

@@ -19,9 +19,8 @@ namespace stoker::orchestrator {
 class AdminService final : public gateway::AdminApi {
  public:
   /// All of them outlive the service. `loop` is the backend's.
-  AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
-               net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
-               std::string currency);
+  AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend, net::EventLoop& loop,
+               EventLog& events, ledger::Ledger& ledger, std::string currency);
 
   bool ready() const override;
   bool can_serve(DeploymentId deployment) const override;

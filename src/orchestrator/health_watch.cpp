@@ -2,9 +2,13 @@
 
 namespace stoker::orchestrator {
 
-void HealthWatch::arm(backend::InstanceKey key, Instant now) { watched_[key] = {now, now, 0}; }
+void HealthWatch::arm(backend::InstanceKey key, Instant now) {
+  watched_[key] = {now, now, 0};
+}
 
-void HealthWatch::disarm(backend::InstanceKey key) { watched_.erase(key); }
+void HealthWatch::disarm(backend::InstanceKey key) {
+  watched_.erase(key);
+}
 
 void HealthWatch::heard(backend::InstanceKey key, std::int64_t active, std::int64_t steps,
                         Instant now) {

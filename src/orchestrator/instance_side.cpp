@@ -18,21 +18,30 @@ namespace {
 
 core::DeviceKind core_kind(backend::DeviceKind kind) {
   switch (kind) {
-    case backend::DeviceKind::cpu: return core::DeviceKind::cpu;
-    case backend::DeviceKind::cuda: return core::DeviceKind::cuda;
-    case backend::DeviceKind::fake: return core::DeviceKind::fake;
+    case backend::DeviceKind::cpu:
+      return core::DeviceKind::cpu;
+    case backend::DeviceKind::cuda:
+      return core::DeviceKind::cuda;
+    case backend::DeviceKind::fake:
+      return core::DeviceKind::fake;
   }
   return core::DeviceKind::cpu;
 }
 
 core::LoadFailure core_failure(backend::LoadFailure failure) {
   switch (failure) {
-    case backend::LoadFailure::model_missing: return core::LoadFailure::model_missing;
-    case backend::LoadFailure::model_broken: return core::LoadFailure::model_broken;
-    case backend::LoadFailure::bad_option: return core::LoadFailure::bad_option;
-    case backend::LoadFailure::out_of_memory: return core::LoadFailure::out_of_memory;
-    case backend::LoadFailure::start_failed: return core::LoadFailure::start_failed;
-    case backend::LoadFailure::internal: return core::LoadFailure::internal;
+    case backend::LoadFailure::model_missing:
+      return core::LoadFailure::model_missing;
+    case backend::LoadFailure::model_broken:
+      return core::LoadFailure::model_broken;
+    case backend::LoadFailure::bad_option:
+      return core::LoadFailure::bad_option;
+    case backend::LoadFailure::out_of_memory:
+      return core::LoadFailure::out_of_memory;
+    case backend::LoadFailure::start_failed:
+      return core::LoadFailure::start_failed;
+    case backend::LoadFailure::internal:
+      return core::LoadFailure::internal;
   }
   return core::LoadFailure::internal;
 }
@@ -70,9 +79,9 @@ void Orchestrator::add_device(const backend::Device& device) {
   constexpr std::int32_t memory_alone_decides = 1 << 20;
   const DeviceId id{devices_.size() + 1};
   devices_[id] = device;
-  Outcome outcome = step(core::DeviceAdded{core::DeviceSpec{
-      id, device.id, core_kind(device.kind), device.memory,
-      device.slots > 0 ? device.slots : memory_alone_decides}});
+  Outcome outcome = step(
+      core::DeviceAdded{core::DeviceSpec{id, device.id, core_kind(device.kind), device.memory,
+                                         device.slots > 0 ? device.slots : memory_alone_decides}});
   deliver(outcome);
 }
 
@@ -83,13 +92,16 @@ void Orchestrator::add_deployment(DeploymentPlan plan) {
   deliver(outcome);
 }
 
-void Orchestrator::start() { watch_health(); }
+void Orchestrator::start() {
+  watch_health();
+}
 
 void Orchestrator::shut_down(std::function<void()> done) {
   shutting_down_.store(true, std::memory_order_relaxed);
   loop_.post([this, done = std::move(done)]() mutable {
     when_quiet_ = std::move(done);
-    tell({"server_draining", "", "", "", "finishing what was admitted, then stopping all instances"});
+    tell({"server_draining", "", "", "",
+          "finishing what was admitted, then stopping all instances"});
     Outcome outcome = step(core::ShutdownRequested{});
     deliver(outcome);
     check_quiet();
@@ -184,8 +196,8 @@ void Orchestrator::carry_out(const core::StartInstance& order) {
   tell({"instance_starting", plan.spec.name, record.name, core::to_text(order.reason),
         fmt::format("starting {} on {}, {} reserved ({})", record.name, record.device.id,
                     to_text(reserved), core::to_text(order.reason))});
-  const ledger::InstanceStart intent{order.instance,    order.generation, options_.epoch,
-                                     net::wall_now(),   plan.spec.name,   record.device.id,
+  const ledger::InstanceStart intent{order.instance,  order.generation, options_.epoch,
+                                     net::wall_now(), plan.spec.name,   record.device.id,
                                      record.nonce};
   const backend::InstanceKey key = record.key;
   {
@@ -241,7 +253,8 @@ void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::s
   }
   if (refusal.empty()) {  // it was stopped before it began
     journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), "not started"});
-    Outcome outcome = step(core::InstanceExited{key.instance, key.generation, core::ExitKind::clean});
+    Outcome outcome =
+        step(core::InstanceExited{key.instance, key.generation, core::ExitKind::clean});
     deliver(outcome);
   } else {
     note_failure(deployment, refusal);
@@ -265,9 +278,10 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
                     core::to_text(order.mode))});
   r->stop_ordered = true;
   if (!r->spawned) return;
-  backend_.stop(key, order.mode == core::StopMode::kill ? backend::StopMode::kill
-                                                        : backend::StopMode::graceful,
-                order.grace);
+  backend_.stop(
+      key,
+      order.mode == core::StopMode::kill ? backend::StopMode::kill : backend::StopMode::graceful,
+      order.grace);
 }
 
 void Orchestrator::carry_out(const core::CancelRequest& order) {
@@ -340,8 +354,8 @@ void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMes
                  [](const backend::WorkerHello&) {},  // the backend has taken it
                  [](const backend::WorkerUnloaded&) {},
                  [&](const backend::WorkerError& m) {
-                   log_.warn("worker_error", {{"instance", r->name}, {"code", m.code},
-                                              {"text", m.message}});
+                   log_.warn("worker_error",
+                             {{"instance", r->name}, {"code", m.code}, {"text", m.message}});
                  },
              },
              message);
@@ -401,11 +415,12 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   }
   health_.arm(r.key, net::monotonic_now());
   const gateway::StartTimeline& t = r.timeline;
-  tell({"instance_ready", plan.spec.name, r.name, "",
-        fmt::format("{} is ready after {} (allocate {}, start {}, load {}, warm-up {}); it holds {}",
-                    r.name, to_text(t.ready - t.wanted), to_text(t.placed - t.wanted),
-                    to_text(t.up - t.placed), to_text(t.loaded - t.up), to_text(t.ready - t.loaded),
-                    to_text(measured.private_bytes + measured.shared_bytes))});
+  tell(
+      {"instance_ready", plan.spec.name, r.name, "",
+       fmt::format("{} is ready after {} (allocate {}, start {}, load {}, warm-up {}); it holds {}",
+                   r.name, to_text(t.ready - t.wanted), to_text(t.placed - t.wanted),
+                   to_text(t.up - t.placed), to_text(t.loaded - t.up), to_text(t.ready - t.loaded),
+                   to_text(measured.private_bytes + measured.shared_bytes))});
   Outcome outcome = step(core::InstanceReady{r.key.instance, r.key.generation, measured});
   deliver(outcome);
 }
@@ -417,11 +432,10 @@ void Orchestrator::on_load_failed(InstanceRecord& r, const backend::WorkerLoadFa
     r.failure = what;
   }
   note_failure(r.deployment, what);
-  tell({"instance_load_failed", plans_.at(r.deployment).spec.name, r.name,
-        backend::to_text(m.code), fmt::format("{} could not load: {}", r.name, m.message)},
+  tell({"instance_load_failed", plans_.at(r.deployment).spec.name, r.name, backend::to_text(m.code),
+        fmt::format("{} could not load: {}", r.name, m.message)},
        true);
-  Outcome outcome =
-      step(core::LoadFailed{r.key.instance, r.key.generation, core_failure(m.code)});
+  Outcome outcome = step(core::LoadFailed{r.key.instance, r.key.generation, core_failure(m.code)});
   deliver(outcome);
 }
 
@@ -449,8 +463,7 @@ void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::strin
   tell({"instance_breach", plans_.at(r->deployment).spec.name, r->name, "breach",
         fmt::format("{} {}", r->name, r->failure)},
        true);
-  Outcome outcome =
-      step(core::InstanceHung{key.instance, key.generation, core::HangKind::breach});
+  Outcome outcome = step(core::InstanceHung{key.instance, key.generation, core::HangKind::breach});
   deliver(outcome);
 }
 

@@ -14,10 +14,10 @@
 namespace stoker::orchestrator {
 
 struct LaunchSpec {
-  std::string worker;                  // "llama", "onnx", "echo", "exec"
-  bool speaks_contract = true;         // false: a foreign engine under stoker-worker-exec
-  std::string model;                   // path of the file; empty where none is needed
-  std::string options = "{}";          // JSON object, as in the load order
+  std::string worker;           // "llama", "onnx", "echo", "exec"
+  bool speaks_contract = true;  // false: a foreign engine under stoker-worker-exec
+  std::string model;            // path of the file; empty where none is needed
+  std::string options = "{}";   // JSON object, as in the load order
   std::vector<std::pair<std::string, std::string>> env;
   backend::SandboxSpec sandbox;
   /// Memory limit of the process = its reservation times this, plus the slack; 0: no limit.

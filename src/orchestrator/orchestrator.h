@@ -53,10 +53,10 @@ struct InstanceRecord {
   backend::Device device;
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
-  std::string failure;   // why it broke, in the worker's or our own words
-  std::string endpoint;  // once it is ready
+  std::string failure;                  // why it broke, in the worker's or our own words
+  std::string endpoint;                 // once it is ready
   pid_t pid = 0;
-  bool spawned = false;        // backend.start() was called
+  bool spawned = false;  // backend.start() was called
   bool stop_ordered = false;
 };
 
@@ -93,7 +93,9 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   /// Refuses new requests, lets the admitted ones finish (at most drain_timeout), stops all
   /// instances; then calls `done` on the loop's thread. Threads: any; once.
   void shut_down(std::function<void()> done);
-  [[nodiscard]] bool shutting_down() const { return shutting_down_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool shutting_down() const {
+    return shutting_down_.load(std::memory_order_relaxed);
+  }
 
  private:
   /// What one step asks of the request side; filled under the lock, delivered after it.

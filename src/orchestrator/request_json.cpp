@@ -6,7 +6,9 @@ namespace stoker::orchestrator {
 namespace {
 
 /// Milliseconds rounded to microseconds, so that the text stays short.
-double in_ms(Duration d) { return static_cast<double>((d.ns + 500) / 1000) / 1000.0; }
+double in_ms(Duration d) {
+  return static_cast<double>((d.ns + 500) / 1000) / 1000.0;
+}
 
 }  // namespace
 

@@ -11,13 +11,20 @@ namespace {
 
 gateway::RejectReason reason_of(core::RefuseReason reason) {
   switch (reason) {
-    case core::RefuseReason::queue_full: return gateway::RejectReason::queue_full;
-    case core::RefuseReason::queue_timeout: return gateway::RejectReason::queue_timeout;
-    case core::RefuseReason::load_failed: return gateway::RejectReason::load_failed;
-    case core::RefuseReason::crash_loop: return gateway::RejectReason::crash_loop;
-    case core::RefuseReason::no_capacity: return gateway::RejectReason::no_capacity;
-    case core::RefuseReason::shutting_down: return gateway::RejectReason::draining;
-    case core::RefuseReason::undeliverable: return gateway::RejectReason::undeliverable;
+    case core::RefuseReason::queue_full:
+      return gateway::RejectReason::queue_full;
+    case core::RefuseReason::queue_timeout:
+      return gateway::RejectReason::queue_timeout;
+    case core::RefuseReason::load_failed:
+      return gateway::RejectReason::load_failed;
+    case core::RefuseReason::crash_loop:
+      return gateway::RejectReason::crash_loop;
+    case core::RefuseReason::no_capacity:
+      return gateway::RejectReason::no_capacity;
+    case core::RefuseReason::shutting_down:
+      return gateway::RejectReason::draining;
+    case core::RefuseReason::undeliverable:
+      return gateway::RejectReason::undeliverable;
   }
   return gateway::RejectReason::queue_full;
 }
@@ -92,39 +99,39 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
     auto* sink = waiters_.find(request);
     return sink == nullptr ? nullptr : *sink;
   };
-  std::visit(
-      Overloaded{
-          [&](const core::Dispatch& dispatch) {
-            const auto target = targets_.find(dispatch.instance);
-            if (target == targets_.end()) return;
-            if (dispatch.request == own) {
-              outcome.own = target->second;
-            } else {
-              outcome.told.push_back({sink_of(dispatch.request), target->second});
-            }
-          },
-          [&](const core::Refuse& refuse) {
-            gateway::Rejection rejection = rejection_for(refuse);
-            if (refuse.request == own) {
-              outcome.own = std::move(rejection);
-            } else {
-              outcome.told.push_back({sink_of(refuse.request), std::move(rejection)});
-            }
-            waiters_.erase(refuse.request);
-          },
-          [&](const core::FailRequest& fail) {
-            const auto target = targets_.find(fail.instance);
-            std::string name = target == targets_.end() ? "its instance" : target->second->name;
-            outcome.told.push_back({sink_of(fail.request), name + " ended while it ran"});
-            waiters_.erase(fail.request);
-          },
-          [&](const core::CancelRequest& cancel) {
-            outcome.cancel_ordered = true;
-            orders_.push_back(cancel);
-          },
-          [&](const auto& order) { orders_.push_back(order); },
-      },
-      action);
+  std::visit(Overloaded{
+                 [&](const core::Dispatch& dispatch) {
+                   const auto target = targets_.find(dispatch.instance);
+                   if (target == targets_.end()) return;
+                   if (dispatch.request == own) {
+                     outcome.own = target->second;
+                   } else {
+                     outcome.told.push_back({sink_of(dispatch.request), target->second});
+                   }
+                 },
+                 [&](const core::Refuse& refuse) {
+                   gateway::Rejection rejection = rejection_for(refuse);
+                   if (refuse.request == own) {
+                     outcome.own = std::move(rejection);
+                   } else {
+                     outcome.told.push_back({sink_of(refuse.request), std::move(rejection)});
+                   }
+                   waiters_.erase(refuse.request);
+                 },
+                 [&](const core::FailRequest& fail) {
+                   const auto target = targets_.find(fail.instance);
+                   std::string name =
+                       target == targets_.end() ? "its instance" : target->second->name;
+                   outcome.told.push_back({sink_of(fail.request), name + " ended while it ran"});
+                   waiters_.erase(fail.request);
+                 },
+                 [&](const core::CancelRequest& cancel) {
+                   outcome.cancel_ordered = true;
+                   orders_.push_back(cancel);
+                 },
+                 [&](const auto& order) { orders_.push_back(order); },
+             },
+             action);
 }
 
 gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const {
@@ -140,9 +147,9 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
                                       name, plan.spec.limits.max_queued);
       break;
     case core::RefuseReason::queue_timeout:
-      rejection.message = fmt::format(
-          "no instance of '{}' became free within {} (limits.queue_timeout){}", name,
-          to_text(plan.spec.limits.queue_timeout), why);
+      rejection.message =
+          fmt::format("no instance of '{}' became free within {} (limits.queue_timeout){}", name,
+                      to_text(plan.spec.limits.queue_timeout), why);
       break;
     case core::RefuseReason::load_failed:
       rejection.message = fmt::format("'{}' could not be loaded{}; {}", name, why, again);
@@ -155,7 +162,9 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
           "'{}' needs {} and no device of a kind that it can run on has so much in all", name,
           to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
       break;
-    case core::RefuseReason::shutting_down: rejection.message = "the server is shutting down"; break;
+    case core::RefuseReason::shutting_down:
+      rejection.message = "the server is shutting down";
+      break;
     case core::RefuseReason::undeliverable:
       rejection.message = fmt::format("no instance of '{}' could be reached{}", name, why);
       break;

@@ -18,7 +18,9 @@ namespace {
 
 using core::Actions;
 
-[[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
+[[noreturn]] void fail(const std::string& what) {
+  throw std::runtime_error(what);
+}
 
 std::int64_t number_of(std::string_view text, std::string_view* rest) {
   std::int64_t value = 0;
@@ -55,7 +57,9 @@ std::string time_text(Instant t) {
   const std::int64_t all_ms = t.ns / 1'000'000;
   return all_ms % 1000 == 0 ? fmt::format("{}s", all_ms / 1000) : fmt::format("{}ms", all_ms);
 }
-std::string wait_text(Duration d) { return time_text(Instant{d.ns}); }
+std::string wait_text(Duration d) {
+  return time_text(Instant{d.ns});
+}
 
 class Script {
  public:
@@ -103,10 +107,14 @@ class Script {
     if (verb == "stop") return step(core::StopRequested{deployment(what), {}});
     if (verb == "request") return requests(parts);
     for (const std::string& name : expand(what)) {
-      if (verb == "end") step(core::RequestEnded{request(name)});
-      else if (verb == "cancel") step(core::RequestCancelled{request(name)});
-      else if (verb == "undelivered") step(core::RequestUndelivered{request(name)});
-      else instance_event(verb, name, options_from(parts, 4));
+      if (verb == "end")
+        step(core::RequestEnded{request(name)});
+      else if (verb == "cancel")
+        step(core::RequestCancelled{request(name)});
+      else if (verb == "undelivered")
+        step(core::RequestUndelivered{request(name)});
+      else
+        instance_event(verb, name, options_from(parts, 4));
     }
   }
 
@@ -127,21 +135,37 @@ class Script {
     deployments_[d.name] = d.id;
     names_[d.id] = d.name;
     for (const auto& [key, value] : o) {
-      if (key == "memory") d.estimate.private_bytes = bytes_of(value);
-      else if (key == "shared") { d.estimate.shared_bytes = bytes_of(value); if (!d.weights) d.weights = WeightsId{d.id.value}; }
-      else if (key == "weights") d.weights = WeightsId{static_cast<std::uint64_t>(int_of(value))};
-      else if (key == "min") d.scale.min_instances = int_of(value);
-      else if (key == "max") d.scale.max_instances = int_of(value);
-      else if (key == "concurrency") d.scale.concurrency = int_of(value);
-      else if (key == "target") d.scale.target_utilization_percent = int_of(value);
-      else if (key == "threshold") d.scale.scale_up_threshold = int_of(value);
-      else if (key == "down") d.scale.scale_down_delay = duration_of(value);
-      else if (key == "zero") d.scale.scale_to_zero_delay = duration_of(value);
-      else if (key == "max_queued") d.limits.max_queued = int_of(value);
-      else if (key == "queue_timeout") d.limits.queue_timeout = duration_of(value);
-      else if (key == "abandoned") d.finish_abandoned_load = value == "finish";
-      else if (key == "kind") d.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
-      else fail("unknown option " + key);
+      if (key == "memory")
+        d.estimate.private_bytes = bytes_of(value);
+      else if (key == "shared") {
+        d.estimate.shared_bytes = bytes_of(value);
+        if (!d.weights) d.weights = WeightsId{d.id.value};
+      } else if (key == "weights")
+        d.weights = WeightsId{static_cast<std::uint64_t>(int_of(value))};
+      else if (key == "min")
+        d.scale.min_instances = int_of(value);
+      else if (key == "max")
+        d.scale.max_instances = int_of(value);
+      else if (key == "concurrency")
+        d.scale.concurrency = int_of(value);
+      else if (key == "target")
+        d.scale.target_utilization_percent = int_of(value);
+      else if (key == "threshold")
+        d.scale.scale_up_threshold = int_of(value);
+      else if (key == "down")
+        d.scale.scale_down_delay = duration_of(value);
+      else if (key == "zero")
+        d.scale.scale_to_zero_delay = duration_of(value);
+      else if (key == "max_queued")
+        d.limits.max_queued = int_of(value);
+      else if (key == "queue_timeout")
+        d.limits.queue_timeout = duration_of(value);
+      else if (key == "abandoned")
+        d.finish_abandoned_load = value == "finish";
+      else if (key == "kind")
+        d.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
+      else
+        fail("unknown option " + key);
     }
     step(core::DeploymentAdded{d});
   }
@@ -163,9 +187,8 @@ class Script {
     const std::size_t slash = name.find('/');
     if (slash == std::string::npos) fail("unknown event or instance: " + verb + " " + name);
     const InstanceId id{static_cast<std::uint64_t>(int_of(name.substr(slash + 1)))};
-    const Generation generation{o.contains("generation")
-                                    ? static_cast<std::uint64_t>(int_of(o["generation"]))
-                                    : id.value};
+    const Generation generation{
+        o.contains("generation") ? static_cast<std::uint64_t>(int_of(o["generation"])) : id.value};
     if (verb == "up") return step(core::InstanceUp{id, generation});
     if (verb == "progress") return step(core::LoadProgressed{id, generation});
     if (verb == "ready") {
@@ -175,14 +198,14 @@ class Script {
       return step(core::InstanceReady{id, generation, measured});
     }
     if (verb == "load_failed") {
-      return step(core::LoadFailed{id, generation, o["code"] == "oom"
-                                                       ? core::LoadFailure::out_of_memory
-                                                       : core::LoadFailure::model_broken});
+      return step(core::LoadFailed{
+          id, generation,
+          o["code"] == "oom" ? core::LoadFailure::out_of_memory : core::LoadFailure::model_broken});
     }
     if (verb == "exited") {
-      return step(core::InstanceExited{id, generation, o["kind"] == "crashed"
-                                                           ? core::ExitKind::crashed
-                                                           : core::ExitKind::clean});
+      return step(core::InstanceExited{
+          id, generation,
+          o["kind"] == "crashed" ? core::ExitKind::crashed : core::ExitKind::clean});
     }
     if (verb == "start_failed") return step(core::StartFailed{id, generation});
     if (verb == "hung") {
@@ -198,7 +221,8 @@ class Script {
     if (dots == std::string::npos) return {text};
     const std::string prefix(1, text[0]);
     std::vector<std::string> names;
-    for (std::int32_t i = int_of(text.substr(1, dots - 1)); i <= int_of(text.substr(dots + 3)); ++i) {
+    for (std::int32_t i = int_of(text.substr(1, dots - 1)); i <= int_of(text.substr(dots + 3));
+         ++i) {
       names.push_back(prefix + std::to_string(i));
     }
     return names;
@@ -222,44 +246,44 @@ class Script {
   }
 
   std::string text_of(const core::Action& action) {
-    return std::visit(
-        Overloaded{
-            [&](const core::StartInstance& a) {
-              instances_[a.instance] = names_.at(a.deployment);
-              started_[a.instance] = a.reserved;
-              return fmt::format("start    {} on {} reason={}{}", name(a.instance),
-                                 devices_.at(a.device), core::to_text(a.reason),
-                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
-            },
-            [&](const core::StopInstance& a) {
-              return fmt::format("stop     {} {} reason={}", name(a.instance),
-                                 core::to_text(a.mode), core::to_text(a.reason));
-            },
-            [&](const core::Dispatch& a) {
-              return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
-                                 name(a.instance));
-            },
-            [&](const core::Refuse& a) {
-              return fmt::format("refuse   {} reason={} retry_after={}",
-                                 request_names_.at(a.request), core::to_text(a.reason),
-                                 wait_text(a.retry_after));
-            },
-            [&](const core::CancelRequest& a) {
-              return fmt::format("cancel   {} on {}", request_names_.at(a.request),
-                                 name(a.instance));
-            },
-            [&](const core::FailRequest& a) {
-              return fmt::format("fail     {} on {}", request_names_.at(a.request),
-                                 name(a.instance));
-            },
-            [&](const core::AwaitRoom& a) {
-              instances_[a.instance] = names_.at(a.deployment);
-              return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
-                                 name(a.instance), core::to_text(a.reason), a.needed.value >> 20,
-                                 a.most_free.value >> 20);
-            },
-        },
-        action);
+    return std::visit(Overloaded{
+                          [&](const core::StartInstance& a) {
+                            instances_[a.instance] = names_.at(a.deployment);
+                            started_[a.instance] = a.reserved;
+                            return fmt::format(
+                                "start    {} on {} reason={}{}", name(a.instance),
+                                devices_.at(a.device), core::to_text(a.reason),
+                                a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
+                          },
+                          [&](const core::StopInstance& a) {
+                            return fmt::format("stop     {} {} reason={}", name(a.instance),
+                                               core::to_text(a.mode), core::to_text(a.reason));
+                          },
+                          [&](const core::Dispatch& a) {
+                            return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
+                                               name(a.instance));
+                          },
+                          [&](const core::Refuse& a) {
+                            return fmt::format("refuse   {} reason={} retry_after={}",
+                                               request_names_.at(a.request),
+                                               core::to_text(a.reason), wait_text(a.retry_after));
+                          },
+                          [&](const core::CancelRequest& a) {
+                            return fmt::format("cancel   {} on {}", request_names_.at(a.request),
+                                               name(a.instance));
+                          },
+                          [&](const core::FailRequest& a) {
+                            return fmt::format("fail     {} on {}", request_names_.at(a.request),
+                                               name(a.instance));
+                          },
+                          [&](const core::AwaitRoom& a) {
+                            instances_[a.instance] = names_.at(a.deployment);
+                            return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
+                                               name(a.instance), core::to_text(a.reason),
+                                               a.needed.value >> 20, a.most_free.value >> 20);
+                          },
+                      },
+                      action);
   }
 
   std::string name(InstanceId id) const {
@@ -291,6 +315,8 @@ class Script {
 
 }  // namespace
 
-std::string run_script(const std::string& script) { return Script().run(script); }
+std::string run_script(const std::string& script) {
+  return Script().run(script);
+}
 
 }  // namespace stoker::golden

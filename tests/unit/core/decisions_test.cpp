@@ -1,6 +1,5 @@
 // Tables for the pure parts of the core.
 #include <gtest/gtest.h>
-
 #include <rapidcheck.h>
 
 #include <map>
@@ -22,28 +21,44 @@ TEST(DecideScale, Table) {
     Demand demand;
     ScaleDecision want;
   };
-  const ScalePolicy four{.min_instances = 0, .max_instances = 10, .concurrency = 4,
-                         .target_utilization_percent = 70, .scale_up_threshold = 10};
+  const ScalePolicy four{.min_instances = 0,
+                         .max_instances = 10,
+                         .concurrency = 4,
+                         .target_utilization_percent = 70,
+                         .scale_up_threshold = 10};
   const Case cases[] = {
       {"nothing to do", four, {}, {0, StartReason::from_zero}},
       {"from zero one", four, {.queued = 1}, {1, StartReason::from_zero}},
       {"from zero one, however many wait", four, {.queued = 50}, {1, StartReason::from_zero}},
-      {"free slots cover the queue", four, {.queued = 4, .live_instances = 1, .free_slots = 4},
+      {"free slots cover the queue",
+       four,
+       {.queued = 4, .live_instances = 1, .free_slots = 4},
        {1, StartReason::from_zero}},
-      {"below the threshold", four, {.queued = 13, .live_instances = 1, .free_slots = 4},
+      {"below the threshold",
+       four,
+       {.queued = 13, .live_instances = 1, .free_slots = 4},
        {1, StartReason::from_zero}},
-      {"at the threshold: 1 + ceil(10 / 2.8)", four,
-       {.queued = 14, .live_instances = 1, .free_slots = 4}, {5, StartReason::queue_depth}},
-      {"never above the maximum", four, {.queued = 500, .live_instances = 1, .free_slots = 0},
+      {"at the threshold: 1 + ceil(10 / 2.8)",
+       four,
+       {.queued = 14, .live_instances = 1, .free_slots = 4},
+       {5, StartReason::queue_depth}},
+      {"never above the maximum",
+       four,
+       {.queued = 500, .live_instances = 1, .free_slots = 0},
        {10, StartReason::queue_depth}},
       {"exact division does not round up",
        {.max_instances = 9, .concurrency = 2, .target_utilization_percent = 100},
-       {.queued = 4, .live_instances = 1}, {3, StartReason::queue_depth}},
+       {.queued = 4, .live_instances = 1},
+       {3, StartReason::queue_depth}},
       {"minimum", {.min_instances = 2, .max_instances = 3}, {}, {2, StartReason::at_minimum}},
-      {"minimum suspended", {.min_instances = 2, .max_instances = 3},
-       {.minimum_suspended = true}, {0, StartReason::from_zero}},
+      {"minimum suspended",
+       {.min_instances = 2, .max_instances = 3},
+       {.minimum_suspended = true},
+       {0, StartReason::from_zero}},
       {"more live than the maximum is not a start",
-       {.max_instances = 1}, {.live_instances = 2}, {2, StartReason::from_zero}},
+       {.max_instances = 1},
+       {.live_instances = 2},
+       {2, StartReason::from_zero}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);

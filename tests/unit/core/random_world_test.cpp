@@ -71,8 +71,8 @@ class World {
     DeploymentSpec d;
     d.id = DeploymentId{i};
     d.scale.max_instances = 1 + static_cast<std::int32_t>(prng_.below(4));
-    d.scale.min_instances = static_cast<std::int32_t>(prng_.below(
-        static_cast<std::uint64_t>(std::min(2, d.scale.max_instances) + 1)));
+    d.scale.min_instances = static_cast<std::int32_t>(
+        prng_.below(static_cast<std::uint64_t>(std::min(2, d.scale.max_instances) + 1)));
     if (d.scale.min_instances > d.scale.max_instances) d.scale.min_instances = 0;
     d.scale.concurrency = 1 + static_cast<std::int32_t>(prng_.below(4));
     d.scale.scale_up_threshold = 1 + static_cast<std::int32_t>(prng_.below(5));
@@ -93,14 +93,33 @@ class World {
 
   void random_event() {
     switch (prng_.below(16)) {
-      case 0: case 1: case 2: case 3: case 4: return arrive();
-      case 5: case 6: return end_one();
-      case 7: if (!open_.empty()) step(RequestCancelled{pick(open_)}); return;
-      case 8: case 9: case 10: case 11: return advance_one();
-      case 12: return fault();
-      case 13: return step(WokeUp{});
-      case 14: if (prng_.below(4) == 0) step(WarmRequested{any_deployment()}); return;
-      default: if (prng_.below(6) == 0) step(StopRequested{any_deployment(), {}}); return;
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+        return arrive();
+      case 5:
+      case 6:
+        return end_one();
+      case 7:
+        if (!open_.empty()) step(RequestCancelled{pick(open_)});
+        return;
+      case 8:
+      case 9:
+      case 10:
+      case 11:
+        return advance_one();
+      case 12:
+        return fault();
+      case 13:
+        return step(WokeUp{});
+      case 14:
+        if (prng_.below(4) == 0) step(WarmRequested{any_deployment()});
+        return;
+      default:
+        if (prng_.below(6) == 0) step(StopRequested{any_deployment(), {}});
+        return;
     }
   }
 
@@ -147,11 +166,14 @@ class World {
       case Phase::loading: {
         live.phase = Phase::ready;
         MemoryNeed measured = live.reserved;
-        if (prng_.below(4) == 0) measured.private_bytes += mib(static_cast<std::int64_t>(prng_.below(60)));
+        if (prng_.below(4) == 0)
+          measured.private_bytes += mib(static_cast<std::int64_t>(prng_.below(60)));
         return step(InstanceReady{id, generation, measured});
       }
-      case Phase::ready: return;
-      case Phase::stopping: return gone(id);
+      case Phase::ready:
+        return;
+      case Phase::stopping:
+        return gone(id);
     }
   }
 
@@ -167,13 +189,21 @@ class World {
     const InstanceId id = pick(live_).first;
     const Generation generation = live_[id].generation;
     switch (prng_.below(7)) {
-      case 0: return gone(id, ExitKind::crashed);
-      case 1: return step(LoadFailed{id, generation, LoadFailure::model_broken});
-      case 2: return step(InstanceHung{id, generation, HangKind::no_progress});
-      case 3: return step(InstanceReady{id, Generation{generation.value + 1}, {}});  // stale
-      case 4: return step(LoadFailed{id, generation, LoadFailure::out_of_memory});
-      case 5: return end(RequestId{1 + prng_.below(next_request_ + 1)});
-      default: now_ = now_ + seconds(static_cast<std::int64_t>(prng_.below(90))); return;
+      case 0:
+        return gone(id, ExitKind::crashed);
+      case 1:
+        return step(LoadFailed{id, generation, LoadFailure::model_broken});
+      case 2:
+        return step(InstanceHung{id, generation, HangKind::no_progress});
+      case 3:
+        return step(InstanceReady{id, Generation{generation.value + 1}, {}});  // stale
+      case 4:
+        return step(LoadFailed{id, generation, LoadFailure::out_of_memory});
+      case 5:
+        return end(RequestId{1 + prng_.below(next_request_ + 1)});
+      default:
+        now_ = now_ + seconds(static_cast<std::int64_t>(prng_.below(90)));
+        return;
     }
   }
 
