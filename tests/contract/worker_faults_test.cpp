@@ -5,6 +5,9 @@
 
 #include <csignal>
 #include <fstream>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "worker_kinds.h"
 #include "worker_process.h"
@@ -139,6 +142,41 @@ TEST(EchoWorker, RefusesASecondRequestOfTheSameId) {
   ASSERT_TRUE(stream.read_until("data: "));
   const Question question = chat(1, /*stream=*/false);
   EXPECT_EQ(worker.ask("POST", question.path, question.body, "req-1").status(), 409);
+}
+
+TEST(EchoWorker, AnswersEachOfManyCancelsOnceAndMixesUpNothing) {
+  constexpr int streams = 150;
+  WorkerProcess worker(echo_program());
+  worker.load(load_packet(R"({"token_delay":"2ms","tokens":50})"));
+  std::vector<HttpConnection> connections;
+  for (int i = 0; i < streams; ++i) {
+    connections.push_back(worker.connect());
+    connections.back().send("POST", "/v1/completions",
+                            fmt::format(R"({{"prompt":"nonce-{}-","stream":true}})", i),
+                            fmt::format("req-{}", i));
+  }
+  std::multiset<std::string> cancelled;
+  for (int i = 0; i < streams; i += 3) {
+    const std::string id = fmt::format("req-{}", i);
+    worker.send(fmt::format(R"({{"type":"cancel","request":"{}"}})", id));
+    cancelled.insert(id);
+    connections[static_cast<std::size_t>(i) + 1].close();
+  }
+  std::multiset<std::string> ended;
+  while (ended.size() < cancelled.size()) ended.insert(worker.wait_for("ended").string("request"));
+  EXPECT_EQ(ended, cancelled);
+  for (int i = 2; i < streams; i += 3) {
+    HttpConnection& connection = connections[static_cast<std::size_t>(i)];
+    connection.read_answer();
+    const std::string body = connection.body();
+    EXPECT_TRUE(body.ends_with("data: [DONE]\n\n"));
+    EXPECT_NE(body.find(fmt::format("nonce-{}-", i)), std::string::npos);
+    for (const int other : {i - 1, i - 2}) {
+      EXPECT_EQ(body.find(fmt::format("nonce-{}-", other)), std::string::npos);
+    }
+  }
+  EXPECT_TRUE(worker.active_becomes(0));
+  EXPECT_EQ(worker.count_skipped("ended"), 0U);
 }
 
 TEST(EchoWorker, ProbesOnlyWhereTheyAreAllowed) {

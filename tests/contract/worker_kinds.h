@@ -30,8 +30,8 @@ inline std::ostream& operator<<(std::ostream& out, const WorkerKind& kind) {
   return out << kind.name;
 }
 
-/// Those whose programs (and test models) are there: STOKER_TEST_MODEL names another GGUF file for llama,
-/// STOKER_TEST_ONNX_MODEL and STOKER_TEST_ONNX_REQUEST a model and an infer body for onnx.
+/// Those whose programs (and test models) are there: STOKER_TEST_MODEL names another GGUF file for
+/// llama, STOKER_TEST_ONNX_MODEL and STOKER_TEST_ONNX_REQUEST a model and an infer body for onnx.
 [[nodiscard]] std::vector<WorkerKind> worker_kinds();
 
 /// Packets and rows that tests of one kind want to vary.

@@ -1,9 +1,9 @@
 """A foreign engine for tests: OpenAI-shaped, plain http.server, no dependency.
 
-Reads PORT. GET /health, GET /running (requests under way), GET /pid, POST /v1/chat/completions with
-max_tokens tokens of 10 ms each, streamed or not. With --leave-child FILE it also starts a child that
-leaves the process group and ignores SIGTERM, and writes its pid to FILE. POST /die exits with the code
-in its body.
+Reads PORT. GET /health, GET /running (requests under way), GET /pid, POST /v1/chat/completions
+with max_tokens tokens of 10 ms each, streamed or not. POST /die exits with the code in its body.
+With --leave-child FILE it also starts a child that leaves the process group and ignores SIGTERM,
+and writes its pid to FILE.
 """
 import http.server
 import json
