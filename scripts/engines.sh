@@ -135,7 +135,8 @@ build_llama() {
     export CCACHE_BASEDIR="$into" CCACHE_NOHASHDIR=1
   fi
   began=$EPOCHREALTIME
-  cmake -S "$into/source" -B "$into/build" -G Ninja "${llama_flags[@]}" "${launcher[@]}" >"$into/configure.log" ||
+  cmake -S "$into/source" -B "$into/build" -G Ninja "${llama_flags[@]}" "${launcher[@]}" \
+    >"$into/configure.log" 2>&1 ||
     { cat "$into/configure.log" >&2; return 1; }
   say "llama.cpp configured in $(seconds_since "$began")"
   began=$EPOCHREALTIME
