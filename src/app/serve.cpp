@@ -28,6 +28,7 @@
 #include "net/clock.h"
 #include "orchestrator/admin_service.h"
 #include "orchestrator/orchestrator.h"
+#include "orchestrator/state_metrics.h"
 
 namespace stoker::app {
 namespace {
@@ -238,6 +239,7 @@ class Server {
       orchestrator_->add_device(device);
     }
     for (orchestrator::DeploymentPlan& plan : plans) orchestrator_->add_deployment(std::move(plan));
+    orchestrator::register_state_metrics(registry_, *orchestrator_);
     admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, config_.currency);
     return {};
   }
