@@ -61,7 +61,10 @@ void on_load() {
   }
   if (mode.starts_with("exit:")) std::exit(std::atoi(mode.c_str() + 5));
   if (mode == "abort") std::abort();
-  if (mode == "segv") ::raise(SIGSEGV);
+  if (mode == "segv") {
+    ::signal(SIGSEGV, SIG_DFL);  // the sanitizers catch it
+    ::raise(SIGSEGV);
+  }
   if (mode == "oom") {
     for (;;) {
       constexpr std::size_t block = 1 << 20;
