@@ -18,10 +18,12 @@ target_compile_definitions(stoker_options INTERFACE _GNU_SOURCE STOKER_VERSION="
 target_link_options(stoker_options INTERFACE -Wl,-z,relro,-z,now)
 
 if(STOKER_SANITIZE)
-  target_compile_options(stoker_options INTERFACE -fsanitize=${STOKER_SANITIZE} -fno-sanitize-recover=all -O1 -g)
+  target_compile_options(stoker_options INTERFACE -fsanitize=${STOKER_SANITIZE} -fno-sanitize-recover=all -O1 -g1)
   target_link_options(stoker_options INTERFACE -fsanitize=${STOKER_SANITIZE})
 else()
-  target_compile_options(stoker_options INTERFACE $<$<CONFIG:Release>:-O2 -g1>)
+  # STOKER_LIGHT marks what is compiled often and runs seldom: tests and the command line.
+  target_compile_options(stoker_options INTERFACE
+    $<$<CONFIG:Release>:$<IF:$<BOOL:$<TARGET_PROPERTY:STOKER_LIGHT>>,-O1,-O2> -g1>)
   target_compile_definitions(stoker_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
 endif()
 
