@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/invariant.h"
@@ -211,6 +212,8 @@ void InferenceRequest::end_with(EndState state, ApiError error, Duration usage_w
   reason_ = error.code;
   error_ = std::move(error);
   const bool was_queued = host_.dispatcher.cancel(in_.id, state);
+  // It may have been dispatched meanwhile and only the word of it is still on its way.
+  if (!was_queued) ran_ = true;
   if (was_queued || usage_wait.ns == 0) {
     record();
     return;
@@ -253,8 +256,8 @@ ledger::Usage InferenceRequest::ending(Instant now) {
   timeline_.ended = now;
   int status = answer_.status();
   if (status == 0 && answer_.open()) status = error_ ? error_->status : engine_status_;
-  if (!usage_.known && relay_ && target_ && !target_->speaks_contract) {
-    // A foreign engine that says nothing: what went on is the best that is known.
+  if (!usage_.known && relay_) {
+    // Nobody says what was used (a dead worker, a silent engine): what went on is known.
     usage_.output_tokens = std::max(usage_.output_tokens, relay_->data_events());
   }
   return {.request = in_.id,

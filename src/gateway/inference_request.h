@@ -155,7 +155,7 @@ class InferenceRequest final : public DispatchSink,
   std::optional<ApiError> error_;
   std::string reason_;
   ledger::Usage ending_;
-  bool ran_ = false;  // dispatched at least once, so the dispatcher must hear ended()
+  bool ran_ = false;  // dispatched, heard of or not, so the dispatcher must hear ended()
 
   Timeline timeline_;
   net::TimerId deadline_timer_ = 0;

@@ -92,6 +92,11 @@ class FakeDispatcher final : public Dispatcher {
     }
     if (sink) sink->on_dispatched(target);
   }
+  /// The last request is dispatched, but the word of it is not sent yet.
+  void decide_dispatch() {
+    const std::lock_guard lock(mutex_);
+    running_[admitted_.back().request] = true;
+  }
   bool wait_cancelled(std::size_t count) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, test_patience, [&] { return cancelled_.size() >= count; });
