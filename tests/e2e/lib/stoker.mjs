@@ -122,6 +122,7 @@ export class Stoker {
       body: { model, messages: [{ role: 'user', content: 'Tell me a story about an owl.' }], ...options },
     });
   }
+  post(target, body, headers = {}) { return this.call(target, { method: 'POST', body, headers }); }
   stream(model, options = {}) {
     return openStream(`${this.url}/v1/chat/completions`,
       { model, stream: true, messages: [{ role: 'user', content: 'Tell me a story about an owl.' }], ...options }, this.headers);
@@ -139,6 +140,28 @@ export class Stoker {
   }
   /// The worker's own word, past the gateway.
   async stats(instance) { return (await request(`${instance.endpoint}|/stats`)).json; }
+  /// Polls the worker's own count of running requests every 2 ms over one connection until it is
+  /// `wanted`. Gives {ms, stats}: how long that took from now, and what was read then.
+  async activeBecomes(instance, wanted, ms = 10_000) {
+    const begun = performance.now();
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    try {
+      for (;;) {
+        const stats = await new Promise((resolve, reject) => {
+          const req = http.get({ socketPath: instance.endpoint.slice('unix:'.length), path: '/stats', agent }, (res) => {
+            let text = '';
+            res.on('data', (part) => { text += part; });
+            res.on('end', () => resolve(JSON.parse(text)));
+          });
+          req.on('error', reject);
+        });
+        const took = performance.now() - begun;
+        if (stats.active === wanted) return { ms: took, stats };
+        if (took > ms * patience) throw new Error(`active is ${stats.active}, not ${wanted}, after ${took} ms`);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    } finally { agent.destroy(); }
+  }
   /// Ended requests, newest first, as the ledger has them.
   async ledger(filter = '') { return (await this.call(`/api/v1/requests?limit=10000${filter}`)).json.requests; }
   async row(id) {
