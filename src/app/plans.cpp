@@ -175,6 +175,23 @@ std::string exec_options(const DeploymentConfig& d, const std::string& model) {
   return json.take();
 }
 
+/// What an engine behind `runtime: command` needs to see in its sandbox: the folder of its program
+/// (of `venv/bin/vllm` the whole venv) and every file or folder that its command names.
+std::vector<std::string> command_paths(const DeploymentConfig& d) {
+  std::vector<std::string> paths;
+  std::error_code ignored;
+  for (std::size_t i = 0; i < d.command.size(); ++i) {
+    const fs::path word = d.command[i];
+    if (i > 0 && !fs::exists(word, ignored)) continue;
+    if (i == 0 && !word.has_parent_path()) continue;  // found by PATH, in /usr
+    fs::path path = fs::absolute(word, ignored).lexically_normal();
+    if (i == 0) path = path.parent_path();
+    if (i == 0 && path.filename() == "bin") path = path.parent_path();
+    if (path != "/" && path != "/usr") paths.push_back(path.string());
+  }
+  return paths;
+}
+
 }  // namespace
 
 Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config) {
@@ -194,6 +211,7 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
     if (d.runtime != Runtime::command) plan.launch.env.assign(d.env.begin(), d.env.end());
     plan.launch.sandbox.enabled = config.sandbox != config::Sandbox::off;
     plan.launch.sandbox.network = d.network;
+    plan.launch.sandbox.readable_paths = command_paths(d);
     if (!model.empty()) plan.launch.sandbox.readable_paths.push_back(model);
     if (d.resources.memory) {  // stated by the user: it is a limit, not a guess
       plan.launch.memory_limit_percent = 100;
