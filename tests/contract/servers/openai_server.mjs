@@ -1,5 +1,6 @@
 // The same foreign engine as openai_server.py on Node: OpenAI-shaped, no dependency. Takes its port
-// as its first argument. Its only health path is /v1/models.
+// as its first argument. Its only health path is /v1/models. Reports usage: in whole answers always,
+// in streams where stream_options.include_usage asks for it. A prompt has 7 tokens.
 import http from 'node:http';
 
 let running = 0;
@@ -13,11 +14,12 @@ function json(response, value) {
 
 function complete(request, response) {
   const count = request.max_tokens ?? 3;
+  const usage = {prompt_tokens: 7, completion_tokens: count, total_tokens: 7 + count};
   running += 1;
   response.on('close', () => { running -= 1; });
   if (!request.stream) {
     const message = {role: 'assistant', content: 'token '.repeat(count)};
-    setTimeout(() => json(response, {choices: [{index: 0, message}]}), count * 10);
+    setTimeout(() => json(response, {choices: [{index: 0, message}], usage}), count * 10);
     return;
   }
   response.writeHead(200, {'Content-Type': 'text/event-stream'});
@@ -25,6 +27,7 @@ function complete(request, response) {
   const timer = setInterval(() => {
     if (sent++ < count) return response.write(token);
     clearInterval(timer);
+    if (request.stream_options?.include_usage) response.write(`data: ${JSON.stringify({choices: [], usage})}\n\n`);
     response.end('data: [DONE]\n\n');
   }, 10);
   response.on('close', () => clearInterval(timer));

@@ -58,10 +58,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def complete(self, request):
         count = request.get("max_tokens", 3)
+        usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
         if not request.get("stream"):
             time.sleep(count * 0.01)
             message = {"role": "assistant", "content": "token " * count}
-            self.answer(json.dumps({"choices": [{"index": 0, "message": message}]}).encode())
+            answer = {"choices": [{"index": 0, "message": message}], "usage": usage}
+            self.answer(json.dumps(answer).encode())
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -71,6 +73,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             delta = {"choices": [{"index": 0, "delta": {"content": "token "}}]}
             self.chunk(b"data: " + json.dumps(delta).encode() + b"\n\n")
             time.sleep(0.01)
+        if (request.get("stream_options") or {}).get("include_usage"):
+            self.chunk(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n")
         self.chunk(b"data: [DONE]\n\n")
         self.chunk(b"")
 

@@ -1,0 +1,120 @@
+// Engines that know nothing of Stoker, as `runtime: command`: a plain http.server of Python and a
+// plain server of Node, both in the sandbox without network.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Stoker, openStream, readAll, repository, sseEvents, until } from './lib/stoker.mjs';
+
+const servers = path.join(repository, 'tests/contract/servers');
+const kinds = {
+  // Programs come from the system's folders, which the sandbox shows; the script is the "model".
+  'Python': { command: ['/usr/bin/python3', '{model}'], model: path.join(servers, 'openai_server.py') },
+  'Node': { command: ['/usr/bin/node', '{model}', '{port}'], model: path.join(servers, 'openai_server.mjs'), health_path: '/v1/models' },
+};
+const engine = (kind, more = {}) => ({
+  runtime: 'command', ...kinds[kind], usage: 'inject', env: { PYTHONUNBUFFERED: '1' },
+  autoscaling: { max_instances: 1 }, ...more,
+});
+
+/// Requests that the engine itself says are under way.
+const runningIn = async (stoker) => (await stoker.call('/invoke/e/running')).json.running;
+
+/// Pids of processes that run one of the scripts for this server.
+function enginesOf(script) {
+  return fs.readdirSync('/proc').filter((entry) => {
+    try {
+      return /^\d+$/.test(entry) && fs.readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0').includes(script);
+    } catch {
+      return false;  // it ended meanwhile
+    }
+  }).map(Number);
+}
+
+/// The script under a name of this test's own, so that its processes can be told from others'.
+function ownScript(stokerFolder, kind) {
+  const script = path.join(stokerFolder, path.basename(kinds[kind].model));
+  fs.copyFileSync(kinds[kind].model, script);
+  return script;
+}
+
+for (const kind of Object.keys(kinds)) {
+  const skip = !fs.existsSync(kinds[kind].command[0]) && `${kinds[kind].command[0]} is missing`;
+
+  test(`${kind}: a cold start is held, answers and streams are relayed, the engine's usage is recorded`, { skip }, async (t) => {
+    const stoker = await Stoker.start(t, { deployments: { e: engine(kind) } });
+    const cold = await stoker.chat('e', { max_tokens: 4 });
+    assert.equal(cold.status, 200, cold.text);
+    assert.equal(cold.headers['x-stoker-start'], 'cold');
+    assert.equal(cold.json.choices[0].message.content.trim(), 'token token token token');
+    const unary = await stoker.row(cold.headers['x-request-id']);
+    assert.deepEqual([unary.usage.known, unary.usage.input_tokens, unary.usage.output_tokens], [true, 7, 4]);
+    assert.ok(unary.usage.device_ms >= 30, 'four tokens of 10 ms');
+
+    for (const asks of [true, false]) {
+      const { res } = await stoker.stream('e', { max_tokens: 5, ...(asks ? { stream_options: { include_usage: true } } : {}) });
+      const events = sseEvents(await readAll(res));
+      const chunks = events.filter((e) => e.data && e.data !== '[DONE]').map((e) => JSON.parse(e.data));
+      assert.equal(events.at(-1).data, '[DONE]');
+      assert.equal(chunks.filter((chunk) => chunk.choices.length > 0).length, 5);
+      assert.equal(chunks.filter((chunk) => chunk.usage).length, asks ? 1 : 0, 'usage is for who asked');
+      const row = await stoker.row(res.headers['x-request-id']);
+      assert.deepEqual([row.usage.known, row.usage.input_tokens, row.usage.output_tokens], [true, 7, 5]);
+    }
+  });
+
+  test(`${kind}: a gone client closes the engine's connection`, { skip }, async (t) => {
+    const stoker = await Stoker.start(t, { deployments: { e: engine(kind) } });
+    await stoker.chat('e', { max_tokens: 1 });
+    const { res, leave } = await stoker.stream('e', { max_tokens: 100_000 });
+    await new Promise((resolve) => { res.once('data', resolve); });
+    assert.equal(await runningIn(stoker), 1);
+    const begun = performance.now();
+    leave();
+    await until('the engine has let go', async () => (await runningIn(stoker)) === 0);
+    t.diagnostic(`${kind}: the engine had let go ${(performance.now() - begun).toFixed(1)} ms after the disconnect`);
+    const row = await stoker.row(res.headers['x-request-id']);
+    assert.equal(row.outcome, 'cancelled');
+    assert.ok(row.usage.output_tokens >= 1, 'what was relayed is recorded');
+  });
+
+  test(`${kind}: an engine that crashes ends its streams with an error, and is started again`, { skip }, async (t) => {
+    const stoker = await Stoker.start(t, { deployments: { e: engine(kind) } });
+    await stoker.chat('e', { max_tokens: 1 });
+    const { res } = await stoker.stream('e', { max_tokens: 100_000 });
+    const text = readAll(res);
+    await until('it streams', async () => (await runningIn(stoker)) === 1);
+    const dying = openStream(`${stoker.url}/invoke/e/die`, 9, stoker.headers).catch(() => {});
+    const events = sseEvents(await text).filter((event) => event.data);
+    assert.equal(JSON.parse(events.at(-1).data).error.code, 'instance_lost');
+    assert.ok(!events.some((event) => event.data === '[DONE]'));
+    await dying;
+    assert.equal((await stoker.row(res.headers['x-request-id'])).outcome, 'failed');
+    const again = await until('it answers again', async () => {
+      const answer = await stoker.chat('e', { max_tokens: 2 });
+      return answer.status === 200 && answer;
+    });
+    assert.equal(again.headers['x-stoker-start'], 'cold');
+    assert.equal((await stoker.instances('e'))[0].instance, 'e/2');
+  });
+
+  test(`${kind}: nothing of the engine is left after stop, nor after the server`, { skip }, async (t) => {
+    const folder = fs.mkdtempSync(path.join(process.env.TMPDIR ?? '/tmp', 'stoker-engine-'));
+    t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const script = ownScript(folder, kind);
+    const extra = kind === 'Python' ? ['--leave-child', '/tmp/child'] : [];
+    const deployment = engine(kind, { model: script });
+    deployment.command = [...deployment.command, ...extra];
+    const stoker = await Stoker.start(t, { deployments: { e: deployment } });
+    await stoker.chat('e', { max_tokens: 1 });
+    assert.ok(enginesOf(script).length >= 1 + extra.length / 2);
+    assert.equal((await stoker.call('/api/v1/stop/e', { method: 'POST' })).status, 202);
+    await until('the instance is gone', async () => (await stoker.instances('e')).length === 0);
+    assert.deepEqual(enginesOf(script), []);
+    assert.equal((await stoker.ps()).devices[0].reserved_bytes, 0);
+    await stoker.chat('e', { max_tokens: 1 });
+    assert.ok(enginesOf(script).length >= 1);
+    await stoker.end();
+    assert.deepEqual(enginesOf(script), []);
+  });
+}
