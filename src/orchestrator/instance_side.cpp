@@ -272,6 +272,7 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
   InstanceRecord* r = record(key);
   if (r == nullptr) return;
   health_.disarm(key);
+  note_why_it_is_killed(*r, order.reason);
   tell({"instance_stopping", plans_.at(r->deployment).spec.name, r->name,
         core::to_text(order.reason),
         fmt::format("stopping {} ({}, {})", r->name, core::to_text(order.reason),
@@ -282,6 +283,31 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
       key,
       order.mode == core::StopMode::kill ? backend::StopMode::kill : backend::StopMode::graceful,
       order.grace);
+}
+
+/// Where the core's clock ended a life nobody has said yet what was wrong with it.
+void Orchestrator::note_why_it_is_killed(InstanceRecord& r, core::StopReason reason) {
+  if (!r.failure.empty()) return;
+  const core::RequestLimits& limits = plans_.at(r.deployment).spec.limits;
+  std::string what;
+  if (reason == core::StopReason::start_timeout) {
+    what = fmt::format("{} did not come up within {} (limits.start_timeout)", r.name,
+                       to_text(limits.start_timeout));
+  } else if (reason == core::StopReason::load_stalled) {
+    what = fmt::format("{} loaded without progress for {} (limits.load_timeout)", r.name,
+                       to_text(limits.load_stall_timeout));
+  } else if (reason == core::StopReason::cancel_ignored) {
+    what = fmt::format("{} held a cancelled request for {}", r.name, to_text(limits.cancel_grace));
+  } else if (reason == core::StopReason::hung) {
+    what = fmt::format("{} could not be reached", r.name);
+  } else {
+    return;
+  }
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.failure = what;
+  }
+  note_failure(r.deployment, what);
 }
 
 void Orchestrator::carry_out(const core::CancelRequest& order) {
@@ -307,11 +333,15 @@ void Orchestrator::carry_out(const core::AwaitRoom& order) {
 void Orchestrator::watch_health() {
   const Instant now = net::monotonic_now();
   for (const HealthWatch::Verdict& verdict : health_.look(now)) {
-    const InstanceRecord* r = record(verdict.key);
+    InstanceRecord* r = record(verdict.key);
     if (r == nullptr) continue;
     const bool silent = verdict.kind == core::HangKind::silent;
     const std::string what =
         fmt::format("{} {}", r->name, silent ? "gives no sign of life" : "has stopped working");
+    {
+      const std::lock_guard lock(records_mutex_);
+      r->failure = what;
+    }
     note_failure(r->deployment, what);
     tell({"instance_hung", plans_.at(r->deployment).spec.name, r->name,
           silent ? "silent" : "no_progress", what},
@@ -347,9 +377,7 @@ void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMes
                  [&](const backend::WorkerLoaded&) { on_loaded(*r); },
                  [&](const backend::WorkerReady& m) { on_ready(*r, m); },
                  [&](const backend::WorkerLoadFailed& m) { on_load_failed(*r, m); },
-                 [&](const backend::WorkerProgress& m) {
-                   health_.heard(key, m.active, m.steps, net::monotonic_now());
-                 },
+                 [&](const backend::WorkerProgress& m) { on_progress(*r, m); },
                  [&](const backend::WorkerEnded& m) { on_ended(m); },
                  [](const backend::WorkerHello&) {},  // the backend has taken it
                  [](const backend::WorkerUnloaded&) {},
@@ -359,6 +387,13 @@ void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMes
                  },
              },
              message);
+}
+
+void Orchestrator::on_progress(const InstanceRecord& r, const backend::WorkerProgress& m) {
+  // A foreign engine may compute for minutes without a byte: its worker asks its health path
+  // itself, and of the worker only silence counts.
+  const bool shows_steps = plans_.at(r.deployment).launch.speaks_contract;
+  health_.heard(r.key, shows_steps ? m.active : 0, m.steps, net::monotonic_now());
 }
 
 void Orchestrator::on_loading(InstanceRecord& r, const backend::WorkerLoading& m) {
@@ -486,13 +521,13 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
   const bool oom = exit.kind == backend::ExitKind::oom;
   const bool clean = exit.kind == backend::ExitKind::code && exit.value == 0;
   const std::string& name = plans_.at(r->deployment).spec.name;
-  if (!clean && r->failure.empty() && !r->stop_ordered) {
+  if (r->failure.empty() && !r->stop_ordered) {  // an end with 0 that nobody asked for is one too
     note_failure(r->deployment, fmt::format("{} ended with {}", r->name, exit.text));
   }
   journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), exit.text});
   tell({"instance_gone", name, r->name, oom ? "oom" : "exited",
         fmt::format("{} is gone ({})", r->name, exit.text)},
-       !clean && !r->stop_ordered);
+       !r->stop_ordered);
   {
     const std::lock_guard lock(records_mutex_);
     records_.erase(key.instance);

@@ -123,6 +123,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void carry_out(const core::StartInstance& order);
   void spawn(backend::InstanceKey key, bool journalled, const std::string& why_not);
   void carry_out(const core::StopInstance& order);
+  void note_why_it_is_killed(InstanceRecord& r, core::StopReason reason);
   void carry_out(const core::CancelRequest& order);
   void carry_out(const core::AwaitRoom& order);
   void watch_health();
@@ -136,6 +137,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void on_contract_breach(backend::InstanceKey key, const std::string& what) override;
   void on_unkillable(backend::InstanceKey key) override;
   void on_exited(backend::InstanceKey key, const backend::ExitInfo& exit) override;
+  void on_progress(const InstanceRecord& r, const backend::WorkerProgress& m);
   void on_loading(InstanceRecord& r, const backend::WorkerLoading& m);
   void on_loaded(InstanceRecord& r);
   void on_ready(InstanceRecord& r, const backend::WorkerReady& m);

@@ -87,7 +87,7 @@ void append_bindings(std::vector<std::string>& list, const SandboxSpec& spec,
   // By path, so that a folder comes before what lies in it and does not cover it.
   std::sort(bindings.begin(), bindings.end());
   for (const Binding& binding : bindings) {
-    append(list, {binding.writable ? "--bind" : "--ro-bind", binding.path, binding.path});
+    append(list, {binding.writable ? "--bind" : "--ro-bind-try", binding.path, binding.path});
     if (is_below(paths.state_dir, binding.path)) append(list, {"--tmpfs", paths.state_dir});
   }
 }
@@ -127,7 +127,8 @@ Result<void> check_sandbox_paths(const SandboxSpec& spec) {
         return failure(ErrorCode::invalid,
                        fmt::format("sandbox path '{}' must be absolute and not the root", path));
       }
-      if (::access(path.c_str(), F_OK) != 0) {
+      // A file to read that is not there is the worker's to report: it knows that it is its model.
+      if (paths == &spec.writable_paths && ::access(path.c_str(), F_OK) != 0) {
         return tl::unexpected(errno_error(fmt::format("sandbox path '{}'", path)));
       }
     }

@@ -1,0 +1,332 @@
+// The shell round the core: what is decided inline, what is told later, what is written down before
+// what, and that every request that was admitted is told its end exactly once.
+#include "orchestrator/orchestrator.h"
+
+#include <gmock/gmock.h>
+
+#include "base/text.h"
+#include "rig.h"
+
+namespace stoker::orchestrator {
+namespace {
+
+using Boot = backend::FakeBackend::Boot;
+using testing::HasSubstr;
+
+// --- Requests ------------------------------------------------------------------------------------
+
+TEST_F(OrchestratorTest, AWarmRequestIsDispatchedByTheCallItself) {
+  warm_up();
+  const Asked warm = ask();
+  ASSERT_TRUE(std::holds_alternative<gateway::DispatchTargetPtr>(warm.admission));
+  EXPECT_EQ(warm.target()->name, "chat/1");
+  EXPECT_EQ(warm.target()->device, "cpu0");
+  EXPECT_TRUE(warm.sink->dispatched.empty()) << "it was told twice";
+}
+
+TEST_F(OrchestratorTest, AColdRequestWaitsAndIsToldOnceItsInstanceIsReady) {
+  const Asked cold = ask();
+  EXPECT_TRUE(cold.queued());
+  until([&] { return cold.target() != nullptr; });
+  const gateway::StartTimeline& t = cold.target()->timeline;
+  EXPECT_LE(t.wanted, t.placed);
+  EXPECT_LE(t.placed, t.up);
+  EXPECT_LE(t.up, t.loaded);
+  EXPECT_LE(t.loaded, t.ready);
+  EXPECT_EQ(cold.sink->dispatched.size(), 1U);
+}
+
+TEST_F(OrchestratorTest, TheNextInTheQueueGetsTheFreedSlot) {
+  const Asked first = ask();
+  const Asked second = ask();
+  until([&] { return first.target() != nullptr; });
+  EXPECT_EQ(second.target(), nullptr);
+  orchestrator().ended(first.id, gateway::EndState::completed);
+  ASSERT_NE(second.target(), nullptr);
+  EXPECT_EQ(backend.starts().size(), 1U);
+}
+
+TEST_F(OrchestratorTest, IdsOfALaterLifeAreLarger) {
+  const RequestId now = orchestrator().new_request_id();
+  FakeJournal later_journal;
+  backend::FakeBackend later_backend(*loop);
+  OrchestratorOptions later = options;
+  later.epoch = Epoch{8};
+  Orchestrator next(*loop, later_backend, later_journal, log, events, later);
+  EXPECT_GT(next.new_request_id(), now);
+}
+
+TEST_F(OrchestratorTest, ACancelledQueuedRequestIsOverAndHearsNothingMore) {
+  backend.set_script("echo", {.boot = Boot::hello_only});
+  const Asked waiting = ask();
+  until([&] { return backend.list().size() == 1; });
+  EXPECT_TRUE(orchestrator().cancel(waiting.id, gateway::EndState::cancelled));
+  until([&] { return has_sent("\"load\""); });
+  backend.say(key_of_last_start(), R"({"type":"ready","private_bytes":1,"shared_bytes":0})");
+  until([&] { return summary().ready_instances == 1; });
+  EXPECT_EQ(waiting.target(), nullptr);
+  EXPECT_EQ(summary().running, 0) << "the load that nobody waited for was finished";
+}
+
+TEST_F(OrchestratorTest, ACancelledRunningRequestHearsWhatItsWorkerUsed) {
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  EXPECT_FALSE(orchestrator().cancel(running.id, gateway::EndState::cancelled));
+  until([&] { return has_sent("\"cancel\""); });
+  EXPECT_TRUE(has_sent(public_id(running.id)));
+  EXPECT_EQ(summary().running, 1) << "its slot is taken until it has really stopped";
+  const std::string ended =
+      R"({"type":"ended","request":")" + public_id(running.id) +
+      R"(","input":3,"output":5,"cached":1,"device_ms":9,"reason":"cancelled"})";
+  backend.say(key_of_last_start(), ended);
+  ASSERT_EQ(running.sink->usage.size(), 1U);
+  EXPECT_TRUE(running.sink->usage[0].known);
+  EXPECT_EQ(running.sink->usage[0].output_tokens, 5);
+  orchestrator().ended(running.id, gateway::EndState::cancelled);
+  EXPECT_EQ(summary().running, 0);
+  backend.say(key_of_last_start(), ended);  // late and twice: nobody is left to tell
+  EXPECT_EQ(running.sink->usage.size(), 1U);
+}
+
+TEST_F(OrchestratorTest, TheRequestsOfALostInstanceAreToldAndTheQueuedStay) {
+  const Asked running = ask();
+  const Asked waiting = ask();
+  until([&] { return running.target() != nullptr; });
+  backend.exit(key_of_last_start(), backend::ExitKind::signal, 9);
+  ASSERT_EQ(running.sink->lost.size(), 1U);
+  EXPECT_THAT(running.sink->lost[0], HasSubstr("chat/1"));
+  EXPECT_TRUE(waiting.sink->lost.empty());
+  EXPECT_EQ(waiting.refusal(), nullptr);
+  EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 ended with signal 9");
+  until([&] { return waiting.target() != nullptr; });  // after the backoff, by a new instance
+  EXPECT_EQ(waiting.target()->name, "chat/2");
+}
+
+TEST_F(OrchestratorTest, AnExitWithZeroThatNobodyAskedForIsAFailureWithItsReason) {
+  warm_up();
+  backend.exit(key_of_last_start(), backend::ExitKind::code, 0);
+  EXPECT_EQ(summary().failures, 1);
+  EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 ended with exit 0");
+}
+
+TEST_F(OrchestratorTest, ARequestThatNeverArrivedGoesToAnotherInstanceOnce) {
+  const Asked asked = ask();
+  until([&] { return asked.target() != nullptr; });
+  orchestrator().undelivered(asked.id);
+  until([&] { return asked.sink->dispatched.size() == 2; });
+  EXPECT_EQ(asked.target()->name, "chat/2");
+  EXPECT_THAT(orchestrator().last_failure(chat), HasSubstr("could not be reached"));
+  orchestrator().undelivered(asked.id);
+  until([&] { return asked.refusal() != nullptr; });
+  EXPECT_EQ(asked.refusal()->reason, gateway::RejectReason::undeliverable);
+}
+
+TEST_F(OrchestratorTest, AFullQueueRefusesAtOnceAndSaysItsLimit) {
+  plan.spec.limits.max_queued = 1;
+  ask();
+  const Asked second = ask();
+  ASSERT_NE(second.refusal(), nullptr);
+  EXPECT_EQ(second.refusal()->reason, gateway::RejectReason::queue_full);
+  EXPECT_THAT(second.refusal()->message, HasSubstr("limits.max_queued"));
+}
+
+TEST_F(OrchestratorTest, WhatCanNeverFitIsRefusedWithItsSize) {
+  plan.spec.estimate = {gib(1), {}};
+  const Asked asked = ask();
+  ASSERT_NE(asked.refusal(), nullptr);
+  EXPECT_EQ(asked.refusal()->reason, gateway::RejectReason::no_capacity);
+  EXPECT_THAT(asked.refusal()->message, HasSubstr("1.0 GiB"));
+}
+
+// --- Loads ---------------------------------------------------------------------------------------
+
+TEST_F(OrchestratorTest, AFailedLoadRefusesItsWaitersWithTheWorkersWords) {
+  backend.set_script("echo", {.boot = Boot::load_fails});
+  const Asked first = ask();
+  const Asked second = ask();
+  until([&] { return first.refusal() != nullptr; });
+  ASSERT_NE(second.refusal(), nullptr);
+  EXPECT_EQ(first.refusal()->reason, gateway::RejectReason::load_failed);
+  EXPECT_THAT(first.refusal()->message, HasSubstr("the fake was told to fail (model_broken)"));
+  EXPECT_FALSE(orchestrator().can_serve(chat));
+  const Asked later = ask();
+  ASSERT_NE(later.refusal(), nullptr) << "refused at once while its backoff lasts";
+  EXPECT_EQ(backend.starts().size(), 1U);
+}
+
+TEST_F(OrchestratorTest, AStalledLoadIsKilledAndItsReasonShown) {
+  plan.spec.limits.load_stall_timeout = ms(30);
+  backend.set_script("echo", {.boot = Boot::hello_only});
+  ask();
+  until([&] { return !backend.stops().empty(); });
+  EXPECT_EQ(backend.stops()[0].mode, backend::StopMode::kill);
+  EXPECT_THAT(orchestrator().last_failure(chat), HasSubstr("limits.load_timeout"));
+}
+
+TEST_F(OrchestratorTest, ProgressKeepsALoadAlive) {
+  plan.spec.limits.load_stall_timeout = ms(50);
+  backend.set_script("echo", {.boot = Boot::hello_only});
+  ask();
+  until([&] { return has_sent("\"load\""); });
+  const Instant begun = net::monotonic_now();
+  std::function<void()> report = [&] {
+    backend.say(key_of_last_start(), R"({"type":"loading","fraction":0.5})");
+    loop->run_at(net::monotonic_now() + ms(10), report);
+  };
+  report();
+  until([&] { return net::monotonic_now() - begun > ms(150); });
+  EXPECT_TRUE(backend.stops().empty());
+  EXPECT_EQ(orchestrator().records().begin()->second.load_fraction, 0.5);
+}
+
+TEST_F(OrchestratorTest, TheIntentIsWrittenBeforeAnythingIsStarted) {
+  journal.hold();
+  const Asked asked = ask();
+  until([&] { return !orchestrator().records().empty(); });
+  EXPECT_TRUE(backend.starts().empty());
+  journal.release();
+  until([&] { return asked.target() != nullptr; });
+  ASSERT_EQ(journal.starts().size(), 1U);
+  EXPECT_EQ(journal.starts()[0].nonce, backend.starts()[0].nonce);
+  EXPECT_EQ(journal.starts()[0].epoch, Epoch{7});
+  EXPECT_EQ(journal.starts()[0].nonce.size(), 32U);
+}
+
+TEST_F(OrchestratorTest, AnIntentThatCannotBeWrittenStartsNothing) {
+  journal.fail({ErrorCode::no_capacity, "no space left", {}});
+  ask();
+  until([&] { return summary().failures == 1; });
+  EXPECT_TRUE(backend.starts().empty());
+  EXPECT_THAT(orchestrator().last_failure(chat), HasSubstr("no space left"));
+  EXPECT_TRUE(orchestrator().records().empty());
+}
+
+TEST_F(OrchestratorTest, AStopBeforeTheSpawnStartsNothingAndReleasesItsMemory) {
+  journal.hold();
+  orchestrator().warm(chat);
+  until([&] { return !orchestrator().records().empty(); });
+  orchestrator().stop(chat, {});
+  until([&] { return orchestrator().records().begin()->second.stop_ordered; });
+  journal.release();
+  until([&] { return orchestrator().records().empty(); });
+  EXPECT_TRUE(backend.starts().empty());
+  EXPECT_TRUE(backend.stops().empty());
+  ASSERT_EQ(journal.ends().size(), 1U);
+  EXPECT_EQ(journal.ends()[0].how, "not started");
+  EXPECT_EQ(orchestrator().summary().devices.at(0).reserved, Bytes{});
+  EXPECT_EQ(summary().failures, 0);
+}
+
+TEST_F(OrchestratorTest, TheOrderSaysWhatToLoadAndWhere) {
+  plan.launch.model = "/models/m.gguf";
+  plan.launch.options = R"({"context":512})";
+  warm_up();
+  const backend::StartRequest& start = backend.starts()[0];
+  EXPECT_EQ(start.name, "chat/1");
+  EXPECT_EQ(
+      start.load_order,
+      R"({"type":"load","deployment":"chat","model":"/models/m.gguf","options":{"context":512},)"
+      R"("concurrency":1,"device":{"kind":"cpu","id":"cpu0"},"warmup":true})");
+  EXPECT_EQ(start.memory_limit.value, mib(64).value / 100 * 150 + mib(256).value);
+}
+
+// --- Health --------------------------------------------------------------------------------------
+
+TEST_F(OrchestratorTest, ABreachKillsTheInstanceAndItsRequestIsToldOnceItIsGone) {
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  backend.say(key_of_last_start(), "no JSON");
+  until([&] { return !running.sink->lost.empty(); });
+  EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::kill);
+  EXPECT_THAT(orchestrator().last_failure(chat), HasSubstr("broke the worker contract"));
+}
+
+TEST_F(OrchestratorTest, AHungInstanceIsKilled) {
+  options.health = {.silent = ms(40), .no_progress = ms(40), .tick = ms(10)};
+  warm_up();
+  until([&] { return !backend.stops().empty(); });
+  EXPECT_EQ(backend.stops()[0].mode, backend::StopMode::kill);
+  EXPECT_THAT(orchestrator().last_failure(chat), HasSubstr("gives no sign of life"));
+}
+
+class BusyWithoutSteps : public OrchestratorTest, public testing::WithParamInterface<bool> {};
+
+/// A worker of ours must not be; a foreign engine, whose steps nobody can see, may.
+TEST_P(BusyWithoutSteps, IsAHangOnlyOfWorkersThatShowThem) {
+  options.health = {.silent = seconds(60), .no_progress = ms(40), .tick = ms(10)};
+  plan.launch.speaks_contract = GetParam();
+  warm_up();
+  const Instant begun = net::monotonic_now();
+  std::function<void()> report = [&] {
+    if (!backend.stops().empty()) return;
+    backend.say(key_of_last_start(), R"({"type":"progress","active":1,"steps":5,"tokens":0})");
+    loop->run_at(net::monotonic_now() + ms(5), report);
+  };
+  report();
+  until([&] { return !backend.stops().empty() || net::monotonic_now() - begun > ms(200); });
+  EXPECT_EQ(backend.stops().size(), GetParam() ? 1U : 0U);
+}
+INSTANTIATE_TEST_SUITE_P(Contract, BusyWithoutSteps, testing::Bool());
+
+TEST_F(OrchestratorTest, AnUnkillableInstanceLosesItsDeviceUntilItIsGone) {
+  backend.set_script("echo", {.obeys_kill = false});
+  warm_up();
+  const backend::InstanceKey key = key_of_last_start();
+  backend.say(key, "no JSON");
+  until([&] { return !backend.stops().empty(); });
+  backend.report_unkillable(key);
+  const core::DeviceSummary device = orchestrator().summary().devices.at(0);
+  EXPECT_TRUE(device.lost);
+  EXPECT_GT(device.reserved, Bytes{}) << "a signal that was sent frees nothing";
+  EXPECT_THAT(events_text(), HasSubstr("device_lost"));
+}
+
+// --- Stop and shutdown ---------------------------------------------------------------------------
+
+TEST_F(OrchestratorTest, AStopLetsWhatRunsFinish) {
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  orchestrator().stop(chat, {});
+  EXPECT_TRUE(backend.stops().empty());
+  orchestrator().ended(running.id, gateway::EndState::completed);
+  until([&] { return backend.list().empty(); });
+  EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::graceful);
+  until([&] { return journal.ends().size() == 1; });
+  EXPECT_EQ(journal.ends()[0].how, "exit 0");
+}
+
+TEST_F(OrchestratorTest, AShutdownRefusesTheNewAndEndsWhenAllIsGone) {
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  bool quiet = false;
+  orchestrator().shut_down([&] { quiet = true; });
+  EXPECT_TRUE(orchestrator().shutting_down());
+  until([&] { return !orchestrator().can_serve(chat); });
+  const Asked late = ask();
+  ASSERT_NE(late.refusal(), nullptr);
+  EXPECT_EQ(late.refusal()->reason, gateway::RejectReason::draining);
+  EXPECT_FALSE(quiet);
+  orchestrator().ended(running.id, gateway::EndState::completed);
+  until([&] { return quiet; });
+  EXPECT_TRUE(backend.list().empty());
+}
+
+TEST_F(OrchestratorTest, AShutdownWithNothingToDoEndsAtOnce) {
+  bool quiet = false;
+  orchestrator().shut_down([&] { quiet = true; });
+  until([&] { return quiet; });
+}
+
+TEST_F(OrchestratorTest, TheEndOfADrainIsHard) {
+  options.drain_timeout = ms(30);
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  bool quiet = false;
+  orchestrator().shut_down([&] { quiet = true; });
+  until([&] { return quiet; });
+  EXPECT_EQ(running.sink->lost.size(), 1U);
+  EXPECT_EQ(backend.stops().back().mode, backend::StopMode::kill);
+}
+
+}  // namespace
+}  // namespace stoker::orchestrator
