@@ -201,7 +201,7 @@ test('garbage from a worker fails at most its own request; the server stays smal
   const rows = await stoker.ledger();
   assert.equal(rows.length, asked, 'one row a request');
   assert.equal(new Set(rows.map((row) => row.request)).size, asked);
-  for (const row of rows) assert.ok(row.usage.output_tokens >= 0 && row.usage.input_tokens >= 0 && row.device_ms >= 0, JSON.stringify(row));
+  for (const row of rows) assert.ok(row.usage.output_tokens >= 0 && row.usage.input_tokens >= 0 && row.usage.device_ms >= 0, JSON.stringify(row));
   assert.ok(residentBytes(stoker.process.pid) - before < 16 << 20);
   assert.equal((await stoker.chat('good')).headers['x-stoker-start'], 'warm');
 });
