@@ -32,8 +32,8 @@ struct SandboxPaths {
 };
 
 /// Checks the paths of a request before anything is started.
-/// Errors: invalid (relative or "/"), not_found (writable and missing; what is only read and missing
-///   is left out, so that the worker itself says what it lacks).
+/// Errors: invalid (relative or "/"), not_found (a writable one is missing). A readable one that is
+/// missing is left out, so that the worker itself says what it lacks.
 [[nodiscard]] Result<void> check_sandbox_paths(const SandboxSpec& spec);
 
 /// Numbers of the descriptors that bwrap uses, in the child.
