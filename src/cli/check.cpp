@@ -78,6 +78,7 @@ void add_check(const Program& program) {
 void add_version(const Program& program) {
   CLI::App* command = program.app.add_subcommand("version", "Print the version");
   add_json_option(*command, program.context);
+  command->footer("Example:\n  stoker version --json");
   command->callback([program] {
     if (program.context.json) {
       std::printf("{\"version\":\"%s\",\"worker_contract\":1}\n", STOKER_VERSION);

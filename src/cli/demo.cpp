@@ -363,6 +363,7 @@ void add_demo(const Program& program, const ServeFunction& serve) {
   auto options = std::make_shared<DemoOptions>();
   command->add_option("--chat-model", options->chat_model, "A GGUF chat model");
   command->add_option("--onnx-model", options->onnx_model, "The Silero voice detector, ONNX");
+  command->footer("Example:\n  stoker demo");
   command->callback([program, options, serve] {
     const char* models = std::getenv("STOKER_DEMO_MODELS");
     const fs::path folder = models == nullptr ? "models" : models;

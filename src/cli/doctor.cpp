@@ -46,6 +46,7 @@ void add_doctor(const Program& program) {
       "doctor", "Examine this machine: sandbox, limits, devices, workers");
   command->add_option("--config", program.context.config_file, "Configuration, for its state_dir");
   add_json_option(*command, program.context);
+  command->footer("Example:\n  stoker doctor --config stoker.yaml");
   command->callback([program] {
     backend::DoctorOptions options;
     options.state_dir = std::filesystem::absolute("state").string();

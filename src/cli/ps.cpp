@@ -117,6 +117,7 @@ void add_ps(const Program& program) {
   CLI::App* command = program.app.add_subcommand("ps", "Show deployments, instances and devices");
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
+  command->footer("Example:\n  stoker ps --config stoker.yaml");
   command->callback([program] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {

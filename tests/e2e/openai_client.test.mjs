@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { Stoker, echo, hasEngines, llama, until } from './lib/stoker.mjs';
+import { Stoker, echo, endlessLlama, hasEngines, llama, until } from './lib/stoker.mjs';
 
 const clientOf = (stoker, more = {}) => new OpenAI({ baseURL: `${stoker.url}/v1`, apiKey: stoker.key, maxRetries: 0, ...more });
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -16,7 +16,7 @@ async function all(stream) {
 
 const kinds = [
   { name: 'echo', chat: echo({ tokens: 6, token_delay: '1ms' }), vectors: echo({}), endless: { max_tokens: 100_000 }, slow: echo({ tokens: 100_000, token_delay: '5ms' }), options: {} },
-  { name: 'llama.cpp', chat: llama(), vectors: llama({ embeddings: 'mean' }), slow: llama(), endless: { max_tokens: 100_000, ignore_eos: true }, options: { temperature: 0, max_tokens: 24 }, skip: !hasEngines && 'built without engines' },
+  { name: 'llama.cpp', chat: llama(), vectors: llama({ embeddings: 'mean' }), slow: endlessLlama(), endless: { max_tokens: 100_000, ignore_eos: true }, options: { temperature: 0, max_tokens: 24 }, skip: !hasEngines && 'built without engines' },
 ];
 for (const { name, chat, vectors, slow, endless, options, skip } of kinds) {
   test(`${name}: models, chat, completions, embeddings`, { skip }, async (t) => {

@@ -2,7 +2,7 @@
 // way a request can end (G11 in RELIABILITY.md).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Stoker, hasEngines, llama, openStream, readAll, sseEvents } from './lib/stoker.mjs';
+import { Stoker, endlessLlama, hasEngines, llama, openStream, readAll, sseEvents } from './lib/stoker.mjs';
 
 const skip = !hasEngines && 'built without engines';
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -37,7 +37,7 @@ async function streamed(stoker, target, body) {
 const withUsage = (events) => events.filter((e) => e.data !== '[DONE]').map((e) => JSON.parse(e.data)).filter((chunk) => chunk.usage);
 
 test('unary, streamed and aborted answers have the same true counts', { skip }, async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { chat: llama({}, { concurrency: 2, pricing: prices }) } });
+  const stoker = await Stoker.start(t, { deployments: { chat: endlessLlama({}, { concurrency: 2, pricing: prices }) } });
   const unary = await stoker.chat('chat', deterministic);
   assert.equal(unary.status, 200);
   const { prompt_tokens: input, completion_tokens: output } = unary.json.usage;

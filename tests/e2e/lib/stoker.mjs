@@ -181,6 +181,10 @@ export class Stoker {
       await this.exited;
       clearTimeout(killer);
     }
+    // For looking into a failure: STOKER_TEST_LOGS=FOLDER keeps each server's log there.
+    if (process.env.STOKER_TEST_LOGS) {
+      fs.writeFileSync(path.join(process.env.STOKER_TEST_LOGS, `${path.basename(this.folder)}.log`), this.log);
+    }
     if (this.ownsFolder) fs.rmSync(this.folder, { recursive: true, force: true });
   }
   /// Worker processes of this server's state directory that are alive, by what /proc says.
@@ -235,4 +239,6 @@ export async function readAll(res) {
 
 export const echo = (options = {}, rest = {}) => ({ runtime: 'echo', options, ...rest });
 export const llama = (options = {}, rest = {}) => ({ runtime: 'llama.cpp', model: chatModel, options: { context: 512, ...options }, ...rest });
+/// Generates until it is stopped: the context is shifted when it is full.
+export const endlessLlama = (options = {}, rest = {}) => llama({ extra_args: ['--context-shift'], ...options }, rest);
 export { execFileSync };

@@ -1,0 +1,187 @@
+// The command line against a real server: what people read, what programs parse, how it finds the
+// server, and what it exits with.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Stoker, bin, chatModel, cli, echo, hasEngines, onnxModel, until } from './lib/stoker.mjs';
+
+// Nothing of the caller's environment may decide where a command looks.
+const clean = { STOKER_URL: '', STOKER_CONFIG: '', STOKER_API_KEY: '' };
+
+/// A deployment that has answered once, and the way to run commands against it.
+async function served(t, deployments = { e: echo({ tokens: 4 }) }) {
+  const stoker = await Stoker.start(t, { deployments });
+  // Port 0 in the file cannot be found again: the address comes from the server, the key from the file.
+  const at = ['--url', stoker.url, '--config', stoker.configFile];
+  return { stoker, at, run: (...args) => cli([...args, ...at], { env: clean }) };
+}
+
+async function succeeds(result) {
+  const { code, stdout, stderr } = await result;
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+test('each reading command prints a table and, with --json, JSON', async (t) => {
+  const { stoker, run } = await served(t);
+  const answer = await stoker.chat('e');
+  const id = answer.headers['x-request-id'];
+  await stoker.row(id);
+
+  const ps = JSON.parse(await succeeds(run('ps', '--json')));
+  for (const key of ['name', 'queued', 'ready_instances', 'desired_instances']) assert.ok(key in ps.deployments[0], key);
+  for (const key of ['instance', 'deployment', 'state', 'device', 'pid', 'in_flight', 'endpoint']) assert.ok(key in ps.instances[0], key);
+  for (const key of ['id', 'kind', 'memory_bytes', 'reserved_bytes']) assert.ok(key in ps.devices[0], key);
+  assert.equal(ps.deployments[0].name, 'e');
+  assert.equal(ps.instances[0].state, 'ready');
+  assert.match(await succeeds(run('ps')), /DEPLOYMENT .*\ne +1 .*warm[^]*INSTANCE .*\ne\/1 +ready[^]*DEVICE /);
+
+  const events = JSON.parse(await succeeds(run('events', '--json'))).events;
+  assert.ok(events.some((event) => event.event === 'instance_ready'));
+  assert.match(await succeeds(run('events')), /instance_ready +e\/1 is ready/);
+
+  const requests = JSON.parse(await succeeds(run('requests', '--json'))).requests;
+  assert.deepEqual(requests.map((row) => row.request), [id]);
+  assert.match(await succeeds(run('requests')), new RegExp(`REQUEST .*\n${id} +e +completed +cold`));
+  assert.equal(JSON.parse(await succeeds(run('requests', id))).request, id);
+
+  for (const by of ['deployment', 'tenant', 'day']) {
+    const usage = JSON.parse(await succeeds(run('usage', '--by', by, '--json'))).usage;
+    assert.equal(usage[0].requests, 1);
+    assert.equal(usage[0].output_tokens, 4);
+    assert.match(await succeeds(run('usage', '--by', by)), /REQUESTS/);
+  }
+  assert.equal(JSON.parse(await succeeds(run('logs', 'e', '--json'))).name, 'e');
+  await succeeds(run('logs', 'e'));
+
+  const doctor = await cli(['doctor', '--json'], { env: clean });
+  assert.ok(JSON.parse(doctor.stdout).checks.length > 3);
+  assert.match((await cli(['doctor'], { env: clean })).stdout, /^ok +worker\.echo/m);
+  assert.match(JSON.parse(await succeeds(cli(['version', '--json']))).version, /^\d+\.\d+\.\d+/);
+  assert.match(await succeeds(cli(['version'])), /^stoker \d/);
+  assert.equal(JSON.parse(await succeeds(cli(['check', stoker.configFile, '--json']))).ok, true);
+  assert.match(await succeeds(cli(['check', stoker.configFile])), /^ok: 1 deployments?, fingerprint/);
+  assert.equal(typeof JSON.parse(await succeeds(cli(['check', '--schema']))), 'object');
+  assert.match(await succeeds(cli(['check', stoker.configFile, '--print'])), /^deployments:$/m);
+});
+
+test('help of each command says what it does and shows an example', async () => {
+  const main = await succeeds(cli(['--help']));
+  assert.match(main, /Examples:/);
+  const commands = [...main.matchAll(/^ {2}([a-z]+) {2,}\S/gm)].map((match) => match[1]).filter((name) => name !== 'stoker');
+  for (const name of ['serve', 'demo', 'check', 'doctor', 'version', 'ps', 'events', 'logs', 'warm', 'stop', 'run', 'requests', 'usage']) {
+    assert.ok(commands.includes(name), name);
+  }
+  for (const name of commands) {
+    const help = await succeeds(cli([name, '--help']));
+    assert.match(help, new RegExp(`Examples?:\n +stoker ${name}`), name);
+  }
+});
+
+/// Starts a command that goes on; gives the output so far, and how to end it.
+function following(t, args) {
+  const child = spawn(path.join(bin, 'stoker'), args, { env: { ...process.env, ...clean }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const exited = once(child, 'exit');
+  const follower = { output: '', end: async () => { child.kill('SIGTERM'); await exited; } };
+  child.stdout.on('data', (part) => { follower.output += part; });
+  t.after(follower.end);
+  return follower;
+}
+
+test('events -f and logs -f go on as things happen', async (t) => {
+  const { stoker, at } = await served(t);
+  const events = following(t, ['events', '-f', '--json', ...at]);
+  const table = following(t, ['events', '-f', '--deployment', 'e', ...at]);
+  await stoker.chat('e');
+  await until('both saw it', () => events.output.includes('"instance_ready"') && table.output.includes('instance_ready'));
+  assert.ok(events.output.trim().split('\n').every((line) => JSON.parse(line).sequence > 0));
+  const logs = following(t, ['logs', 'e', '-f', ...at]);
+  await stoker.call('/api/v1/stop/e', { method: 'POST' });
+  await until('it stopped', () => events.output.includes('"instance_gone"'));
+  await Promise.all([events.end(), table.end(), logs.end()]);
+});
+
+test('run streams an answer; warm and stop do what they say', async (t) => {
+  const { stoker, run, at } = await served(t, { e: echo({ tokens: 30, token_delay: '30ms', load_time: '300ms' }) });
+  await succeeds(run('warm', 'e'));
+  assert.equal((await stoker.deployment('e')).ready_instances, 1);
+  const running = following(t, ['run', 'e', 'an owl and a bear', ...at]);
+  await until('the first words are there while the rest is awaited', async () => running.output.includes('owl') && (await stoker.deployment('e')).running === 1);
+  await until('it is whole', () => running.output.endsWith('\n'));
+  assert.equal(running.output.trim().split(/\s+/).length, 30);
+  const whole = JSON.parse(await succeeds(run('run', 'e', 'an owl', '--json', '--max-tokens', '3')));
+  assert.equal(whole.usage.completion_tokens, 3);
+  await succeeds(run('stop', 'e'));
+  await until('it is gone', async () => (await stoker.instances('e')).length === 0);
+  await succeeds(run('warm', 'e', '--no-wait'));
+  await until('it comes up', async () => (await stoker.instances('e')).length === 1);
+});
+
+test('--url, STOKER_URL, --config and STOKER_CONFIG find the server and its key', async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-cli-'));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const stoker = await Stoker.start(t, { listen: `unix:${folder}/api.sock`, deployments: { e: echo({ tokens: 2 }) } }).catch((error) => error);
+  assert.ok(stoker instanceof Stoker, String(stoker));
+  const socket = `unix:${folder}/api.sock`;
+  const ways = [
+    [['--config', stoker.configFile], {}],
+    [[], { STOKER_CONFIG: stoker.configFile }],
+    [['--url', socket, '--config', stoker.configFile], {}],
+    [['--url', socket], { STOKER_CONFIG: stoker.configFile }],
+    [[], { STOKER_URL: socket, STOKER_CONFIG: stoker.configFile }],
+    [['--url', socket], { STOKER_API_KEY: stoker.key }],
+    [[], { STOKER_URL: socket, STOKER_API_KEY: stoker.key }],
+  ];
+  for (const [args, env] of ways) {
+    const { code, stdout, stderr } = await cli(['ps', '--json', ...args], { env: { ...clean, ...env } });
+    assert.equal(code, 0, `${args} ${Object.keys(env)}: ${stderr}`);
+    assert.equal(JSON.parse(stdout).deployments[0].name, 'e');
+  }
+  const wrong = await cli(['ps', '--url', socket], { env: { ...clean, STOKER_API_KEY: 'wrong' } });
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.stderr, /error: .*key[^]*fix: set STOKER_API_KEY/);
+});
+
+test('exit codes: 0 done, 1 failed, 2 wrong usage', async (t) => {
+  const { stoker, run } = await served(t, { e: echo(), broken: echo({ faults: { load_failed: 'model_broken' } }) });
+  assert.equal((await run('stop', 'nobody')).code, 1);
+  const broken = await run('run', 'broken', 'hello');
+  assert.equal(broken.code, 1);
+  assert.match(broken.stderr, /error: .*could not be loaded/);
+  assert.equal((await run('warm', 'broken')).code, 1);
+  assert.equal((await run('requests', 'req-0000000000000000')).code, 1);
+  assert.equal((await cli(['ps', '--url', 'http://127.0.0.1:1'], { env: clean })).code, 1);
+  assert.equal((await cli(['ps', '--bogus'])).code, 2);
+  assert.equal((await cli([])).code, 2);
+  assert.equal((await cli(['nonsense'])).code, 2);
+  assert.equal((await run('usage', '--by', 'moon')).code, 2);
+  const file = path.join(stoker.folder, 'wrong.yaml');
+  fs.writeFileSync(file, 'listen: 127.0.0.1:0\ndeployments:\n  e: {runtime: echo, concurency: 2}\n');
+  for (const args of [['check', file], ['serve', '--config', file]]) {
+    const { code, stderr } = await cli(args, { env: clean });
+    assert.equal(code, 2);
+    assert.match(stderr, /wrong\.yaml:3:\d+: deployments\.e\.concurency: .*concurrency/);
+  }
+  // The state directory is taken: that is a failure, not a wrong word.
+  assert.equal((await cli(['serve', '--config', stoker.configFile], { env: clean })).code, 1);
+});
+
+test('demo shows a cold and a warm request and leaves nothing behind', { skip: !(hasEngines && onnxModel) && 'needs the engines and STOKER_TEST_ONNX_MODEL' }, async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-cli-'));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const output = await succeeds(cli(['demo', '--chat-model', chatModel, '--onnx-model', onnxModel], { env: { ...clean, TMPDIR: folder } }));
+  assert.match(output, /A cold request[^]*A warm request[^]*A streamed request[^]*ONNX[^]*Where the time went[^]*Scale to zero[^]*0 instances, 0\.0/);
+  assert.deepEqual(fs.readdirSync(folder), [], 'no folder is left');
+  const left = fs.readdirSync('/proc').filter((entry) => {
+    try {
+      return /^\d+$/.test(entry) && fs.readFileSync(`/proc/${entry}/environ`, 'utf8').split('\0').includes(`TMPDIR=${folder}`);
+    } catch {
+      return false;  // it ended meanwhile, or is not ours
+    }
+  });
+  assert.deepEqual(left, [], 'no process is left');
+});
