@@ -78,6 +78,7 @@ void print_ps(element root) {
 int wait_until_warm(Client& client, const std::string& name) {
   simdjson::dom::parser parser;
   std::string shown;
+  bool ordered_alone = false;
   for (;;) {
     const Result<std::string> ps = client.get("/api/v1/ps");
     if (!ps) return complain(ps.error());
@@ -85,11 +86,13 @@ int wait_until_warm(Client& client, const std::string& name) {
     if (parser.parse(*ps).get(root) != simdjson::SUCCESS) return exit_failed;
     bool warm = false;
     bool failing = false;
+    bool coming = false;
     std::string failure;
     for_each_of(root, "deployments", [&](element d) {
       if (text_of(d, "name") != name) return;
       warm = integer_of(d, "ready_instances") > 0;
       failing = integer_of(d, "failures") > 0;
+      coming = integer_of(d, "live_instances") > 0;
       failure = text_of(d, "last_failure");
     });
     std::string now;
@@ -103,6 +106,19 @@ int wait_until_warm(Client& client, const std::string& name) {
       shown = now;
     }
     if (warm) return exit_ok;
+    if (!failing && !coming) {
+      // An order is void while a draining instance fills the maximum, so it is repeated; one that
+      // is void with no instance left will always be.
+      if (now.empty() && ordered_alone) {
+        return complain({ErrorCode::no_capacity, fmt::format("no instance of '{}' comes up", name),
+                         fmt::format("it was stopped, or needs more memory than any device has: "
+                                     "see `stoker events --deployment {}` and `stoker ps`",
+                                     name)});
+      }
+      ordered_alone = now.empty();
+      const Result<std::string> again = client.post("/api/v1/warm/" + name);
+      if (!again) return complain(again.error());
+    }
     if (failing) {
       return complain({ErrorCode::unavailable, fmt::format("'{}' did not start: {}", name, failure),
                        fmt::format("its log: stoker logs {}", name)});

@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Stoker, bin, chatModel, cli, echo, hasEngines, onnxModel, until } from './lib/stoker.mjs';
+import { Stoker, bin, chatModel, cli, echo, hasEngines, onnxModel, readAll, until } from './lib/stoker.mjs';
 
 // Nothing of the caller's environment may decide where a command looks.
 const clean = { STOKER_URL: '', STOKER_CONFIG: '', STOKER_API_KEY: '' };
@@ -119,6 +119,23 @@ test('run streams an answer; warm and stop do what they say', async (t) => {
   await until('it is gone', async () => (await stoker.instances('e')).length === 0);
   await succeeds(run('warm', 'e', '--no-wait'));
   await until('it comes up', async () => (await stoker.instances('e')).length === 1);
+});
+
+test('warm waits for a place behind an instance that drains, and gives up where none can come', async (t) => {
+  const { stoker, run } = await served(t, {
+    e: echo({ tokens: 40, token_delay: '20ms' }, { autoscaling: { max_instances: 1 } }),
+    huge: echo({ memory: '1000GiB' }),
+  });
+  const { res } = await stoker.stream('e');
+  const text = readAll(res);
+  await succeeds(run('stop', 'e'));
+  assert.equal((await stoker.instances('e'))[0].state, 'draining');
+  await succeeds(run('warm', 'e'));
+  assert.match(await text, /\[DONE\]/, 'the drain let the stream end');
+  assert.deepEqual((await stoker.instances('e')).filter((i) => i.state === 'ready').map((i) => i.instance), ['e/2']);
+  const huge = await run('warm', 'huge');
+  assert.equal(huge.code, 1);
+  assert.match(huge.stderr, /no instance of 'huge' comes up/);
 });
 
 test('--url, STOKER_URL, --config and STOKER_CONFIG find the server and its key', async (t) => {
