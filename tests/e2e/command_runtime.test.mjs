@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Stoker, openStream, readAll, repository, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, cli, openStream, readAll, repository, sseEvents, until } from './lib/stoker.mjs';
 
 const servers = path.join(repository, 'tests/contract/servers');
 const kinds = {
@@ -20,15 +20,17 @@ const engine = (kind, more = {}) => ({
 /// Requests that the engine itself says are under way.
 const runningIn = async (stoker) => (await stoker.call('/invoke/e/running')).json.running;
 
-/// Pids of processes that run one of the scripts for this server.
-function enginesOf(script) {
-  return fs.readdirSync('/proc').filter((entry) => {
+/// Processes that have the script in their command line, {pid, program}: the engine, what it left
+/// behind, and what holds its sandbox.
+function processesOf(script) {
+  return fs.readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).flatMap((pid) => {
     try {
-      return /^\d+$/.test(entry) && fs.readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0').includes(script);
+      const [program, ...rest] = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return rest.includes(script) ? [{ pid, program }] : [];
     } catch {
-      return false;  // it ended meanwhile
+      return [];  // it ended meanwhile
     }
-  }).map(Number);
+  });
 }
 
 /// The script under a name of this test's own, so that its processes can be told from others'.
@@ -107,14 +109,22 @@ for (const kind of Object.keys(kinds)) {
     deployment.command = [...deployment.command, ...extra];
     const stoker = await Stoker.start(t, { deployments: { e: deployment } });
     await stoker.chat('e', { max_tokens: 1 });
-    assert.ok(enginesOf(script).length >= 1 + extra.length / 2);
+    const engines = processesOf(script).filter(({ program }) => program === kinds[kind].command[0]);
+    assert.equal(engines.length, kind === 'Python' ? 2 : 1, 'the engine, and the child that left its group');
+    const { checks } = JSON.parse((await cli(['doctor', '--json'])).stdout);
+    if (checks.find((check) => check.check === 'sandbox').state === 'ok') {
+      const network = (pid) => fs.readlinkSync(`/proc/${pid}/ns/net`);
+      assert.notEqual(network(engines[0].pid), network('self'), 'the engine has no network but its own loopback');
+    } else {
+      t.diagnostic('this machine has no sandbox: isolation was not looked at');
+    }
     assert.equal((await stoker.call('/api/v1/stop/e', { method: 'POST' })).status, 202);
     await until('the instance is gone', async () => (await stoker.instances('e')).length === 0);
-    assert.deepEqual(enginesOf(script), []);
+    assert.deepEqual(processesOf(script), []);
     assert.equal((await stoker.ps()).devices[0].reserved_bytes, 0);
     await stoker.chat('e', { max_tokens: 1 });
-    assert.ok(enginesOf(script).length >= 1);
+    assert.ok(processesOf(script).length >= 1);
     await stoker.end();
-    assert.deepEqual(enginesOf(script), []);
+    assert.deepEqual(processesOf(script), []);
   });
 }
