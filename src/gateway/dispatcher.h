@@ -118,7 +118,8 @@ class Dispatcher {
   /// The request provably never reached its worker. It goes back to the front of its queue: either
   /// on_dispatched or on_rejected follows.
   virtual void undelivered(RequestId request) = 0;
-  /// A dispatched request is over; its slot is free. Late and repeated calls are ignored.
+  /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
+  /// Late and repeated calls are ignored.
   virtual void ended(RequestId request, EndState state) = 0;
 };
 

@@ -160,7 +160,7 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
                             to_text(in_.deployment->request_timeout)),
                 {},
                 {}},
-               host_.limits.cancelled_usage_wait);
+               host_.limits.failed_usage_wait);
     });
   }
   const net::HttpRequest& request = answer_.exchange().request();

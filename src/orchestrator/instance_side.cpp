@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "base/invariant.h"
@@ -378,7 +379,7 @@ void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMes
                  [&](const backend::WorkerReady& m) { on_ready(*r, m); },
                  [&](const backend::WorkerLoadFailed& m) { on_load_failed(*r, m); },
                  [&](const backend::WorkerProgress& m) { on_progress(*r, m); },
-                 [&](const backend::WorkerEnded& m) { on_ended(m); },
+                 [&](const backend::WorkerEnded& m) { on_ended(key, m); },
                  [](const backend::WorkerHello&) {},  // the backend has taken it
                  [](const backend::WorkerUnloaded&) {},
                  [&](const backend::WorkerError& m) {
@@ -474,17 +475,25 @@ void Orchestrator::on_load_failed(InstanceRecord& r, const backend::WorkerLoadFa
   deliver(outcome);
 }
 
-void Orchestrator::on_ended(const backend::WorkerEnded& m) {
+void Orchestrator::on_ended(backend::InstanceKey key, const backend::WorkerEnded& m) {
   const std::optional<RequestId> request = parse_request_id(m.request);
   if (!request) return;
   std::shared_ptr<gateway::DispatchSink> sink;
   {
     const std::lock_guard lock(core_mutex_);
-    if (const auto* found = waiters_.find(*request)) sink = *found;
+    Waiter* waiter = waiters_.find(*request);
+    // Late, twice, or about a request that is not its own: of no effect.
+    if (waiter == nullptr || waiter->instance != key.instance) return;
+    if (!std::exchange(waiter->awaits_worker, false)) return;
+    sink = waiter->sink;
   }
-  if (sink == nullptr) return;  // answered late or twice: it has been accounted for
-  sink->on_worker_ended(
-      {m.input, m.output, m.cached, m.device_ms, m.reason != backend::WorkEnd::unknown});
+  if (sink != nullptr) {
+    sink->on_worker_ended(
+        {m.input, m.output, m.cached, m.device_ms, m.reason != backend::WorkEnd::unknown});
+    return;
+  }
+  Outcome outcome = step(core::RequestEnded{*request}, {}, nullptr, *request);
+  deliver(outcome);
 }
 
 void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::string& what) {

@@ -98,6 +98,12 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   }
 
  private:
+  /// An admitted request, until both its gateway and its worker are done with it.
+  struct Waiter {
+    std::shared_ptr<gateway::DispatchSink> sink;  // null once the gateway is done
+    InstanceId instance;                          // it was dispatched to; zero: it is queued
+    bool awaits_worker = false;  // told to stop; its slot is taken until its worker says `ended`
+  };
   /// What one step asks of the request side; filled under the lock, delivered after it.
   struct Outcome {
     std::optional<gateway::Admission> own;  // of the request that was being admitted
@@ -142,7 +148,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void on_loaded(InstanceRecord& r);
   void on_ready(InstanceRecord& r, const backend::WorkerReady& m);
   void on_load_failed(InstanceRecord& r, const backend::WorkerLoadFailed& m);
-  void on_ended(const backend::WorkerEnded& m);
+  void on_ended(backend::InstanceKey key, const backend::WorkerEnded& m);
 
   net::EventLoop& loop_;
   backend::InstanceBackend& backend_;
@@ -157,7 +163,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   mutable std::mutex core_mutex_;  // guards the group below
   core::Core core_;
-  IdTable<RequestId, std::shared_ptr<gateway::DispatchSink>> waiters_;
+  IdTable<RequestId, Waiter> waiters_;
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
   std::vector<core::Action> orders_;
   std::map<DeploymentId, std::string> failures_;

@@ -63,7 +63,17 @@ void Orchestrator::undelivered(RequestId request) {
   deliver(outcome);
 }
 
+/// The gateway may be done before the worker is: it does not let its client wait for a worker that
+/// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
+/// to.
 void Orchestrator::ended(RequestId request, gateway::EndState) {
+  {
+    const std::lock_guard lock(core_mutex_);
+    if (Waiter* waiter = waiters_.find(request); waiter != nullptr && waiter->awaits_worker) {
+      waiter->sink = nullptr;
+      return;
+    }
+  }
   Outcome outcome = step(core::RequestEnded{request}, {}, nullptr, request);
   deliver(outcome);
 }
@@ -80,7 +90,7 @@ Orchestrator::Outcome Orchestrator::step(const core::Event& event, RequestId own
   actions.clear();
   Outcome outcome;
   const std::lock_guard lock(core_mutex_);
-  if (sink != nullptr) waiters_.insert(own, std::move(sink));
+  if (sink != nullptr) waiters_.insert(own, Waiter{std::move(sink), {}, false});
   core_.step(net::monotonic_now(), event, actions);
   for (const core::Action& action : actions) resolve(action, own, outcome);
   if (over) waiters_.erase(over);
@@ -96,13 +106,16 @@ Orchestrator::Outcome Orchestrator::step(const core::Event& event, RequestId own
 /// Turns one action into a call on a waiter or an order for the loop. Needs: core_mutex_ is held.
 void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& outcome) {
   const auto sink_of = [&](RequestId request) {
-    auto* sink = waiters_.find(request);
-    return sink == nullptr ? nullptr : *sink;
+    const Waiter* waiter = waiters_.find(request);
+    return waiter == nullptr ? nullptr : waiter->sink;
   };
   std::visit(Overloaded{
                  [&](const core::Dispatch& dispatch) {
                    const auto target = targets_.find(dispatch.instance);
                    if (target == targets_.end()) return;
+                   if (Waiter* waiter = waiters_.find(dispatch.request)) {
+                     waiter->instance = dispatch.instance;
+                   }
                    if (dispatch.request == own) {
                      outcome.own = target->second;
                    } else {
@@ -127,6 +140,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                  },
                  [&](const core::CancelRequest& cancel) {
                    outcome.cancel_ordered = true;
+                   if (Waiter* waiter = waiters_.find(cancel.request)) waiter->awaits_worker = true;
                    orders_.push_back(cancel);
                  },
                  [&](const auto& order) { orders_.push_back(order); },

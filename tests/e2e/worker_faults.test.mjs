@@ -144,12 +144,20 @@ test('a hung worker is found by its missing work, killed and replaced within 10 
       stuck: echo({ tokens: 5, faults: { hang_at: 'token:2' } }, kept({ concurrency: 2 })),
       deaf: echo({ tokens: 1, faults: { stop_control: true } }, kept()),
       busy: echo({ tokens: 550, token_delay: '20ms' }, only()),
+      ignores: echo({ tokens: 100_000, token_delay: '20ms', faults: { ignore_cancel: true } }, kept({ concurrency: 1, limits: { request_timeout: '1s' } })),
       foreign: { runtime: 'command', model: script, command: ['python3', '{model}', '{port}'] },
     },
   });
-  for (const name of ['stopped', 'stuck', 'deaf']) await stoker.ready(name);
+  for (const name of ['stopped', 'stuck', 'deaf', 'ignores']) await stoker.ready(name);
   const busy = stoker.chat('busy');
   const foreign = stoker.call('/invoke/foreign/slow');
+  // The client is told in time; the slot stays taken until the worker is known to have let go (W17).
+  const late = await stoker.chat('ignores');
+  assert.equal(late.status, 504);
+  const row = await stoker.row(late.headers['x-request-id']);
+  assert.equal(row.outcome, 'expired');
+  assert.ok(row.phases_ms.total < 2000, `answered after ${row.phases_ms.total} ms`);
+  assert.equal((await stoker.deployment('ignores')).running, 1);
   const first = (await stoker.instances('stopped'))[0].instance;
   const worker = workerOf(stoker, first);
   const begun = Date.now();
@@ -168,6 +176,8 @@ test('a hung worker is found by its missing work, killed and replaced within 10 
   assert.ok(again);
   assert.equal((await stoker.chat('stopped')).status, 200);
   assert.equal((await busy).status, 200, 'busy is not dead');
+  const ignored = await eventOf(stoker, 'ignores', 'instance_stopping', 15_000);
+  assert.equal(ignored.reason, 'cancel_ignored');
   assert.equal((await foreign).text, 'slow', 'an engine that computes without a byte is not dead either');
   for (const name of ['busy', 'foreign']) assert.equal((await eventsOf(stoker, name, 'instance_hung')).length, 0);
 });

@@ -13,6 +13,11 @@ namespace {
 using Boot = backend::FakeBackend::Boot;
 using testing::HasSubstr;
 
+std::string ended_packet(RequestId request) {
+  return R"({"type":"ended","request":")" + public_id(request) +
+         R"(","input":3,"output":5,"cached":1,"device_ms":9,"reason":"cancelled"})";
+}
+
 // --- Requests ------------------------------------------------------------------------------------
 
 TEST_F(OrchestratorTest, AWarmRequestIsDispatchedByTheCallItself) {
@@ -75,9 +80,7 @@ TEST_F(OrchestratorTest, ACancelledRunningRequestHearsWhatItsWorkerUsed) {
   until([&] { return has_sent("\"cancel\""); });
   EXPECT_TRUE(has_sent(public_id(running.id)));
   EXPECT_EQ(summary().running, 1) << "its slot is taken until it has really stopped";
-  const std::string ended =
-      R"({"type":"ended","request":")" + public_id(running.id) +
-      R"(","input":3,"output":5,"cached":1,"device_ms":9,"reason":"cancelled"})";
+  const std::string ended = ended_packet(running.id);
   backend.say(key_of_last_start(), ended);
   ASSERT_EQ(running.sink->usage.size(), 1U);
   EXPECT_TRUE(running.sink->usage[0].known);
@@ -86,6 +89,49 @@ TEST_F(OrchestratorTest, ACancelledRunningRequestHearsWhatItsWorkerUsed) {
   EXPECT_EQ(summary().running, 0);
   backend.say(key_of_last_start(), ended);  // late and twice: nobody is left to tell
   EXPECT_EQ(running.sink->usage.size(), 1U);
+}
+
+/// The client of a request that timed out is answered; its slot is another matter.
+TEST_F(OrchestratorTest, ASlotIsFreeOnlyOnceItsWorkerHasLetGo) {
+  const Asked running = ask();
+  const Asked waiting = ask();
+  until([&] { return running.target() != nullptr; });
+  orchestrator().cancel(running.id, gateway::EndState::expired);
+  orchestrator().ended(running.id, gateway::EndState::expired);
+  EXPECT_EQ(summary().running, 1);
+  EXPECT_EQ(waiting.target(), nullptr);
+  backend.say(key_of_last_start(), ended_packet(running.id));
+  EXPECT_TRUE(running.sink->usage.empty()) << "nobody waits for it any more";
+  ASSERT_NE(waiting.target(), nullptr);
+}
+
+TEST_F(OrchestratorTest, AWorkerThatIgnoresACancelIsKilled) {
+  plan.spec.limits.cancel_grace = ms(30);
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  orchestrator().cancel(running.id, gateway::EndState::expired);
+  orchestrator().ended(running.id, gateway::EndState::expired);
+  until([&] { return !backend.stops().empty() && backend.list().empty(); });
+  EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::kill);
+  EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 held a cancelled request for 30 ms");
+  EXPECT_TRUE(running.sink->lost.empty()) << "it has been answered";
+}
+
+TEST_F(OrchestratorTest, AWorkerCanEndOnlyItsOwnRequestsAndOnlyWhenAsked) {
+  plan.spec.scale.max_instances = 2;
+  plan.spec.scale.target_utilization_percent = 100;
+  const Asked first = ask();
+  const Asked second = ask();
+  until([&] { return first.target() != nullptr && second.target() != nullptr; });
+  const backend::InstanceKey of_first{first.target()->instance, first.target()->generation};
+  const backend::InstanceKey of_second{second.target()->instance, second.target()->generation};
+  backend.say(of_first, ended_packet(first.id));
+  EXPECT_TRUE(first.sink->usage.empty()) << "it was not asked to end";
+  orchestrator().cancel(first.id, gateway::EndState::cancelled);
+  backend.say(of_second, ended_packet(first.id));
+  EXPECT_TRUE(first.sink->usage.empty()) << "it is not its own";
+  backend.say(of_first, ended_packet(first.id));
+  EXPECT_EQ(first.sink->usage.size(), 1U);
 }
 
 TEST_F(OrchestratorTest, TheRequestsOfALostInstanceAreToldAndTheQueuedStay) {
