@@ -166,7 +166,9 @@ std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) c
 
 bool Core::would_admit(Instant now, DeploymentId id) const {
   const auto it = deployments_.find(id);
-  return it != deployments_.end() && !refusal_at(now, it->second);
+  if (it == deployments_.end() || refusal_at(now, it->second)) return false;
+  const Deployment& d = it->second;
+  return count(d).ready > 0 || place(d.spec.kinds, views_for({}, d)).possible;
 }
 
 std::optional<InstanceId> Core::least_loaded(const Deployment& d) const {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
-import { Stoker, onnxModel, request } from './lib/stoker.mjs';
+import { Stoker, echo, onnxModel, request } from './lib/stoker.mjs';
 
 const skip = !onnxModel && 'STOKER_TEST_ONNX_MODEL is not set';
 const samples = 512;
@@ -64,6 +64,16 @@ test('the binary extension gives the same answer as JSON', { skip }, async (t) =
   assert.equal(described.parameters.binary_data_size, answer.body.length - split);
   const close = Math.abs(answer.body.readFloatLE(split) - probabilityOf(asJson));
   assert.ok(close < 1e-6, `${close} apart`);
+});
+
+test('a model that no device can hold is not ready', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { small: echo(), huge: echo({ memory: '1000GiB' }) } });
+  assert.equal((await stoker.call('/v2/models/small/ready')).status, 200);
+  assert.equal((await stoker.call('/v2/models/huge/ready')).status, 503);
+  const refused = await stoker.post('/v2/models/huge/infer', { inputs: [] });
+  assert.equal(refused.status, 503);
+  assert.equal(refused.json.code, 'no_capacity');
+  assert.deepEqual(await stoker.instances('small'), [], 'asking starts nothing');
 });
 
 test('mistakes are answered in the shape of the protocol', { skip }, async (t) => {
