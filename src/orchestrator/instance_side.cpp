@@ -170,7 +170,7 @@ InstanceRecord* Orchestrator::record(backend::InstanceKey key) {
 
 void Orchestrator::note_failure(DeploymentId deployment, std::string text) {
   const std::lock_guard lock(core_mutex_);
-  failures_[deployment] = std::move(text);
+  failures_[deployment] = {std::move(text), false};
 }
 
 /// One line for people (`stoker events`) and the same one in the log.
@@ -448,6 +448,8 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   {
     const std::lock_guard lock(core_mutex_);
     targets_[r.key.instance] = std::move(target);
+    const auto failure = failures_.find(r.deployment);
+    if (failure != failures_.end()) failure->second.is_past = true;
   }
   health_.arm(r.key, net::monotonic_now());
   const gateway::StartTimeline& t = r.timeline;

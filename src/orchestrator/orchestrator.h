@@ -98,6 +98,10 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   }
 
  private:
+  struct LastFailure {
+    std::string text;
+    bool is_past = false;  // an instance became ready after it: no reason for a refusal any more
+  };
   /// An admitted request, until both its gateway and its worker are done with it.
   struct Waiter {
     std::shared_ptr<gateway::DispatchSink> sink;  // null once the gateway is done
@@ -166,7 +170,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   IdTable<RequestId, Waiter> waiters_;
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
   std::vector<core::Action> orders_;
-  std::map<DeploymentId, std::string> failures_;
+  std::map<DeploymentId, LastFailure> failures_;
   bool orders_posted_ = false;
   std::optional<Instant> wakeup_at_;
 

@@ -152,7 +152,8 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
   const DeploymentPlan& plan = plans_.at(refuse.deployment);
   const std::string& name = plan.spec.name;
   const auto failure = failures_.find(refuse.deployment);
-  const std::string why = failure == failures_.end() ? std::string() : ": " + failure->second;
+  const bool explains = failure != failures_.end() && !failure->second.is_past;
+  const std::string why = explains ? ": " + failure->second.text : std::string();
   const std::string again = fmt::format("the next attempt is in {}", to_text(refuse.retry_after));
   gateway::Rejection rejection{reason_of(refuse.reason), refuse.retry_after, {}};
   switch (refuse.reason) {
@@ -208,7 +209,7 @@ core::Summary Orchestrator::summary() const {
 std::string Orchestrator::last_failure(DeploymentId deployment) const {
   const std::lock_guard lock(core_mutex_);
   const auto it = failures_.find(deployment);
-  return it == failures_.end() ? std::string() : it->second;
+  return it == failures_.end() ? std::string() : it->second.text;
 }
 
 std::map<InstanceId, InstanceRecord> Orchestrator::records() const {

@@ -275,4 +275,5 @@ test('a second Ctrl-C ends at once, and still leaves no worker behind', async (t
   assert.deepEqual(await stoker.exited, { code: 130, signal: null });
   assert.ok(await answer instanceof Error);
   await gone(below);
+  await stoker.launch();  // the next life removes what this one could not, its cgroups
 });

@@ -63,6 +63,7 @@ for (const sandbox of ['auto', 'off']) {
     assert.ok(all.some((one) => one.name.startsWith('python')) && all.length >= Object.keys(deployments).length + 1);
     await killServer(stoker);
     await gone(all, 5_000);
+    await stoker.launch();  // the next life removes what the killed one could not, its cgroups
   });
 }
 

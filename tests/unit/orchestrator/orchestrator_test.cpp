@@ -12,6 +12,7 @@ namespace {
 
 using Boot = backend::FakeBackend::Boot;
 using testing::HasSubstr;
+using testing::Not;
 
 std::string ended_packet(RequestId request) {
   return R"({"type":"ended","request":")" + public_id(request) +
@@ -146,6 +147,20 @@ TEST_F(OrchestratorTest, TheRequestsOfALostInstanceAreToldAndTheQueuedStay) {
   EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 ended with signal 9");
   until([&] { return waiting.target() != nullptr; });  // after the backoff, by a new instance
   EXPECT_EQ(waiting.target()->name, "chat/2");
+}
+
+TEST_F(OrchestratorTest, AFailureThatIsPastIsNotTheReasonOfALaterRefusal) {
+  plan.spec.limits.queue_timeout = seconds(2);  // longer than the first backoff
+  const Asked lost = ask();
+  until([&] { return lost.target() != nullptr; });
+  backend.exit(key_of_last_start(), backend::ExitKind::signal, 9);
+  const Asked running = ask();
+  until([&] { return running.target() != nullptr; });
+  const Asked waiting = ask();
+  until([&] { return waiting.refusal() != nullptr; });
+  EXPECT_EQ(waiting.refusal()->reason, gateway::RejectReason::queue_timeout);
+  EXPECT_THAT(waiting.refusal()->message, Not(HasSubstr("signal 9")));
+  EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 ended with signal 9") << "people may ask";
 }
 
 TEST_F(OrchestratorTest, AnExitWithZeroThatNobodyAskedForIsAFailureWithItsReason) {
