@@ -152,8 +152,9 @@ std::vector<WorkerKind> worker_kinds() {
   if (gguf.empty()) gguf = STOKER_TEST_MODEL_FILE;
   if (exists(gguf) && exists(program("llama"))) kinds.push_back(llama(gguf));
   const std::string model = environment("STOKER_TEST_ONNX_MODEL");
-  if (exists(model) && exists(program("onnx"))) {
-    kinds.push_back(onnx(model, environment("STOKER_TEST_ONNX_REQUEST")));
+  const std::string request = environment("STOKER_TEST_ONNX_REQUEST");  // one that fits the model
+  if (exists(model) && !request.empty() && exists(program("onnx"))) {
+    kinds.push_back(onnx(model, request));
   }
   return kinds;
 }
