@@ -412,7 +412,7 @@ std::string days_text(std::uint8_t days) {
   if (days == 0x7f) return "daily";
   std::string text;
   for (std::size_t day = 0; day < day_names.size(); ++day) {
-    if ((days >> day & 1U) == 0) continue;
+    if ((std::uint32_t{days} >> day & 1U) == 0) continue;
     if (!text.empty()) text += ',';
     text += day_names[day];
   }
