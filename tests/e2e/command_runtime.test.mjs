@@ -109,8 +109,9 @@ for (const kind of Object.keys(kinds)) {
     deployment.command = [...deployment.command, ...extra];
     const stoker = await Stoker.start(t, { deployments: { e: deployment } });
     await stoker.chat('e', { max_tokens: 1 });
-    const engines = processesOf(script).filter(({ program }) => program === kinds[kind].command[0]);
-    assert.equal(engines.length, kind === 'Python' ? 2 : 1, 'the engine, and the child that left its group');
+    const enginesNow = () => processesOf(script).filter(({ program }) => program === kinds[kind].command[0]);
+    await until('the engine runs, and the child that left its group', () => enginesNow().length === (kind === 'Python' ? 2 : 1));
+    const engines = enginesNow();
     const { checks } = JSON.parse((await cli(['doctor', '--json'])).stdout);
     if (checks.find((check) => check.check === 'sandbox').state === 'ok') {
       const network = (pid) => fs.readlinkSync(`/proc/${pid}/ns/net`);

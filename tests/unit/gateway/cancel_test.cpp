@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "test_gateway.h"
 
 namespace stoker::gateway {
@@ -46,12 +48,11 @@ TEST(Cancel, ARunningRequestStopsItsEngineAndIsChargedWhatItUsed) {
                 "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", "", false},
        }) {
     std::atomic<bool> was_closed = false;
-    std::mutex arrived;
-    arrived.lock();
+    std::promise<void> arrived;
     ScriptedWorker worker([&](WorkerConnection& connection) {
       connection.read_request();
       connection.send(c.sent);
-      arrived.unlock();
+      arrived.set_value();
       was_closed = connection.wait_closed();
     });
     TestGateway gateway;
@@ -60,7 +61,7 @@ TEST(Cancel, ARunningRequestStopsItsEngineAndIsChargedWhatItUsed) {
     gateway.start();
     TestClient client = gateway.connect();
     client.send(post("/v1/chat/completions", c.body));
-    arrived.lock();
+    arrived.get_future().wait();
     if (*c.seen != '\0') {
       ASSERT_TRUE(client.read_until(c.seen)) << c.what;
     }
