@@ -79,7 +79,6 @@ TEST(Cancel, ARunningRequestStopsItsEngineAndIsChargedWhatItUsed) {
     EXPECT_EQ(gateway.dispatcher.ended_requests().size(), 1U) << c.what;
     gateway.server->stop();
     EXPECT_EQ(gateway.records.wait_endings(1).size(), 1U) << c.what;
-    arrived.unlock();
     // The worker's thread has seen the end before the scripted worker is gone.
     while (!was_closed) std::this_thread::yield();
   }
