@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "base/text.h"
 #include "test_gateway.h"
 
@@ -185,7 +187,7 @@ TEST(Unary, ARequestThatNeverArrivedIsSentAgain) {
 }
 
 TEST(Unary, AnInstanceThatBreaksOffIsNotAskedAgain) {
-  int requests = 0;
+  std::atomic<int> requests = 0;
   ScriptedWorker worker([&](WorkerConnection& c) {
     if (!c.read_request().empty()) ++requests;
   });
