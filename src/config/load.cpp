@@ -43,8 +43,9 @@ std::vector<std::string> split_path(std::string_view path, const YamlNode& root)
     std::size_t length = std::min(path.find('.'), path.size());
     const YamlNode* next = &nothing;
     for (const YamlEntry& entry : node->entries) {
+      if (!path.starts_with(entry.key) || entry.key.size() < length) continue;
       const bool ends_here = path.size() == entry.key.size() || path[entry.key.size()] == '.';
-      if (!path.starts_with(entry.key) || !ends_here || entry.key.size() < length) continue;
+      if (!ends_here) continue;
       length = entry.key.size();
       next = &entry.value;
     }
