@@ -151,7 +151,20 @@ void check_support(const DeploymentConfig& deployment, Reader& reader) {
   }
   if (deployment.keep_warm.policy == KeepWarmPolicy::adaptive) {
     reader.warning_at(path_of(deployment, "keep_warm.policy"),
-                      fmt::format("adaptive is {}", no_effect_yet), "break_even is used");
+                      fmt::format("adaptive is {}", no_effect_yet),
+                      "keep_warm.max is the idle time");
+  }
+  if (deployment.autoscaling.spare_instances > 0) {
+    reader.warning_at(path_of(deployment, "autoscaling.spare_instances"),
+                      std::string(no_effect_yet), "min_instances keeps some warm");
+  }
+  if (!deployment.sha256.empty()) {
+    reader.warning_at(path_of(deployment, "sha256"), "is not compared with the file yet",
+                      "check the file with sha256sum");
+  }
+  if (deployment.model.find("://") != std::string::npos) {
+    reader.warning_at(path_of(deployment, "model"), "models are not downloaded yet",
+                      "download the file and write its path");
   }
   if (deployment.resources.devices > 1) {
     reader.warning_at(path_of(deployment, "resources.devices"), std::string(no_effect_yet),

@@ -85,7 +85,7 @@ struct KeepWarmConfig {
 struct LimitsConfig {
   std::int32_t max_queued = 512;
   Duration queue_timeout = minutes(2);     // waiting for an instance
-  Duration start_timeout = minutes(5);     // spawn to ready
+  Duration start_timeout = minutes(5);     // spawn to the worker's hello
   Duration load_timeout = minutes(1);      // load without progress
   Duration request_timeout = minutes(10);  // dispatch to last byte
 };

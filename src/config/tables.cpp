@@ -163,7 +163,7 @@ const Table<KeepWarmConfig>& keep_warm_table() {
                                   {"adaptive", KeepWarmPolicy::adaptive}}},
           "How long an idle instance stays where no delay is written. `fixed`: `max`; "
           "`break_even`: as long as waiting costs less than starting again; `adaptive`: from the "
-          "traffic of the deployment"),
+          "traffic of the deployment. In this version every policy gives `max`"),
       value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
       value_key("max", &S::max, Time{.may_be_never = true},
                 "Longest time that the policy may choose"),
@@ -181,7 +181,7 @@ const Table<LimitsConfig>& limits_table() {
                 "Longest wait for an instance; then 503",
                 {{"max_time_in_queue_seconds", R::seconds}, {"max_queue_wait", R::seconds}}),
       value_key("start_timeout", &S::start_timeout, Time{ms(1)},
-                "Longest time from spawning a worker until it is ready",
+                "Longest time from spawning a worker until it answers; its load has `load_timeout`",
                 {{"startup_timeout", R::seconds},
                  {"init_timeout", R::seconds},
                  {"healthCheckTimeout", R::seconds}}),

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <map>
 #include <set>
@@ -275,7 +276,12 @@ class World {
 };
 
 TEST(RandomWorld, InvariantsHoldAndEverythingEnds) {
-  for (std::uint64_t seed = 1; seed <= 4000; ++seed) {
+  // `./dev sim SEED` runs one seed, longer.
+  const char* only = std::getenv("STOKER_SIM_SEED");
+  const bool one = only != nullptr && *only != '\0';
+  const std::uint64_t first = one ? std::strtoull(only, nullptr, 10) : 1;
+  const std::uint64_t last = one ? first : 4000;
+  for (std::uint64_t seed = first; seed <= last; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     World world(seed);
     world.run(400);
