@@ -11,8 +11,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-missing-field-initializers -Wno-restrict -Wno-dangling-pointer -Wno-stringop-overflow
     -Wno-array-bounds -Wno-stringop-overread)
 else()
+  # The second: libstdc++ 12's own stable_sort uses what it deprecates.
   target_compile_options(stoker_options INTERFACE -Wno-missing-designated-field-initializers
-    -Wno-missing-field-initializers)
+    -Wno-deprecated-declarations -Wno-missing-field-initializers)
 endif()
 target_compile_definitions(stoker_options INTERFACE _GNU_SOURCE STOKER_VERSION="${PROJECT_VERSION}")
 target_link_options(stoker_options INTERFACE -Wl,-z,relro,-z,now)
