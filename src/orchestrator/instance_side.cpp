@@ -278,7 +278,10 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
         core::to_text(order.reason),
         fmt::format("stopping {} ({}, {})", r->name, core::to_text(order.reason),
                     core::to_text(order.mode))});
-  r->stop_ordered = true;
+  {
+    const std::lock_guard lock(records_mutex_);
+    r->stop_ordered = true;
+  }
   if (!r->spawned) return;
   backend_.stop(
       key,
