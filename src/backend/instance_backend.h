@@ -76,6 +76,8 @@ struct ExitInfo {
   int value = 0;
   std::string text;      // "exit 0", "signal 11 (SIGSEGV)", "oom (limit 2.0 GiB)"; as in the ledger
   std::string log_tail;  // its last lines, at most 4 KiB; not for anybody but the operator
+  /// Of start_failed: waiting would not help, a person must act (no such program, for example).
+  bool will_stay = false;
 };
 
 /// What the backend tells. All calls come on the thread of the EventLoop that the backend was made

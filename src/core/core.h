@@ -181,6 +181,7 @@ class Core {
   void break_down(InstanceId id, Instance& instance, StopReason reason);
   void remove(InstanceId id, Instance& instance);
   void note_failure(Deployment& d, FailureKind kind);
+  void note_refused_load(Deployment& d);
   void wind_down(Deployment& d);
   void abandon_unneeded(Deployment& d);
 

@@ -81,9 +81,11 @@ void Core::on(const LoadFailed& e) {
   Deployment& d = deployment(instance->deployment);
   advance(e.instance, *instance, InstanceInput::broke);
   stop(e.instance, *instance, StopMode::kill, StopReason::load_failed);
-  const bool may_pass = e.failure == LoadFailure::out_of_memory;
-  note_failure(d, may_pass ? FailureKind::start_failed : FailureKind::load_refused);
-  if (!may_pass && count(d).ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+  if (e.failure == LoadFailure::out_of_memory) {
+    note_failure(d, FailureKind::start_failed);
+  } else {
+    note_refused_load(d);
+  }
   scale(d);
 }
 
@@ -105,9 +107,15 @@ void Core::on(const StartFailed& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr) return;
   Deployment& d = deployment(instance->deployment);
+  const bool was_wanted = is_starting(instance->state);
   remove(e.instance, *instance);
-  note_failure(d, FailureKind::start_failed);
+  if (was_wanted && e.failure == StartFailure::will_stay) {
+    note_refused_load(d);
+  } else if (was_wanted) {
+    note_failure(d, FailureKind::start_failed);
+  }
   scale(d);
+  if (shutting_down_) wind_down(d);
 }
 
 void Core::on(const InstanceHung& e) {
@@ -270,6 +278,12 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
   if (d.failures.crash_loop() && count(d).ready == 0) {
     refuse_all_queued(d, RefuseReason::crash_loop);
   }
+}
+
+/// Waiting would not help: unless another instance serves them, the waiting are told at once.
+void Core::note_refused_load(Deployment& d) {
+  note_failure(d, FailureKind::load_refused);
+  if (count(d).ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
 }
 
 /// The last waiter left: what has not begun is dropped; a load goes on unless told to abort.

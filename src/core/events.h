@@ -68,9 +68,14 @@ struct InstanceExited {  // the process and all its children are known to be gon
   Generation generation;
   ExitKind kind = ExitKind::clean;
 };
+enum class StartFailure : std::uint8_t {
+  may_pass,   // no process, memory or disk to be had just now
+  will_stay,  // there is no such program, or it may not be run: a person must act
+};
 struct StartFailed {  // there is no process
   InstanceId instance;
   Generation generation;
+  StartFailure failure = StartFailure::may_pass;
 };
 enum class HangKind : std::uint8_t { no_progress, silent, breach };
 struct InstanceHung {  // no work progress, no sign of life, or a broken contract

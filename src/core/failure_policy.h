@@ -17,7 +17,7 @@ inline constexpr Duration crash_loop_window = seconds(60);
 inline constexpr Duration healthy_reset = minutes(10);
 
 enum class FailureKind : std::uint8_t {
-  load_refused,  // the worker said that the model cannot be loaded; waiting would not help
+  load_refused,  // the model cannot be loaded, or its worker not be run; waiting would not help
   start_failed,  // it died, hung or never came up before it was ready
   crashed,       // it died or hung after it was ready
 };

@@ -218,9 +218,12 @@ void Orchestrator::carry_out(const core::StartInstance& order) {
 void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::string& why_not) {
   InstanceRecord* r = record(key);
   if (r == nullptr) return;
-  const DeploymentPlan& plan = plans_.at(r->deployment);
-  std::string refusal = journalled ? std::string() : "the journal cannot be written: " + why_not;
-  if (journalled && !r->stop_ordered) {
+  if (!journalled) {
+    start_failed(key, "the journal cannot be written: " + why_not, core::StartFailure::may_pass);
+    return;
+  }
+  if (!r->stop_ordered) {
+    const DeploymentPlan& plan = plans_.at(r->deployment);
     backend::StartRequest request;
     request.key = key;
     request.name = r->name;
@@ -244,27 +247,39 @@ void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::s
       r->spawned = true;
       return;
     }
-    refusal = started.error().message;
+    const std::string& refusal = started.error().message;
+    journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), refusal});
+    start_failed(key, refusal, core::StartFailure::will_stay);
+    return;
   }
-  const std::string name = r->name;
-  const DeploymentId deployment = r->deployment;
+  // It was stopped before it began.
+  journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), "not started"});
   {
     const std::lock_guard lock(records_mutex_);
     records_.erase(key.instance);
   }
-  if (refusal.empty()) {  // it was stopped before it began
-    journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), "not started"});
-    Outcome outcome =
-        step(core::InstanceExited{key.instance, key.generation, core::ExitKind::clean});
-    deliver(outcome);
-  } else {
-    note_failure(deployment, refusal);
-    tell({"instance_start_failed", plan.spec.name, name, "start_failed",
-          fmt::format("{} could not be started: {}", name, refusal)},
-         true);
-    Outcome outcome = step(core::StartFailed{key.instance, key.generation});
-    deliver(outcome);
+  Outcome outcome = step(core::InstanceExited{key.instance, key.generation, core::ExitKind::clean});
+  deliver(outcome);
+  check_quiet();
+}
+
+/// There is no process, and there was none that did anything.
+void Orchestrator::start_failed(backend::InstanceKey key, const std::string& why,
+                                core::StartFailure failure) {
+  const InstanceRecord* r = record(key);
+  if (r == nullptr) return;
+  const std::string name = r->name;
+  const DeploymentId deployment = r->deployment;
+  if (!r->stop_ordered) note_failure(deployment, why);
+  {
+    const std::lock_guard lock(records_mutex_);
+    records_.erase(key.instance);
   }
+  tell({"instance_start_failed", plans_.at(deployment).spec.name, name, "start_failed",
+        fmt::format("{} could not be started: {}", name, why)},
+       true);
+  Outcome outcome = step(core::StartFailed{key.instance, key.generation, failure});
+  deliver(outcome);
   check_quiet();
 }
 
@@ -532,6 +547,12 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
   InstanceRecord* r = record(key);
   if (r == nullptr) return;
   health_.disarm(key);
+  if (exit.kind == backend::ExitKind::start_failed) {
+    journal_.ended({key.instance, key.generation, options_.epoch, net::wall_now(), exit.text});
+    start_failed(key, exit.text,
+                 exit.will_stay ? core::StartFailure::will_stay : core::StartFailure::may_pass);
+    return;
+  }
   const bool oom = exit.kind == backend::ExitKind::oom;
   const bool clean = exit.kind == backend::ExitKind::code && exit.value == 0;
   const std::string& name = plans_.at(r->deployment).spec.name;

@@ -132,6 +132,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void arm_wakeup(std::optional<Instant> at);
   void carry_out(const core::StartInstance& order);
   void spawn(backend::InstanceKey key, bool journalled, const std::string& why_not);
+  void start_failed(backend::InstanceKey key, const std::string& why, core::StartFailure failure);
   void carry_out(const core::StopInstance& order);
   void note_why_it_is_killed(InstanceRecord& r, core::StopReason reason);
   void carry_out(const core::CancelRequest& order);

@@ -204,7 +204,26 @@ TEST_P(ProcessBackendTest, AMissingWorkerIsAFailedStart) {
   start(request);
   const ExitInfo& exit = wait_exit(1);
   EXPECT_EQ(exit.kind, ExitKind::start_failed);
-  EXPECT_NE(exit.text.find("stoker-worker-absent"), std::string::npos) << exit.text;
+  EXPECT_TRUE(exit.will_stay);
+  EXPECT_TRUE(exit.text.starts_with("worker program not found: " STOKER_TEST_WORKERS
+                                    "/stoker-worker-absent; fix: "))
+      << exit.text;
+}
+
+TEST_P(ProcessBackendTest, AWorkerThatMayNotBeRunIsAFailedStart) {
+  config.worker_dir = folder.path();
+  config.state_dir = folder.path();
+  config.sandbox = GetParam();
+  const std::string program = folder.path() + "/stoker-worker-tiny";
+  std::ofstream(program) << "no program";
+  ASSERT_EQ(::chmod(program.c_str(), 0644), 0);
+  backend_ = std::move(*ProcessBackend::create(*loop, config));
+  backend_->set_listener(recorder);
+  start(tiny_instance(1));
+  const ExitInfo& exit = wait_exit(1);
+  EXPECT_EQ(exit.kind, ExitKind::start_failed);
+  EXPECT_TRUE(exit.will_stay);
+  EXPECT_TRUE(exit.text.starts_with("worker program may not be run: ")) << exit.text;
 }
 
 TEST_P(ProcessBackendTest, TheEnvironmentIsMinimal) {

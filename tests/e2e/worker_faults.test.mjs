@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { gone, residentBytes, workerOf } from './lib/processes.mjs';
-import { Stoker, echo, readAll, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, bin, echo, patience, readAll, sseEvents, until } from './lib/stoker.mjs';
 
 const only = (rest = {}) => ({ concurrency: 1, autoscaling: { max_instances: 1 }, ...rest });
 const kept = (rest = {}) => ({ autoscaling: { min_instances: 1, max_instances: 1 }, ...rest });
@@ -120,6 +120,34 @@ test('loads that fail: a reason within a second of the last try, and a good one 
     assert.equal(tries.length, 5);
     assert.ok(answeredAt - time(tries.at(-1)) < 1000, `${name}: within a second of the last try`);
   }
+});
+
+test('a worker program that is not there or may not be run: 503 with the reason within a second, good once it is', async (t) => {
+  const folder = newFolder(t);
+  for (const name of ['stoker', 'stoker-worker-echo']) fs.copyFileSync(path.join(bin, name), path.join(folder, name));
+  const worker = path.join(folder, 'stoker-worker-echo');
+  const onnx = path.join(folder, 'model.onnx');
+  fs.writeFileSync(onnx, 'never read');
+  const stoker = await Stoker.start(t, {
+    deployments: { e: echo({ tokens: 1 }), o: { runtime: 'onnx', model: onnx } },
+  }, { program: path.join(folder, 'stoker') });
+  const refused = async (name, ask, reason) => {
+    const begun = Date.now();
+    const answer = await ask();
+    assert.ok(Date.now() - begun < 1000 * patience, `${name} after ${Date.now() - begun} ms`);
+    assert.equal(answer.status, 503, answer.text);
+    assert.ok(Number(answer.headers['retry-after']) >= 1);
+    assert.match(answer.text, reason);
+    assert.equal((await eventsOf(stoker, name, 'instance_start_failed')).length, 1, 'one try, not five');
+    assert.match((await stoker.deployment(name)).last_failure, reason);
+    assert.equal((await stoker.row(answer.headers['x-request-id'])).outcome, 'failed');
+  };
+  await refused('o', () => stoker.call('/v2/models/o/infer', { method: 'POST', body: { inputs: [] } }),
+    /worker program not found: .*\/stoker-worker-onnx; fix: /);
+  fs.chmodSync(worker, 0o644);
+  await refused('e', () => stoker.chat('e'), /worker program may not be run: .*\/stoker-worker-echo; fix: /);
+  fs.chmodSync(worker, 0o755);
+  await until('the next try is good', async () => (await stoker.chat('e')).status === 200);
 });
 
 const slowEngine = `

@@ -207,7 +207,11 @@ class Script {
           id, generation,
           o["kind"] == "crashed" ? core::ExitKind::crashed : core::ExitKind::clean});
     }
-    if (verb == "start_failed") return step(core::StartFailed{id, generation});
+    if (verb == "start_failed") {
+      return step(core::StartFailed{
+          id, generation,
+          o["kind"] == "will_stay" ? core::StartFailure::will_stay : core::StartFailure::may_pass});
+    }
     if (verb == "hung") {
       return step(core::InstanceHung{id, generation, core::HangKind::no_progress});
     }

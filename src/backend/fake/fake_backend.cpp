@@ -105,8 +105,10 @@ void FakeBackend::later(InstanceKey key, void (FakeBackend::*action)(InstanceKey
 
 void FakeBackend::boot(InstanceKey key, Life& life) {
   if (life.script.boot == Boot::silent || life.phase == InstancePhase::stopping) return;
-  if (life.script.boot == Boot::start_fails) {
-    finish(key, life, exit_of(ExitKind::start_failed, 0));
+  if (life.script.boot == Boot::start_fails || life.script.boot == Boot::cannot_start) {
+    ExitInfo exit = exit_of(ExitKind::start_failed, 0);
+    exit.will_stay = life.script.boot == Boot::cannot_start;
+    finish(key, life, exit);
     return;
   }
   deliver(key, life, hello_packet(life.request));
@@ -129,6 +131,7 @@ void FakeBackend::boot(InstanceKey key, Life& life) {
     case Boot::hello_only:
     case Boot::silent:
     case Boot::start_fails:
+    case Boot::cannot_start:
       break;
   }
 }

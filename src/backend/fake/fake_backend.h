@@ -23,12 +23,13 @@ namespace stoker::backend {
 class FakeBackend final : public InstanceBackend {
  public:
   enum class Boot : std::uint8_t {
-    automatic,    // hello, loaded, ready by itself
-    hello_only,   // hello by itself; the test says the rest
-    silent,       // says nothing by itself
-    start_fails,  // on_exited(start_failed)
-    load_fails,   // hello, load_failed(model_broken), exit 3
-    crash,        // hello, then signal 11
+    automatic,     // hello, loaded, ready by itself
+    hello_only,    // hello by itself; the test says the rest
+    silent,        // says nothing by itself
+    start_fails,   // on_exited(start_failed), which may pass
+    cannot_start,  // the same, and it will stay so
+    load_fails,    // hello, load_failed(model_broken), exit 3
+    crash,         // hello, then signal 11
   };
   struct Script {
     Boot boot = Boot::automatic;

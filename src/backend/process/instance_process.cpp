@@ -125,9 +125,15 @@ void InstanceProcess::on_launched() {
   Result<Launched> launched = std::move(**launching_);
   launching_.reset();
   if (!launched) {
-    const std::string& text = launched.error().message;
+    const Error& why = launched.error();
+    const std::string text =
+        why.hint.empty() ? why.message : fmt::format("{}; fix: {}", why.message, why.hint);
     services_.logs.append(request_.name, fmt::format("[stoker: not started: {}]\n", text));
-    finish({.kind = ExitKind::start_failed, .value = 0, .text = text, .log_tail = {}});
+    finish({.kind = ExitKind::start_failed,
+            .value = 0,
+            .text = text,
+            .log_tail = {},
+            .will_stay = why.code == ErrorCode::not_found || why.code == ErrorCode::invalid});
     return;
   }
   process_ = std::move(*launched);

@@ -63,6 +63,20 @@ std::string read_to_end(int fd) {
   }
 }
 
+/// Before any plumbing, and in the sandbox's stead: bubblewrap would only say that it ended.
+Result<void> check_program(const std::string& program) {
+  if (::access(program.c_str(), X_OK) == 0) return {};
+  if (errno == ENOENT || errno == ENOTDIR) {
+    return failure(ErrorCode::not_found, fmt::format("worker program not found: {}", program),
+                   "put it beside the program 'stoker' (./dev build builds all of them)");
+  }
+  if (errno == EACCES) {
+    return failure(ErrorCode::invalid, fmt::format("worker program may not be run: {}", program),
+                   "give the server's user the right to execute it (chmod +x)");
+  }
+  return tl::unexpected(errno_error(fmt::format("worker program {}", program)));
+}
+
 void kill_and_reap(const Launched& launched) {
   if (launched.fence) signal_pidfd(launched.fence.get(), SIGKILL);
   ::kill(-launched.leader.pid, SIGKILL);
@@ -135,8 +149,8 @@ std::vector<std::string> Launcher::environment(const StartRequest& request) cons
 }
 
 Result<Launched> Launcher::launch(const StartRequest& request) const {
-  if (::access(program(request).c_str(), X_OK) != 0) {
-    return failure(ErrorCode::not_found, fmt::format("no program '{}'", program(request)));
+  if (Result<void> there = check_program(program(request)); !there) {
+    return tl::unexpected(std::move(there.error()));
   }
   if (Result<void> right = check_sandbox_paths(request.sandbox); sandboxes(request) && !right) {
     return tl::unexpected(std::move(right.error()));

@@ -45,7 +45,8 @@ class Launcher {
  public:
   explicit Launcher(LauncherConfig config) : config_(std::move(config)) {}
 
-  /// Errors: invalid (a sandbox path), not_found (no such worker), unavailable.
+  /// Errors: will not pass by waiting: invalid (a sandbox path, a worker that may not be run),
+  /// not_found (no such worker); may pass: unavailable, no_capacity.
   /// Cost: blocks, 2 ms without and 15 ms with a sandbox; at most 10 s.
   [[nodiscard]] Result<Launched> launch(const StartRequest& request) const;
 

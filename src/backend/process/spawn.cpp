@@ -64,6 +64,12 @@ class Attributes {
   posix_spawnattr_t attributes_{};
 };
 
+ErrorCode code_of(int spawn_error) {
+  if (spawn_error == ENOENT || spawn_error == ENOTDIR) return ErrorCode::not_found;
+  if (spawn_error == EACCES || spawn_error == ENOEXEC) return ErrorCode::invalid;
+  return ErrorCode::unavailable;
+}
+
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> list;
   list.reserve(texts.size() + 1);
@@ -98,7 +104,7 @@ Result<Spawned> spawn(const SpawnOrder& order) {
       ::posix_spawn(&spawned.pid, order.program.c_str(), actions.get(), attributes.get(),
                     pointers(order.arguments).data(), pointers(order.environment).data());
   if (error != 0) {
-    return failure(error == ENOENT ? ErrorCode::not_found : ErrorCode::unavailable,
+    return failure(code_of(error),
                    fmt::format("start '{}': {}", order.program, std::strerror(error)));
   }
   // Ours until we reap it, so the number cannot have been given away.

@@ -27,7 +27,8 @@ struct Spawned {
 
 /// The child has no other descriptors, an empty signal mask and default handlers, and is in a new
 /// session: no terminal whose input it could fake, no Ctrl-C meant for us.
-/// Errors: unavailable (no memory, too many processes), not_found (no such program).
+/// Errors: unavailable (no memory, too many processes), not_found (no such program), invalid (it
+///   may not be run, or is none).
 /// Threads: any. Cost: blocks until the child has called exec, 1 to 5 ms.
 [[nodiscard]] Result<Spawned> spawn(const SpawnOrder& order);
 

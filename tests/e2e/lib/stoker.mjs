@@ -83,8 +83,10 @@ export function sendAndKeep(url, body, headers = {}) {
 
 export class Stoker {
   /// `config` is the configuration as an object; listen and state_dir are filled in.
-  static async start(t, config, { env = {}, wrap = [], folder } = {}) {
+  /// `program`: another stoker than that of the build, with the workers beside it.
+  static async start(t, config, { env = {}, wrap = [], folder, program } = {}) {
     const stoker = new Stoker();
+    stoker.program = program ?? path.join(bin, 'stoker');
     stoker.folder = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-e2e-'));
     stoker.ownsFolder = folder === undefined;
     stoker.configFile = path.join(stoker.folder, 'stoker.yaml');
@@ -96,7 +98,7 @@ export class Stoker {
   }
 
   async launch(env = {}, wrap = []) {
-    const command = [...wrap, path.join(bin, 'stoker'), 'serve', '--config', this.configFile];
+    const command = [...wrap, this.program, 'serve', '--config', this.configFile];
     this.log = '';
     this.process = spawn(command[0], command.slice(1), { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));

@@ -185,11 +185,19 @@ class World {
     step(InstanceExited{id, generation, kind});
   }
 
+  void never_started(InstanceId id) {
+    if (live_.at(id).phase == Phase::loading || live_.at(id).phase == Phase::ready) return;
+    const Generation generation = live_.at(id).generation;
+    live_.erase(id);
+    step(StartFailed{id, generation,
+                     prng_.below(2) == 0 ? StartFailure::may_pass : StartFailure::will_stay});
+  }
+
   void fault() {
     if (live_.empty() || !faults_) return;
     const InstanceId id = pick(live_).first;
     const Generation generation = live_[id].generation;
-    switch (prng_.below(7)) {
+    switch (prng_.below(8)) {
       case 0:
         return gone(id, ExitKind::crashed);
       case 1:
@@ -202,6 +210,8 @@ class World {
         return step(LoadFailed{id, generation, LoadFailure::out_of_memory});
       case 5:
         return end(RequestId{1 + prng_.below(next_request_ + 1)});
+      case 6:
+        return never_started(id);
       default:
         now_ = now_ + seconds(static_cast<std::int64_t>(prng_.below(90)));
         return;

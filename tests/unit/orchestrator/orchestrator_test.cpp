@@ -262,6 +262,46 @@ TEST_F(OrchestratorTest, AnIntentThatCannotBeWrittenStartsNothing) {
   EXPECT_TRUE(orchestrator().records().empty());
 }
 
+TEST_F(OrchestratorTest, AStartThatCanNeverSucceedIsToldAtOnceWithItsReason) {
+  backend.set_script("echo", {.boot = Boot::cannot_start});
+  const Asked asked = ask();
+  until([&] { return asked.refusal() != nullptr; });
+  EXPECT_EQ(asked.refusal()->reason, gateway::RejectReason::load_failed);
+  EXPECT_THAT(asked.refusal()->message, HasSubstr("the fake was told not to start"));
+  EXPECT_GT(asked.refusal()->retry_after, Duration{});
+  EXPECT_EQ(backend.starts().size(), 1U);
+  EXPECT_THAT(events_text(), HasSubstr("instance_start_failed"));
+  ASSERT_EQ(journal.ends().size(), 1U);
+  EXPECT_EQ(journal.ends()[0].how, "the fake was told not to start");
+  EXPECT_TRUE(orchestrator().records().empty());
+}
+
+TEST_F(OrchestratorTest, AStartThatMayYetSucceedKeepsItsRequestsWaiting) {
+  backend.set_script("echo", {.boot = Boot::start_fails});
+  const Asked asked = ask();
+  until([&] { return summary().failures == 1; });
+  EXPECT_EQ(asked.refusal(), nullptr);
+  EXPECT_EQ(summary().queued, 1);
+  EXPECT_GT(summary().retry_at, net::monotonic_now());
+  EXPECT_EQ(orchestrator().summary().devices.at(0).reserved, Bytes{});
+  backend.set_script("echo", {});
+  orchestrator().warm(chat);  // at once, not after the backoff
+  until([&] { return asked.target() != nullptr; });
+}
+
+TEST_F(OrchestratorTest, AStartThatFailsAfterItsStopIsNoFailure) {
+  backend.set_script("echo", {.boot = Boot::silent});
+  orchestrator().warm(chat);
+  until([&] { return backend.starts().size() == 1; });
+  orchestrator().stop(chat, {});
+  until([&] { return !backend.stops().empty(); });
+  if (!backend.list().empty())
+    backend.exit(key_of_last_start(), backend::ExitKind::start_failed, 0);
+  until([&] { return orchestrator().records().empty(); });
+  EXPECT_EQ(summary().failures, 0);
+  EXPECT_EQ(orchestrator().last_failure(chat), "");
+}
+
 TEST_F(OrchestratorTest, AStopBeforeTheSpawnStartsNothingAndReleasesItsMemory) {
   journal.hold();
   orchestrator().warm(chat);
