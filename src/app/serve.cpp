@@ -175,6 +175,11 @@ class Server {
     Result<ledger::StateDir> state = ledger::StateDir::open(config_.state_dir);
     if (!state) return tl::unexpected(state.error());
     state_.emplace(std::move(*state));
+    if (state_->mode_before()) {
+      log_.warn("state_dir_closed", {{"path", state_->path().string()},
+                                     {"mode_before", fmt::format("{:04o}", *state_->mode_before())},
+                                     {"text", "other users could enter it; it is 0700 now"}});
+    }
     const ledger::Durability durability = config_.durability == config::Durability::disk
                                               ? ledger::Durability::disk
                                               : ledger::Durability::process;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -55,6 +56,44 @@ Result<void> replace_file(FileIo& io, const std::filesystem::path& path, std::st
   if (io.fsync(fd.get()) != 0) return cannot(errno_error("cannot sync"));
   if (io.rename(beside.c_str(), path.c_str()) != 0) return cannot(errno_error("cannot rename"));
   return sync_directory(io, path.parent_path());
+}
+
+/// True if all in it is a server's, or nothing is in it: then it may be closed to others without
+/// taking away from somebody what was never meant for us (state_dir: /tmp).
+bool is_for_state_alone(const std::filesystem::path& directory) {
+  bool others = false;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("epoch")) return true;
+    others = others || name != "lock";
+  }
+  return !others && !error;
+}
+
+/// Gives: its mode, if others may enter and it is to be closed.
+/// Errors: invalid: it is another user's, or it is open and holds other things.
+Result<std::optional<mode_t>> check_owner(int fd, const std::filesystem::path& directory) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) {
+    return tl::unexpected(errno_error(fmt::format("cannot look at {}", directory.native())));
+  }
+  if (info.st_uid != ::geteuid()) {
+    return failure(ErrorCode::invalid,
+                   fmt::format("{} belongs to user {}, and this server runs as user {}",
+                               directory.native(), info.st_uid, ::geteuid()),
+                   "give it to this user (chown), or set another 'state_dir'");
+  }
+  const mode_t mode = info.st_mode & 07777;
+  if ((mode & 077) == 0) return std::nullopt;
+  if (is_for_state_alone(directory)) return mode;
+  return failure(
+      ErrorCode::invalid,
+      fmt::format("{} is open to other users (mode {:04o}) and holds other things than a "
+                  "server's state",
+                  directory.native(), mode),
+      fmt::format("set 'state_dir' to a directory of its own, or close this one: chmod 700 {}",
+                  directory.native()));
 }
 
 Result<UniqueFd> take_lock(FileIo& io, const std::filesystem::path& path) {
@@ -130,11 +169,22 @@ Result<StateDir> StateDir::open(std::filesystem::path directory, FileIo& io) {
   if (io.mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return tl::unexpected(errno_error(fmt::format("cannot create {}", directory.native())));
   }
+  const UniqueFd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder)
+    return tl::unexpected(errno_error(fmt::format("cannot open {}", directory.native())));
+  Result<std::optional<mode_t>> open_to_others = check_owner(folder.get(), directory);
+  if (!open_to_others) return tl::unexpected(std::move(open_to_others.error()));
   Result<UniqueFd> lock = take_lock(io, directory / "lock");
   if (!lock) return tl::unexpected(std::move(lock.error()));
+  if (*open_to_others && ::fchmod(folder.get(), 0700) != 0) {
+    return tl::unexpected(
+        errno_error(fmt::format("cannot close {} to others", directory.native())));
+  }
   Result<Epoch> epoch = next_epoch(io, directory / "epoch");
   if (!epoch) return tl::unexpected(std::move(epoch.error()));
-  return StateDir(std::move(directory), std::move(*lock), *epoch, io);
+  StateDir state(std::move(directory), std::move(*lock), *epoch, io);
+  state.mode_before_ = *open_to_others;
+  return state;
 }
 
 Result<std::string> StateDir::admin_key() {

@@ -8,7 +8,10 @@
 // The lock goes with the process, so a crash never leaves a stale one.   Source: DESIGN.md 4.15.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,15 +24,19 @@ namespace stoker::ledger {
 
 class StateDir {
  public:
-  /// Creates the directory (0700) and its parents if needed, takes the lock, counts a new life.
+  /// Creates the directory (0700) and its parents if needed, takes the lock, counts a new life. One
+  /// that was there and lets others in is closed to them if it holds a server's state or nothing.
   /// Gives:  an epoch larger than that of every earlier life, already on the disk.
   /// Errors: in_use (names the pid of the holder), corrupt (the epoch file is not a number),
+  ///         invalid (it is another user's, or open to others and holds other things),
   ///         unavailable. Without the lock nothing is changed.
   [[nodiscard]] static Result<StateDir> open(std::filesystem::path directory,
                                              FileIo& io = real_file_io());
 
   [[nodiscard]] Epoch epoch() const { return epoch_; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// The mode of a directory that others could enter until now; nullopt: it was closed already.
+  [[nodiscard]] std::optional<mode_t> mode_before() const { return mode_before_; }
   [[nodiscard]] std::filesystem::path journal_path() const { return path_ / "journal"; }
   [[nodiscard]] std::filesystem::path ledger_path() const { return path_ / "ledger.db"; }
 
@@ -45,6 +52,7 @@ class StateDir {
   UniqueFd lock_;
   Epoch epoch_;
   FileIo* io_;
+  std::optional<mode_t> mode_before_;
 };
 
 /// For the CLI: the admin key of a state directory that a server made; takes no lock.

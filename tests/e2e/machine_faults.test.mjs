@@ -66,6 +66,22 @@ for (const durability of ['process', 'disk']) {
   });
 }
 
+test('a state directory that others could enter is closed to them, and the log says so once', async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-e2e-'));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const state = path.join(folder, 'state');
+  fs.mkdirSync(state);
+  fs.chmodSync(state, 0o755);
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } }, { folder });
+  const said = () => [...stoker.log.matchAll(/event=state_dir_closed .*mode_before=0755/g)].length;
+  assert.equal(fs.statSync(state).mode & 0o7777, 0o700);
+  assert.equal(said(), 1);
+  stoker.signal('SIGTERM');
+  await stoker.exited;
+  await stoker.launch();
+  assert.equal(said(), 0);
+});
+
 test('more connections than descriptors: no busy loop, and all is well once they are gone (F58)', async (t) => {
   const stoker = await Stoker.start(t, { threads: 1, deployments: { e: echo({ tokens: 1 }, kept()) } }, { wrap: ['prlimit', '--nofile=64:64'] });
   await stoker.ready('e');

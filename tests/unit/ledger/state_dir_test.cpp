@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <optional>
@@ -47,6 +48,53 @@ TEST(StateDir, TheLockGoesWithTheProcess) {
   const Result<StateDir> state = StateDir::open(dir.path());
   ASSERT_TRUE(state.has_value()) << state.error().message;
   EXPECT_EQ(state->epoch().value, 2U);
+}
+
+TEST(StateDir, ClosesItsOwnDirectoryToOthers) {
+  struct Case {
+    const char* holds;  // a file, or nothing
+    mode_t mode;
+    bool closed;
+  };
+  const Case cases[] = {{"", 0755, true},      {"", 0700, false},     {"epoch", 0777, true},
+                        {"lock", 0750, true},  {"epoch", 0711, true}, {"epoch", 0700, false},
+                        {"notes", 0700, false}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(std::string(c.holds) + " " + std::to_string(c.mode));
+    const TempDir dir;
+    if (*c.holds != '\0') std::ofstream(dir / c.holds) << "3";
+    ASSERT_EQ(::chmod(dir.path().c_str(), c.mode), 0);
+    const Result<StateDir> state = StateDir::open(dir.path());
+    ASSERT_TRUE(state.has_value()) << state.error().message;
+    EXPECT_EQ(mode_of(dir.path()), 0700U);
+    EXPECT_EQ(state->mode_before(), c.closed ? std::optional(c.mode) : std::nullopt);
+  }
+}
+
+TEST(StateDir, RefusesWhatIsNotItsOwnAndChangesNothing) {
+  const TempDir shared;
+  std::ofstream(shared / "notes") << "of somebody";
+  ASSERT_EQ(::chmod(shared.path().c_str(), 0755), 0);
+  const Result<StateDir> state = StateDir::open(shared.path());
+  ASSERT_FALSE(state.has_value());
+  EXPECT_EQ(state.error().code, ErrorCode::invalid);
+  EXPECT_THAT(state.error().message, testing::HasSubstr("mode 0755"));
+  EXPECT_THAT(state.error().hint, testing::HasSubstr("chmod 700"));
+  EXPECT_EQ(mode_of(shared.path()), 0755U);
+  EXPECT_FALSE(std::filesystem::exists(shared / "lock"));
+
+  const TempDir file;
+  std::ofstream(file / "state") << "a file";
+  EXPECT_FALSE(StateDir::open(file / "state").has_value());
+
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a directory to somebody else";
+  const TempDir theirs;
+  ASSERT_EQ(::chown(theirs.path().c_str(), 12345, 12345), 0);
+  const Result<StateDir> foreign = StateDir::open(theirs.path());
+  ASSERT_FALSE(foreign.has_value());
+  EXPECT_EQ(foreign.error().code, ErrorCode::invalid);
+  EXPECT_THAT(foreign.error().message, testing::HasSubstr("belongs to user 12345"));
+  EXPECT_FALSE(std::filesystem::exists(theirs / "lock"));
 }
 
 TEST(StateDir, MakesTheAdminKeyOnce) {
