@@ -27,6 +27,7 @@
 #include "ledger/state_dir.h"
 #include "net/clock.h"
 #include "orchestrator/admin_service.h"
+#include "orchestrator/footprints.h"
 #include "orchestrator/orchestrator.h"
 #include "orchestrator/state_metrics.h"
 
@@ -207,6 +208,12 @@ class Server {
         });
     if (!ledger) return tl::unexpected(ledger.error());
     ledger_ = std::move(*ledger);
+    footprints_.emplace(state_->footprints_path());
+    if (footprints_->damaged_lines() > 0) {
+      log_.warn("footprints_damaged", {{"path", state_->footprints_path().string()},
+                                       {"lines", footprints_->damaged_lines()},
+                                       {"text", "first starts reserve by the model's file"}});
+    }
     instance_journal_.emplace(*journal_, log_);
     records_.emplace(*journal_, durability);
     return {};
@@ -234,6 +241,11 @@ class Server {
     options.seed = state_->epoch().value;
     options.drain_timeout = config_.drain_timeout;
     options.device_memory = device_memory_probe();
+    options.keep_footprint = [this](const orchestrator::DeploymentPlan& plan, core::DeviceKind kind,
+                                    const core::MemoryNeed& measured) {
+      const Result<void> kept = footprints_->keep(plan, kind, measured);
+      if (!kept) log_.warn("footprints_unwritten", {{"text", kept.error().message}});
+    };
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
     for (const backend::Device& device : probe->devices) {
@@ -243,7 +255,11 @@ class Server {
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
-    for (orchestrator::DeploymentPlan& plan : plans) orchestrator_->add_deployment(std::move(plan));
+    for (orchestrator::DeploymentPlan& plan : plans) {
+      plan.footprint_key = orchestrator::footprint_key(plan);
+      plan.spec.measured = footprints_->recall(plan.footprint_key, probe->devices);
+      orchestrator_->add_deployment(std::move(plan));
+    }
     orchestrator::register_state_metrics(registry_, *orchestrator_);
     admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, config_.currency);
     return {};
@@ -328,6 +344,7 @@ class Server {
   std::unique_ptr<ledger::Journal> journal_;
   std::unique_ptr<ledger::Ledger> ledger_;
   std::optional<JournalOfInstances> instance_journal_;
+  std::optional<orchestrator::Footprints> footprints_;
   std::optional<gateway::JournalSink> records_;
   std::unique_ptr<backend::NvmlReader> nvml_;
   std::unique_ptr<net::EventLoop> loop_;

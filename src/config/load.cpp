@@ -14,6 +14,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "base/fnv1a.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "config/check.h"
@@ -221,12 +222,7 @@ std::string fingerprint(const ServerConfig& config) {
   for (DeploymentConfig& deployment : shown.deployments) {
     for (auto& [name, value] : deployment.env) value.clear();
   }
-  // FNV-1a, 64 bits. Source: Fowler, Noll, Vo; its offset basis and prime.
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : to_yaml(shown)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  }
-  return fmt::format("{:016x}", hash);
+  return fmt::format("{:016x}", fnv1a(to_yaml(shown)));
 }
 
 }  // namespace stoker::config

@@ -29,6 +29,7 @@ void Core::on(const DeploymentAdded& e) {
   STOKER_INVARIANT(e.deployment.scale.target_utilization_percent >= 1, "deployment {}", id.value);
   Deployment& d = deployments_[id];
   d.spec = e.deployment;
+  d.measured = e.deployment.measured;
   scale(d);
 }
 

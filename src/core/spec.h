@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct DeploymentSpec {
   ScalePolicy scale;
   RequestLimits limits;
   MemoryNeed estimate;            // from the file's metadata, until one was measured
+  std::map<DeviceKind, MemoryNeed> measured;  // by an earlier life of the server, per device kind
   WeightsId weights;              // zero: nothing is shared
   std::vector<DeviceKind> kinds;  // device kinds it can run on; empty: any
   bool finish_abandoned_load = true;

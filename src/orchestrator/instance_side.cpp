@@ -442,11 +442,17 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   }
   const DeploymentPlan& plan = plans_.at(r.deployment);
   core::MemoryNeed measured{m.private_bytes, m.shared_bytes};
+  bool was_measured = true;
   if (r.device.kind == backend::DeviceKind::cuda && options_.device_memory) {
-    measured = plan.spec.estimate;  // what the process holds of the host's memory does not count
-    if (const auto held = options_.device_memory(r.device, backend_.processes_of(r.key))) {
-      measured = {*held, Bytes{}};
-    }
+    // What the process holds of the host's memory does not count.
+    const auto held = options_.device_memory(r.device, backend_.processes_of(r.key));
+    was_measured = held.has_value();
+    measured = held ? core::MemoryNeed{*held, Bytes{}} : plan.spec.estimate;
+  }
+  if (was_measured && options_.keep_footprint) {
+    starter_.run([this, &plan, kind = core_kind(r.device.kind), measured] {
+      options_.keep_footprint(plan, kind, measured);
+    });
   }
   auto target = std::make_shared<gateway::DispatchTarget>();
   {

@@ -28,6 +28,7 @@ struct LaunchSpec {
 struct DeploymentPlan {
   core::DeploymentSpec spec;
   LaunchSpec launch;
+  std::string footprint_key;  // of footprints.h; empty: what it holds is not kept
 };
 
 /// The `load` message of docs/worker-contract.md.

@@ -42,6 +42,9 @@ struct OrchestratorOptions {
   /// cannot be told, what the worker measured stands. May block for milliseconds.
   std::function<std::optional<Bytes>(const backend::Device&, const std::vector<pid_t>&)>
       device_memory;
+  /// Hears what an instance was measured to hold; on the starter's thread, so it may block.
+  std::function<void(const DeploymentPlan&, core::DeviceKind, const core::MemoryNeed&)>
+      keep_footprint;
 };
 
 /// What the shell knows of one instance. Copied out for the admin queries.

@@ -148,6 +148,37 @@ test('kill -9 of the server under load: each accepted request has one row, none 
   for (const row of rows) assert.ok(['completed', 'interrupted'].includes(row.outcome), row.outcome);
 });
 
+test('the first start of the next life reserves what was measured, and no file stops the server', async (t) => {
+  const folder = newFolder(t);
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ memory: '40MiB', tokens: 1 }) } }, { folder });
+  const told = async (name) => (await stoker.events()).find((e) => e.event === name).text;
+  const restart = async () => {
+    stoker.signal('SIGTERM');
+    await stoker.exited;
+    await stoker.launch();
+    assert.equal((await stoker.chat('e')).status, 200);
+  };
+  assert.equal((await stoker.chat('e')).status, 200);
+  const reserved = async () => /, (\S+ MiB) reserved/.exec(await told('instance_starting'))[1];
+  const holds = async () => /it holds (\S+ MiB)/.exec(await told('instance_ready'))[1];
+  const estimate = await reserved();
+  const measured = await holds();
+  assert.notEqual(measured, estimate);
+  await restart();
+  assert.equal(await reserved(), measured);
+  const file = path.join(folder, 'state/footprints');
+  assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+  fs.writeFileSync(file, 'no footprints\n'.repeat(3));
+  await restart();
+  assert.equal(await reserved(), estimate);
+  assert.match(stoker.log, /event=footprints_damaged .*lines=3/);
+  fs.rmSync(file);
+  fs.mkdirSync(path.join(file, 'in the way'), { recursive: true });
+  await restart();
+  assert.equal(await reserved(), estimate);
+  assert.match(stoker.log, /event=footprints_unwritten/);
+});
+
 // --- The disk (O8) --------------------------------------------------------------------------------
 
 /// The N-th sync of the server fails. Gives how its life went.

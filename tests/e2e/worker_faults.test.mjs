@@ -140,7 +140,7 @@ test('a worker program that is not there or may not be run: 503 with the reason 
     assert.match(answer.text, reason);
     assert.equal((await eventsOf(stoker, name, 'instance_start_failed')).length, 1, 'one try, not five');
     assert.match((await stoker.deployment(name)).last_failure, reason);
-    assert.equal((await stoker.row(answer.headers['x-request-id'])).outcome, 'failed');
+    assert.equal((await stoker.row(answer.headers['x-request-id'])).outcome, 'refused');
   };
   await refused('o', () => stoker.call('/v2/models/o/infer', { method: 'POST', body: { inputs: [] } }),
     /worker program not found: .*\/stoker-worker-onnx; fix: /);

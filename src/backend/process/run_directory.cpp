@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <filesystem>
 
+#include "base/fnv1a.h"
 #include "base/invariant.h"
 
 namespace stoker::backend {
@@ -37,9 +37,7 @@ Result<void> make_private_folder(const std::string& path) {
 }  // namespace
 
 std::string state_tag(const std::string& state_dir) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
-  for (const char c : state_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return fmt::format("{:016x}", hash);
+  return fmt::format("{:016x}", fnv1a(state_dir));
 }
 
 Result<std::string> make_run_directory(const std::string& state_dir) {

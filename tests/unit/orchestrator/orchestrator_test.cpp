@@ -331,6 +331,28 @@ TEST_F(OrchestratorTest, TheOrderSaysWhatToLoadAndWhere) {
   EXPECT_EQ(start.memory_limit.value, mib(64).value / 100 * 150 + mib(256).value);
 }
 
+TEST_F(OrchestratorTest, TheFirstStartReservesWhatAnEarlierLifeMeasured) {
+  plan.spec.weights = WeightsId{1};
+  plan.spec.measured = {{core::DeviceKind::cpu, {mib(12), mib(90)}},
+                        {core::DeviceKind::cuda, {mib(1), mib(1)}}};
+  std::promise<core::MemoryNeed> kept;
+  options.keep_footprint = [&](const DeploymentPlan& of, core::DeviceKind kind,
+                               const core::MemoryNeed& measured) {
+    EXPECT_EQ(of.spec.name, "chat");
+    EXPECT_EQ(kind, core::DeviceKind::cpu);
+    kept.set_value(measured);
+  };
+  journal.hold();
+  const Asked asked = ask();
+  EXPECT_EQ(orchestrator().summary().devices.at(0).reserved, mib(102));
+  until([&] { return !orchestrator().records().empty(); });
+  EXPECT_THAT(events_text(), HasSubstr("102.0 MiB reserved"));
+  journal.release();
+  until([&] { return asked.target() != nullptr; });
+  EXPECT_EQ(orchestrator().summary().devices.at(0).reserved, mib(110)) << "measured again";
+  EXPECT_EQ(kept.get_future().get().private_bytes, mib(10));
+}
+
 // --- Health --------------------------------------------------------------------------------------
 
 TEST_F(OrchestratorTest, ABreachKillsTheInstanceAndItsRequestIsToldOnceItIsGone) {
