@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
@@ -110,13 +111,18 @@ inline InstanceKey key_of(std::uint64_t instance) {
 inline constexpr const char* load_order =
     R"({"type":"load","deployment":"chat","options":{},"concurrency":1,"device":{"kind":"cpu","id":"cpu0"},"warmup":true})";
 
+/// Unique on the machine: another run of these tests may be going on.
+inline std::string nonce_of(std::uint64_t instance) {
+  return "nonce-" + std::to_string(::getpid()) + "-" + std::to_string(instance);
+}
+
 /// A worker that does what `behaviour` says (tiny_worker.cpp).
 inline StartRequest tiny_instance(std::uint64_t instance, const std::string& behaviour = "normal") {
   StartRequest request;
   request.key = key_of(instance);
   request.name = "chat/" + std::to_string(instance);
   request.worker = "tiny";
-  request.nonce = "nonce-" + std::to_string(instance);
+  request.nonce = nonce_of(instance);
   request.env = {{"TINY", behaviour}};
   request.load_order = load_order;
   return request;

@@ -155,7 +155,7 @@ TEST_P(ProcessBackendTest, DaemonsDieWithTheirInstance) {
       backend().stop(key_of(1), StopMode::kill, {});
     }
     wait_exit(id);
-    EXPECT_TRUE(processes_with("STOKER_NONCE=nonce-" + std::to_string(id)).empty());
+    EXPECT_TRUE(processes_with("STOKER_NONCE=" + nonce_of(id)).empty());
   }
 }
 
@@ -165,7 +165,7 @@ TEST_P(ProcessBackendTest, TheRestDiesWithTheLeader) {
   const UniqueFd leader = open_pidfd(backend().list()[0].pid);
   ASSERT_TRUE(signal_pidfd(leader.get(), SIGKILL));  // of bubblewrap, in the sandbox
   EXPECT_EQ(wait_exit(1).text, "signal 9 (SIGKILL)");
-  EXPECT_TRUE(processes_with("STOKER_NONCE=nonce-1").empty());
+  EXPECT_TRUE(processes_with("STOKER_NONCE=" + nonce_of(1)).empty());
 }
 
 TEST_P(ProcessBackendTest, OnlyTheOneBeyondItsMemoryDies) {
@@ -267,8 +267,8 @@ TEST_P(ProcessBackendTest, TheEndOfTheBackendEndsItsInstances) {
   wait([&] { return heard(1).hellos == 1; });
   start(tiny_instance(2));  // perhaps still being started
   backend_.reset();
-  EXPECT_TRUE(processes_with("STOKER_NONCE=nonce-1").empty());
-  EXPECT_TRUE(processes_with("STOKER_NONCE=nonce-2").empty());
+  EXPECT_TRUE(processes_with("STOKER_NONCE=" + nonce_of(1)).empty());
+  EXPECT_TRUE(processes_with("STOKER_NONCE=" + nonce_of(2)).empty());
 }
 
 TEST_P(ProcessBackendTest, ADeepStateFolderStillHasASocket) {

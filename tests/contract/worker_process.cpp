@@ -241,9 +241,10 @@ WorkerProcess::WorkerProcess(const std::string& program,
 
 WorkerProcess::~WorkerProcess() {
   if (pid_ == 0 || exit_code_) return;
-  // A worker ends what it started when the channel closes; only one that does not is killed.
+  // A worker ends what it started when the channel closes. Only one that does not is killed, and
+  // late: what it had started would stay.
   control_.reset();
-  if (!wait_readable(pidfd_.get(), seconds(5))) ::kill(pid_, SIGKILL);
+  if (!wait_readable(pidfd_.get())) ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
 }
 
