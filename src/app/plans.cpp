@@ -151,7 +151,7 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.limits.load_stall_timeout = d.limits.load_timeout;
   spec.estimate = first_estimate(d, model);
   spec.weights = spec.estimate.shared_bytes.value > 0 ? weights : WeightsId{};
-  spec.kinds = kinds_of(d);
+  spec.needs.kinds = kinds_of(d);
   spec.finish_abandoned_load = d.abandoned_load == config::AbandonedLoad::finish;
   return spec;
 }

@@ -94,6 +94,10 @@ using RequestId = Id<struct RequestTag>;
 using InstanceId = Id<struct InstanceTag>;
 using DeploymentId = Id<struct DeploymentTag>;
 using DeviceId = Id<struct DeviceTag>;
+/// A machine; the devices of one instance lie on one node.
+using NodeId = Id<struct NodeTag>;
+/// Devices that another scheduler (Slurm, Kubernetes) hands out.
+using PoolId = Id<struct PoolTag>;
 using TenantId = Id<struct TenantTag>;
 /// One file of weights, shared by the instances that map it on one device.
 using WeightsId = Id<struct WeightsTag>;

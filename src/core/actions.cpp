@@ -14,6 +14,8 @@ const char* to_text(StartReason reason) {
       return "warm_request";
     case StartReason::replace:
       return "replace";
+    case StartReason::expected:
+      return "expected";
   }
   return "unknown";
 }
@@ -48,6 +50,16 @@ const char* to_text(StopReason reason) {
       return "superseded";
     case StopReason::load_failed:
       return "load_failed";
+    case StopReason::swap:
+      return "swap";
+    case StopReason::removed:
+      return "removed";
+    case StopReason::not_placed:
+      return "not_placed";
+    case StopReason::start_unconfirmed:
+      return "start_unconfirmed";
+    case StopReason::device_lost:
+      return "device_lost";
   }
   return "unknown";
 }
@@ -72,12 +84,50 @@ const char* to_text(RefuseReason reason) {
       return "shutting_down";
     case RefuseReason::undeliverable:
       return "undeliverable";
+    case RefuseReason::tenant_queue_full:
+      return "tenant_queue_full";
+    case RefuseReason::removed:
+      return "removed";
   }
   return "unknown";
 }
 
 const char* to_text(WaitReason reason) {
-  return reason == WaitReason::evicting ? "evicting" : "all_busy";
+  switch (reason) {
+    case WaitReason::evicting:
+      return "evicting";
+    case WaitReason::swapping:
+      return "swapping";
+    case WaitReason::all_busy:
+      return "all_busy";
+    case WaitReason::quota:
+      return "quota";
+  }
+  return "unknown";
+}
+
+const char* to_text(Unfit reason) {
+  switch (reason) {
+    case Unfit::lost:
+      return "lost";
+    case Unfit::distrusted:
+      return "distrusted";
+    case Unfit::wrong_kind:
+      return "wrong kind";
+    case Unfit::wrong_label:
+      return "wrong label";
+    case Unfit::too_small:
+      return "too small";
+    case Unfit::too_little_free:
+      return "too little free memory";
+    case Unfit::no_slot:
+      return "no free slot";
+    case Unfit::no_share:
+      return "too little share left";
+    case Unfit::not_alone:
+      return "not alone";
+  }
+  return "unknown";
 }
 
 }  // namespace stoker::core

@@ -2,23 +2,34 @@
 // carried out twice with the effect of once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <variant>
+#include <vector>
 
 #include "base/units.h"
 #include "core/spec.h"
 
 namespace stoker::core {
 
-enum class StartReason : std::uint8_t { from_zero, queue_depth, at_minimum, warm_request, replace };
+enum class StartReason : std::uint8_t {
+  from_zero,
+  queue_depth,
+  at_minimum,
+  warm_request,
+  replace,
+  expected  // a request is expected soon
+};
 struct StartInstance {
   InstanceId instance;
   Generation generation;
   DeploymentId deployment;
-  DeviceId device;
+  std::vector<DeviceId> devices;  // ascending, on one node; empty: the pool chooses
+  PoolId pool;                    // zero: our own devices
   StartReason reason = StartReason::from_zero;
-  MemoryNeed reserved;
-  Instant wanted_at;  // when the need arose; before `now` if it had to wait for room
+  MemoryNeed reserved;         // on each device
+  Instant wanted_at;           // when the need arose; before `now` if it had to wait for room
+  Duration expected_start;     // until it is ready, as far as that was learned
 };
 
 enum class StopMode : std::uint8_t { graceful, kill };
@@ -36,7 +47,12 @@ enum class StopReason : std::uint8_t {
   memory_overrun,
   abandoned,
   superseded,
-  load_failed
+  load_failed,
+  swap,
+  removed,
+  not_placed,
+  start_unconfirmed,
+  device_lost
 };
 struct StopInstance {
   InstanceId instance;
@@ -59,7 +75,9 @@ enum class RefuseReason : std::uint8_t {
   crash_loop,
   no_capacity,
   shutting_down,
-  undeliverable
+  undeliverable,
+  tenant_queue_full,
+  removed
 };
 /// A request leaves without having run (or, if undeliverable, without having reached a worker).
 struct Refuse {
@@ -82,7 +100,23 @@ struct FailRequest {
   InstanceId instance;
 };
 
-enum class WaitReason : std::uint8_t { evicting, all_busy };
+/// Why a device was not taken, each a hard yes or no.
+enum class Unfit : std::uint8_t {
+  lost,
+  distrusted,
+  wrong_kind,
+  wrong_label,
+  too_small,
+  too_little_free,
+  no_slot,
+  no_share,
+  not_alone
+};
+inline constexpr std::size_t unfit_kinds = 9;
+/// How many devices were out for which reason.
+using UnfitCounts = std::array<std::int32_t, unfit_kinds>;
+
+enum class WaitReason : std::uint8_t { evicting, swapping, all_busy, quota };
 /// An instance is wanted and must wait for room; said once per wait, for people.
 struct AwaitRoom {
   InstanceId instance;
@@ -90,6 +124,7 @@ struct AwaitRoom {
   WaitReason reason = WaitReason::all_busy;
   Bytes needed;
   Bytes most_free;
+  UnfitCounts unfit{};
 };
 
 using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
@@ -100,5 +135,6 @@ using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, Cance
 [[nodiscard]] const char* to_text(StopMode mode);
 [[nodiscard]] const char* to_text(RefuseReason reason);
 [[nodiscard]] const char* to_text(WaitReason reason);
+[[nodiscard]] const char* to_text(Unfit reason);
 
 }  // namespace stoker::core

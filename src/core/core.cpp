@@ -1,118 +1,192 @@
 #include "core/core.h"
 
+#include <algorithm>
+
 #include "base/invariant.h"
 #include "base/overloaded.h"
 
 namespace stoker::core {
 
 Core::Core(const CoreConfig& config) : config_(config), prng_(config.seed) {}
+Core::~Core() = default;
 
 void Core::step(Instant now, const Event& event, Actions& actions) {
-  STOKER_INVARIANT(now >= now_, "time went from {} back to {}", now_.ns, now.ns);
+  STOKER_INVARIANT(now >= now_, "V21 time went from {} back to {}", now_.ns, now.ns);
   now_ = now;
   actions_ = &actions;
   while (const std::optional<Timers::Due> due = timers_.take_due(now)) fire(*due);
   handle(event);
-  if (room_changed_) retry_waiting();
+  if (!changed_devices_.empty() || pools_changed_) retry_waiting();
+  if (!forgotten_.empty()) forget();
   actions_ = nullptr;
+}
+
+void Core::forget() {
+  for (const DeploymentId id : forgotten_) {
+    for (const TimerKind kind : {TimerKind::retry, TimerKind::healthy, TimerKind::prewarm}) {
+      timers_.clear(kind, id.value);
+    }
+    deployment_by_id_.erase(id);
+    deployments_.erase(id);
+  }
+  forgotten_.clear();
 }
 
 void Core::handle(const Event& event) {
   std::visit(
       Overloaded{
-          [&](const DeviceAdded& e) { on(e); }, [&](const DeploymentAdded& e) { on(e); },
-          [&](const RequestArrived& e) { on(e); }, [&](const RequestEnded& e) { on(e); },
-          [&](const RequestCancelled& e) { on(e); }, [&](const RequestUndelivered& e) { on(e); },
-          [&](const InstanceUp& e) { on(e); }, [&](const LoadProgressed& e) { on(e); },
-          [&](const InstanceReady& e) { on(e); }, [&](const LoadFailed& e) { on(e); },
-          [&](const InstanceExited& e) { on(e); }, [&](const StartFailed& e) { on(e); },
-          [&](const InstanceHung& e) { on(e); }, [&](const InstanceUnkillable& e) { on(e); },
-          [&](const WarmRequested& e) { on(e); }, [&](const StopRequested& e) { on(e); },
-          [&](const ShutdownRequested& e) { on(e); },
+          [&](const DeviceAdded& e) { on(e); }, [&](const PoolAdded& e) { on(e); },
+          [&](const DeviceLost& e) { on(e); }, [&](const DeviceReturned& e) { on(e); },
+          [&](const DeploymentAdded& e) { on(e); }, [&](const DeploymentChanged& e) { on(e); },
+          [&](const DeploymentRemoved& e) { on(e); }, [&](const RequestArrived& e) { on(e); },
+          [&](const RequestEnded& e) { on(e); }, [&](const RequestCancelled& e) { on(e); },
+          [&](const RequestUndelivered& e) { on(e); }, [&](const InstancePlaced& e) { on(e); },
+          [&](const StartOutcomeUnknown& e) { on(e); }, [&](const InstanceUp& e) { on(e); },
+          [&](const LoadProgressed& e) { on(e); }, [&](const InstanceReady& e) { on(e); },
+          [&](const LoadFailed& e) { on(e); }, [&](const InstanceExited& e) { on(e); },
+          [&](const StartFailed& e) { on(e); }, [&](const InstanceHung& e) { on(e); },
+          [&](const InstanceUnkillable& e) { on(e); }, [&](const WarmRequested& e) { on(e); },
+          [&](const StopRequested& e) { on(e); }, [&](const ShutdownRequested& e) { on(e); },
           [](const WokeUp&) {},  // what was due has been done
       },
       event);
 }
 
 void Core::fire(const Timers::Due& due) {
-  const InstanceId instance_id{due.id};
-  const auto instance = instances_.find(instance_id);
+  Instance* instance = nullptr;
+  Deployment* d = nullptr;
   switch (due.kind) {
     case TimerKind::queue_deadline:
       refuse(RequestId{due.id}, RefuseReason::queue_timeout, seconds(1));
       return;
     case TimerKind::cancel_grace:
       if (const Request* request = requests_.find(RequestId{due.id})) {
-        const auto holder = instances_.find(request->instance);
-        if (holder != instances_.end()) {
-          break_down(request->instance, holder->second, StopReason::cancel_ignored);
+        if (request->instance != nullptr) {
+          break_down(*request->instance, StopReason::cancel_ignored);
         }
       }
       return;
     case TimerKind::start_deadline:
-      if (instance != instances_.end()) {
-        break_down(instance_id, instance->second,
-                   instance->second.state == InstanceState::starting ? StopReason::start_timeout
-                                                                     : StopReason::load_stalled);
+      instance = find_instance(InstanceId{due.id});
+      if (instance == nullptr) return;
+      if (instance->state == InstanceState::loading) {
+        break_down(*instance, StopReason::load_stalled);
+      } else if (instance->owner->spec.pool && instance->started_at == Instant{}) {
+        stop(*instance, StopMode::kill, StopReason::not_placed);
+        scale(*instance->owner);
+      } else {
+        break_down(*instance, StopReason::start_timeout);
       }
       return;
-    case TimerKind::idle_check:
-      check_idle(instance_id);
+    case TimerKind::keep_check:
+      instance = find_instance(InstanceId{due.id});
+      if (instance != nullptr) check_keep(*instance);
       return;
     case TimerKind::drain_limit:
-      if (instance != instances_.end()) {
-        stop(instance_id, instance->second, StopMode::kill, StopReason::drain_limit);
-      }
+      instance = find_instance(InstanceId{due.id});
+      if (instance != nullptr) stop(*instance, StopMode::kill, StopReason::drain_limit);
       return;
     case TimerKind::stop_overdue:
-      if (instance != instances_.end()) {
-        actions_->push_back(StopInstance{instance_id,
-                                         instance->second.generation,
-                                         StopMode::kill,
-                                         StopReason::not_stopping,
-                                         {}});
+      instance = find_instance(InstanceId{due.id});
+      if (instance != nullptr) {
+        actions_->push_back(StopInstance{
+            instance->id, instance->generation, StopMode::kill, StopReason::not_stopping, {}});
       }
       return;
-    case TimerKind::retry: {
-      Deployment& d = deployment(DeploymentId{due.id});
-      scale(d);
+    case TimerKind::retry:
+      d = find_deployment(DeploymentId{due.id});
+      if (d != nullptr) scale(*d);
       return;
-    }
     case TimerKind::healthy:
-      deployment(DeploymentId{due.id}).failures.clear();
+      d = find_deployment(DeploymentId{due.id});
+      if (d != nullptr) d->failures.clear();
+      return;
+    case TimerKind::prewarm:
+      d = find_deployment(DeploymentId{due.id});
+      if (d != nullptr) prewarm(*d);
+      return;
+    case TimerKind::swap:
+      changed_devices_.push_back(DeviceId{due.id});
+      return;
+    case TimerKind::device_trust:
+      device(DeviceId{due.id}).distrusted = false;
+      changed_devices_.push_back(DeviceId{due.id});
       return;
     case TimerKind::shutdown_limit:
-      for (auto& [id, d] : deployments_) {
-        refuse_all_queued(d, RefuseReason::shutting_down);
-        for (const InstanceId each : std::vector<InstanceId>(d.instances)) {
-          const auto it = instances_.find(each);
-          if (it == instances_.end()) continue;
-          stop(each, it->second, StopMode::kill, StopReason::shutdown);
+      for (auto& [id, each] : deployments_) {
+        refuse_all_queued(*each, RefuseReason::shutting_down);
+        for (Instance* one : std::vector<Instance*>(each->instances)) {
+          stop(*one, StopMode::kill, StopReason::shutdown);
         }
       }
       return;
   }
 }
 
-Core::Deployment& Core::deployment(DeploymentId id) {
-  const auto it = deployments_.find(id);
-  STOKER_INVARIANT(it != deployments_.end(), "deployment {}", id.value);
-  return it->second;
+Core::Deployment* Core::find_deployment(DeploymentId id) const {
+  Deployment* const* found = deployment_by_id_.find(id);
+  return found == nullptr ? nullptr : *found;
+}
+
+Core::Deployment& Core::deployment(DeploymentId id) const {
+  Deployment* found = find_deployment(id);
+  STOKER_INVARIANT(found != nullptr, "deployment {}", id.value);
+  return *found;
+}
+
+Core::Instance* Core::find_instance(InstanceId id) const {
+  Instance* const* found = instance_by_id_.find(id);
+  return found == nullptr ? nullptr : *found;
 }
 
 /// The instance of that life, or nullptr: then the message is late and must change nothing.
-Core::Instance* Core::live_instance(InstanceId id, Generation generation) {
-  const auto it = instances_.find(id);
-  if (it == instances_.end() || it->second.generation != generation) return nullptr;
-  return &it->second;
+Core::Instance* Core::live_instance(InstanceId id, Generation generation) const {
+  Instance* instance = find_instance(id);
+  return instance != nullptr && instance->generation == generation ? instance : nullptr;
 }
 
-void Core::advance(InstanceId id, Instance& instance, InstanceInput input) {
+const Core::Device& Core::device(DeviceId id) const {
+  const auto it = std::lower_bound(devices_.begin(), devices_.end(), id,
+                                   [](const Device& d, DeviceId at) { return d.spec.id < at; });
+  STOKER_INVARIANT(it != devices_.end() && it->spec.id == id, "device {}", id.value);
+  return *it;
+}
+Core::Device& Core::device(DeviceId id) {
+  return const_cast<Device&>(std::as_const(*this).device(id));
+}
+
+/// The only writer of Instance::state.
+void Core::advance(Instance& instance, InstanceInput input) {
   const std::optional<InstanceState> next = lifecycle::next_state(instance.state, input);
-  STOKER_INVARIANT(next.has_value(), "instance {} in {} cannot take input {}", id.value,
-                   to_text(instance.state), static_cast<int>(input));
+  STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}",
+                   instance.id.value, to_text(instance.state), static_cast<int>(input));
+  count(instance, -1);
   instance.state = *next;
   instance.since = now_;
+  count(instance, 1);
+}
+
+void Core::count(Instance& instance, std::int32_t sign) {
+  Counts& counts = instance.owner->counts;
+  switch (instance.state) {
+    case InstanceState::ready:
+      counts.ready += sign;
+      instance.owner->ready_in_flight +=
+          sign * static_cast<std::int32_t>(instance.in_flight.size());
+      [[fallthrough]];
+    case InstanceState::planned:
+    case InstanceState::starting:
+    case InstanceState::loading:
+      counts.live += sign;
+      return;
+    case InstanceState::draining:
+      counts.draining += sign;
+      return;
+    case InstanceState::stopping:
+    case InstanceState::failed:
+    case InstanceState::gone:
+      return;
+  }
 }
 
 bool Core::quiet() const {
@@ -122,34 +196,37 @@ bool Core::quiet() const {
 Summary Core::summary() const {
   Summary summary;
   for (const auto& [id, d] : deployments_) {
-    const Counts counts = count(d);
     DeploymentSummary row{id,
-                          static_cast<std::int32_t>(d.queue.size()),
+                          d->queue.size(),
                           0,
-                          counts.ready,
-                          counts.live,
-                          d.desired,
-                          d.failures.consecutive(),
-                          d.failures.crash_loop(),
-                          d.failures.retry_at()};
-    for (const InstanceId each : d.instances) {
-      row.running += static_cast<std::int32_t>(instances_.at(each).in_flight.size());
+                          d->counts.ready,
+                          d->counts.live,
+                          d->desired,
+                          d->failures.consecutive(),
+                          d->failures.crash_loop(),
+                          d->failures.retry_at(),
+                          d->start_time.get()};
+    for (const Instance* each : d->instances) {
+      row.running += static_cast<std::int32_t>(each->in_flight.size());
     }
     summary.deployments.push_back(row);
   }
   for (const auto& [id, instance] : instances_) {
     MemoryNeed held;
-    const auto device = devices_.find(instance.device);
-    if (device != devices_.end()) held = device->second.memory.held_by(id);
-    summary.instances.push_back({id, instance.generation, instance.deployment, instance.device,
-                                 instance.state,
-                                 static_cast<std::int32_t>(instance.in_flight.size()),
-                                 held.private_bytes, held.shared_bytes, instance.since});
+    for (const DeviceId each : instance->devices) {
+      const MemoryNeed here = device(each).memory.held_by(id);
+      held.private_bytes += here.private_bytes;
+      held.shared_bytes += here.shared_bytes;
+    }
+    summary.instances.push_back({id, instance->generation, instance->owner->spec.id,
+                                 instance->devices, instance->state,
+                                 static_cast<std::int32_t>(instance->in_flight.size()),
+                                 held.private_bytes, held.shared_bytes, instance->since});
   }
-  for (const auto& [id, device] : devices_) {
-    summary.devices.push_back({id, device.spec.kind, device.spec.name, device.spec.memory,
-                               device.memory.reserved(), device.spec.slots,
-                               device.memory.residents(), device.lost});
+  for (const Device& each : devices_) {
+    summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,
+                               each.memory.reserved(), each.spec.slots, each.memory.residents(),
+                               each.unusable()});
   }
   return summary;
 }

@@ -2,11 +2,13 @@
 // same object code. It reads no clock, does no I/O, knows no thread, logs nothing.
 //
 // Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, lives of
-// instances core_instances.cpp, how many and where core_scaling.cpp, checks core_invariants.cpp.
+// instances core_instances.cpp, how many core_scaling.cpp, where core_rooms.cpp, checks
+// core_invariants.cpp.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,12 +17,16 @@
 #include "base/prng.h"
 #include "base/units.h"
 #include "core/actions.h"
+#include "core/affinity.h"
+#include "core/arrivals.h"
 #include "core/events.h"
 #include "core/failure_policy.h"
+#include "core/fair_queue.h"
 #include "core/lifecycle.h"
 #include "core/memory_ledger.h"
 #include "core/placement.h"
 #include "core/spec.h"
+#include "core/start_estimate.h"
 #include "core/timers.h"
 
 namespace stoker::core {
@@ -32,10 +38,10 @@ struct InstanceSummary {
   InstanceId id;
   Generation generation;
   DeploymentId deployment;
-  DeviceId device;
+  std::vector<DeviceId> devices;  // empty: planned, or a pool's own business
   InstanceState state = InstanceState::planned;
   std::int32_t in_flight = 0;
-  Bytes private_bytes;
+  Bytes private_bytes;  // of all its devices
   Bytes shared_bytes;
   Instant since;  // of the present state
 };
@@ -49,6 +55,7 @@ struct DeploymentSummary {
   std::int32_t failures = 0;  // in a row
   bool crash_loop = false;
   Instant retry_at;  // {0}: no backoff
+  Duration expected_start;
 };
 struct DeviceSummary {
   DeviceId id;
@@ -69,11 +76,15 @@ struct Summary {
 class Core {
  public:
   explicit Core(const CoreConfig& config);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
 
   /// Appends to `actions` the orders to carry out, in order. What was due at or before `now` is
   /// done first.
   /// Needs: now >= every earlier now; ids in events that the caller made are new or known.
-  /// Cost: O(log n) in what the event touches, never O(deployments).
+  /// Cost: O(log n) in what the event touches, never O(deployments). A start or a stop looks at
+  ///   each device once.
   void step(Instant now, const Event& event, Actions& actions);
 
   /// When to send WokeUp if nothing else happens first; nullopt: no timer is needed.
@@ -88,81 +99,138 @@ class Core {
   void check_invariants() const;
 
  private:
+  struct Deployment;
+  struct Instance;
   enum class RequestState : std::uint8_t { queued, running, cancelling };
   struct Request {
-    DeploymentId deployment;
+    Deployment* deployment = nullptr;
+    Instance* instance = nullptr;  // null while it is queued
     TenantId tenant;
-    std::int32_t priority = 0;
     std::uint64_t order = 0;  // of arrival; kept when it goes back to the queue
-    RequestState state = RequestState::queued;
-    InstanceId instance;
+    std::uint64_t affinity = 0;
+    std::int64_t cost = 1;
+    Instant dispatched_at;
+    std::int32_t priority = 0;
     std::int32_t attempts = 0;
+    RequestState state = RequestState::queued;
   };
-  struct QueueKey {
-    std::int32_t minus_priority = 0;
-    std::uint64_t order = 0;
-    auto operator<=>(const QueueKey&) const = default;
-  };
-  struct Deployment {
-    DeploymentSpec spec;
-    std::map<QueueKey, RequestId> queue;
-    std::vector<InstanceId> instances;          // all that are not gone, ascending
-    std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
-    FailureState failures;
-    bool minimum_suspended = false;
-    std::int32_t desired = 0;
-  };
-  struct Instance {
-    DeploymentId deployment;
-    Generation generation;
-    InstanceState state = InstanceState::planned;
-    StartReason reason = StartReason::from_zero;
-    DeviceId device;  // zero while planned
-    DeviceId awaits;  // planned: where room is being made
-    std::vector<RequestId> in_flight;
-    Instant wanted_at;
-    Instant since;
-    Instant idle_since;
-    bool idle_check_set = false;
-    bool wait_told = false;
-  };
-  struct Device {
-    DeviceSpec spec;
-    MemoryLedger memory;
-    bool lost = false;
-  };
+  /// Of the instances of a deployment, by what their states say. Kept by advance().
   struct Counts {
     std::int32_t live = 0;  // planned, starting, loading, ready
     std::int32_t ready = 0;
     std::int32_t draining = 0;
-    std::int32_t free_slots = 0;
+    auto operator<=>(const Counts&) const = default;
+  };
+  struct Deployment {
+    DeploymentSpec spec;
+    FairQueue queue;
+    std::vector<Instance*> instances;           // all that are not gone, ascending by id
+    std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
+    FailureState failures;
+    StartEstimate start_time;
+    Arrivals arrivals;
+    Duration service_time = seconds(1);  // of a request on its instance, learned
+    Counts counts;
+    std::int32_t ready_in_flight = 0;  // on ready instances
+    std::int32_t desired = 0;
+    bool minimum_suspended = false;
+    bool removed = false;
+    bool changed = false;  // by a new spec: what was admitted under the old one may exceed it
+  };
+  struct Instance {
+    InstanceId id;
+    Generation generation;
+    Deployment* owner = nullptr;
+    InstanceState state = InstanceState::planned;
+    StartReason reason = StartReason::from_zero;
+    StopReason drain_reason = StopReason::stop_request;
+    std::vector<DeviceId> devices;   // while they hold memory for it; ascending
+    std::vector<DeviceId> awaits;    // planned: where room is being made
+    std::vector<RequestId> in_flight;
+    PoolId pool;                       // what it holds of a pool, and of each of its devices
+    std::int32_t pool_devices = 0;
+    std::int32_t priority = 0;         // of its deployment when it was planned
+    std::int32_t share_permille = 0;
+    bool exclusive = false;
+    Instant wanted_at;
+    Instant started_at;
+    Instant ready_at;
+    Instant since;
+    Instant idle_since;
+    Instance* longer_idle = nullptr;   // neighbours in the list of idle instances
+    Instance* shorter_idle = nullptr;
+    bool is_idle = false;
+    bool keep_check_set = false;
+    bool wait_told = false;
+    bool unkillable = false;
+  };
+  struct Device {
+    DeviceSpec spec;
+    MemoryLedger memory;
+    std::vector<Instance*> residents;  // that hold memory here, in the order of their coming
+    std::int32_t share_permille = 0;   // promised to residents
+    std::vector<Instance*> promised;   // planned instances that await room here
+    std::vector<DeploymentId> failed_deployments;  // of the failed starts since one worked
+    std::int32_t failed_starts = 0;
+    std::int32_t unkillable = 0;  // residents that outlive a kill
+    bool lost = false;
+    bool distrusted = false;
+
+    explicit Device(const DeviceSpec& device) : spec(device), memory(device.memory) {}
+    [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
+  };
+  struct Pool {
+    PoolSpec spec;
+    std::int32_t devices_held = 0;
+    std::vector<Instance*> residents;
+  };
+  /// Planned instances: larger priority first, then the order of their wish.
+  struct WaitKey {
+    std::int32_t minus_priority = 0;
+    InstanceId instance;
+    auto operator<=>(const WaitKey&) const = default;
   };
 
   // core.cpp
   void handle(const Event& event);
   void fire(const Timers::Due& due);
-  Deployment& deployment(DeploymentId id);
-  Instance* live_instance(InstanceId id, Generation generation);
-  void advance(InstanceId id, Instance& instance, InstanceInput input);
+  void forget();
+  Deployment* find_deployment(DeploymentId id) const;
+  Deployment& deployment(DeploymentId id) const;
+  Instance* find_instance(InstanceId id) const;
+  Instance* live_instance(InstanceId id, Generation generation) const;
+  Device& device(DeviceId id);
+  [[nodiscard]] const Device& device(DeviceId id) const;
+  void advance(Instance& instance, InstanceInput input);
+  void count(Instance& instance, std::int32_t sign);
 
   // core_requests.cpp
   void on(const RequestArrived& e);
   void on(const RequestEnded& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
-  void dispatch(RequestId id, Request& request, InstanceId to);
+  void dispatch(RequestId id, Request& request, Instance& to);
   void dispatch_waiting(Deployment& d);
+  void enqueue(RequestId id, const Request& request, Instant deadline);
   void refuse(RequestId id, RefuseReason reason, Duration retry_after);
   void refuse_all_queued(Deployment& d, RefuseReason reason);
-  void leave_queue(RequestId id, Request& request);
-  void leave_instance(RequestId id, Request& request);
+  void leave_queue(RequestId id, const Request& request);
+  void leave_instance(RequestId id, const Request& request);
   std::optional<RefuseReason> refusal_at(Instant now, const Deployment& d) const;
-  std::optional<InstanceId> least_loaded(const Deployment& d) const;
-  Duration until_retry(const Deployment& d) const;
+  Instance* choose_for(const Deployment& d, std::uint64_t affinity);
+  [[nodiscard]] Duration until_retry(const Deployment& d) const;
+  [[nodiscard]] Duration until_shorter(const Deployment& d) const;
 
   // core_instances.cpp
   void on(const DeviceAdded& e);
+  void on(const PoolAdded& e);
+  void on(const DeviceLost& e);
+  void on(const DeviceReturned& e);
   void on(const DeploymentAdded& e);
+  void on(const DeploymentChanged& e);
+  void on(const DeploymentRemoved& e);
+  void on(const InstancePlaced& e);
+  void on(const StartOutcomeUnknown& e);
   void on(const InstanceUp& e);
   void on(const LoadProgressed& e);
   void on(const InstanceReady& e);
@@ -174,43 +242,81 @@ class Core {
   void on(const WarmRequested& e);
   void on(const StopRequested& e);
   void on(const ShutdownRequested& e);
-  void became_idle(InstanceId id, Instance& instance);
-  void check_idle(InstanceId id);
-  void stop(InstanceId id, Instance& instance, StopMode mode, StopReason reason);
-  void drain(InstanceId id, Instance& instance, StopReason reason);
-  void break_down(InstanceId id, Instance& instance, StopReason reason);
-  void remove(InstanceId id, Instance& instance);
+  void became_idle(Instance& instance);
+  void no_longer_idle(Instance& instance);
+  void stop(Instance& instance, StopMode mode, StopReason reason);
+  void drain(Instance& instance, StopReason reason);
+  void drained(Instance& instance);
+  void break_down(Instance& instance, StopReason reason);
+  void remove(Instance& instance);
   void note_failure(Deployment& d, FailureKind kind);
   void note_refused_load(Deployment& d);
+  void note_device_start(const Instance& instance, bool worked);
   void wind_down(Deployment& d);
   void abandon_unneeded(Deployment& d);
+  void forget_if_empty(Deployment& d);
 
   // core_scaling.cpp
-  [[nodiscard]] Counts count(const Deployment& d) const;
+  [[nodiscard]] std::int32_t minimum_of(const Deployment& d) const;
   void scale(Deployment& d);
   void plan(Deployment& d, StartReason reason);
-  bool try_place(InstanceId id);
+  void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
+  void drop_planned(Instance& instance);
+  void check_keep(Instance& instance);
+  void prewarm(Deployment& d);
+  [[nodiscard]] Duration keep_for(const Instance& instance) const;
+  [[nodiscard]] Duration first_check_of(const Instance& instance) const;
+  [[nodiscard]] double idle_loss(const Instance& instance) const;
+
+  // core_rooms.cpp
+  bool try_place(Instance& instance, const std::vector<DeviceId>* only);
+  bool try_pool(Instance& instance);
+  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker) const;
+  void make_room(Instance& instance, const Placement& placement,
+                 const std::vector<const Device*>& where);
+  void await_at(Instance& instance, std::vector<DeviceId> devices);
+  void room_changed(const Instance& instance);
+  void release_room(Instance& instance);
   void retry_waiting();
-  void drop_planned(InstanceId id, Instance& instance);
-  [[nodiscard]] MemoryNeed need_of(const Deployment& d, DeviceKind kind) const;
-  [[nodiscard]] std::vector<DeviceView> views_for(InstanceId id, const Deployment& d) const;
-  [[nodiscard]] bool may_evict(const Instance& instance) const;
+  [[nodiscard]] static WaitKey wait_key(const Instance& instance);
+  [[nodiscard]] static bool is_leaving(const Instance& instance);
+  [[nodiscard]] static MemoryNeed need_of(const Deployment& d, DeviceKind kind);
+  [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
+                                   const Deployment& d) const;
+  struct Promised {  // to others that looked for room before
+    Bytes bytes;
+    std::int32_t slots = 0;
+  };
+  [[nodiscard]] static Promised promised_before(const Device& device, const Instance* seeker);
+  [[nodiscard]] EvictionView eviction_view_of(const Device& device, const Instance& seeker,
+                                              std::optional<Instant>& later) const;
+  [[nodiscard]] std::vector<const Device*> likely_devices(const Deployment& d) const;
+  [[nodiscard]] std::optional<Instant> evictable_at(const Instance& instance) const;
 
   CoreConfig config_;
   Instant now_;
   Actions* actions_ = nullptr;  // of the step that runs
   Prng prng_;
   Timers timers_;
-  std::map<DeploymentId, Deployment> deployments_;
-  std::map<InstanceId, Instance> instances_;
-  std::map<DeviceId, Device> devices_;
+  std::map<DeploymentId, std::unique_ptr<Deployment>> deployments_;
+  IdTable<DeploymentId, Deployment*> deployment_by_id_;
+  std::map<InstanceId, std::unique_ptr<Instance>> instances_;
+  IdTable<InstanceId, Instance*> instance_by_id_;
+  std::vector<Device> devices_;  // ascending by id
+  std::map<PoolId, Pool> pools_;
   IdTable<RequestId, Request> requests_;
-  std::vector<InstanceId> waiting_;  // planned instances in the order of their wish
+  std::map<WaitKey, Instance*> waiting_;
+  std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked
+  bool pools_changed_ = false;
+  std::vector<DeploymentId> forgotten_;  // removed and empty; erased at the end of the step
+  Instance* longest_idle_ = nullptr;
+  Instance* shortest_idle_ = nullptr;
+  std::vector<ReadyInstance> ready_;         // buffers of choose_for
+  std::vector<Instance*> ready_instances_;
   std::uint64_t next_instance_ = 1;
   std::uint64_t next_order_ = 1;
   std::int32_t queued_ = 0;
   std::int32_t running_ = 0;
-  bool room_changed_ = false;
   bool shutting_down_ = false;
 };
 

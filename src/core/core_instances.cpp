@@ -10,6 +10,11 @@ namespace {
 /// After its grace a stopping worker is killed; so long it may take to be seen gone.
 constexpr Duration stop_slack = seconds(2);
 
+/// A device on which starts of several deployments failed one after another rests so long.
+constexpr std::int32_t distrust_after_failures = 3;
+constexpr std::size_t distrust_after_deployments = 2;
+constexpr Duration distrust_for = seconds(30);
+
 bool is_starting(InstanceState state) {
   return state == InstanceState::starting || state == InstanceState::loading;
 }
@@ -17,35 +22,149 @@ bool is_starting(InstanceState state) {
 }  // namespace
 
 void Core::on(const DeviceAdded& e) {
-  STOKER_INVARIANT(!devices_.contains(e.device.id), "device {}", e.device.id.value);
-  devices_.emplace(e.device.id, Device{e.device, MemoryLedger(e.device.memory), false});
-  room_changed_ = true;
+  const auto at =
+      std::lower_bound(devices_.begin(), devices_.end(), e.device.id,
+                       [](const Device& d, DeviceId id) { return d.spec.id < id; });
+  STOKER_INVARIANT(at == devices_.end() || at->spec.id != e.device.id, "device {}",
+                   e.device.id.value);
+  devices_.insert(at, Device(e.device));
+  changed_devices_.push_back(e.device.id);
+}
+
+void Core::on(const PoolAdded& e) {
+  const bool is_new = pools_.emplace(e.pool.id, Pool{e.pool, 0, {}}).second;
+  STOKER_INVARIANT(is_new, "pool {}", e.pool.id.value);
+}
+
+/// What runs there cannot go on; it is nobody's fault but the device's.
+void Core::on(const DeviceLost& e) {
+  Device& lost = device(e.device);
+  if (lost.lost) return;
+  lost.lost = true;
+  std::vector<Deployment*> hit;
+  for (Instance* each : std::vector<Instance*>(lost.residents)) {
+    if (!lifecycle::next_state(each->state, InstanceInput::broke)) continue;
+    advance(*each, InstanceInput::broke);
+    stop(*each, StopMode::kill, StopReason::device_lost);
+    hit.push_back(each->owner);
+  }
+  // Those that were promised room there look elsewhere, now that it is known to be lost.
+  std::vector<Instance*> promised;
+  for (const auto& [key, each] : waiting_) {
+    if (std::count(each->awaits.begin(), each->awaits.end(), e.device) > 0) {
+      promised.push_back(each);
+    }
+  }
+  for (Instance* each : promised) {
+    await_at(*each, {});
+    try_place(*each, nullptr);
+  }
+  for (Deployment* d : hit) scale(*d);
+}
+
+void Core::on(const DeviceReturned& e) {
+  Device& back = device(e.device);
+  back.lost = false;
+  back.distrusted = false;
+  back.failed_starts = 0;
+  back.failed_deployments.clear();
+  timers_.clear(TimerKind::device_trust, e.device.value);
+  changed_devices_.push_back(e.device);
 }
 
 void Core::on(const DeploymentAdded& e) {
-  const DeploymentId id = e.deployment.id;
-  STOKER_INVARIANT(!deployments_.contains(id), "deployment {}", id.value);
-  STOKER_INVARIANT(e.deployment.scale.concurrency >= 1, "deployment {}", id.value);
-  STOKER_INVARIANT(e.deployment.scale.target_utilization_percent >= 1, "deployment {}", id.value);
-  Deployment& d = deployments_[id];
-  d.spec = e.deployment;
-  d.measured = e.deployment.measured;
-  scale(d);
+  const DeploymentSpec& spec = e.deployment;
+  STOKER_INVARIANT(find_deployment(spec.id) == nullptr, "deployment {}", spec.id.value);
+  STOKER_INVARIANT(spec.scale.concurrency >= 1, "deployment {}", spec.id.value);
+  STOKER_INVARIANT(spec.scale.target_utilization_percent >= 1, "deployment {}", spec.id.value);
+  STOKER_INVARIANT(spec.needs.devices >= 1, "deployment {}", spec.id.value);
+  STOKER_INVARIANT(!spec.pool || pools_.contains(spec.pool), "deployment {}", spec.id.value);
+  std::unique_ptr<Deployment>& d = deployments_[spec.id];
+  d = std::make_unique<Deployment>();
+  d->spec = spec;
+  d->measured = spec.measured;
+  d->start_time = StartEstimate(spec.expected_start);
+  deployment_by_id_.insert(spec.id, d.get());
+  scale(*d);
+}
+
+void Core::on(const DeploymentChanged& e) {
+  Deployment* const d = find_deployment(e.deployment.id);
+  if (d == nullptr || d->removed) return;
+  const bool moves = d->spec.pool != e.deployment.pool;
+  STOKER_INVARIANT(!moves || d->instances.empty(), "deployment {} changes its pool while it runs",
+                   e.deployment.id.value);
+  d->spec = e.deployment;
+  d->changed = true;
+  // A new model, option or memory limit may be what was wrong.
+  d->failures.clear();
+  timers_.clear(TimerKind::retry, d->spec.id.value);
+  // Those beyond a lower maximum leave: first what has not begun, then idle ones, then the newest.
+  std::vector<Instance*> order = d->instances;
+  const auto rank = [](const Instance* i) {
+    if (i->state == InstanceState::planned) return 0;
+    if (is_starting(i->state)) return 1;
+    return i->in_flight.empty() ? 2 : 3;
+  };
+  std::sort(order.begin(), order.end(), [&](const Instance* a, const Instance* b) {
+    return std::pair(rank(a), b->id) < std::pair(rank(b), a->id);
+  });
+  std::int32_t surplus =
+      d->counts.live + d->counts.draining - std::max(d->spec.scale.max_instances, 1);
+  for (Instance* each : order) {
+    if (surplus <= 0) break;
+    if (each->state == InstanceState::ready) {
+      drain(*each, StopReason::stop_request);
+    } else if (each->state == InstanceState::planned || is_starting(each->state)) {
+      stop(*each, StopMode::graceful, StopReason::stop_request);
+    } else {
+      continue;
+    }
+    --surplus;
+  }
+  dispatch_waiting(*d);
+  scale(*d);
+}
+
+void Core::on(const DeploymentRemoved& e) {
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->removed) return;
+  d->removed = true;
+  refuse_all_queued(*d, RefuseReason::removed);
+  wind_down(*d);
+  forget_if_empty(*d);
+}
+
+void Core::on(const InstancePlaced& e) {
+  Instance* instance = live_instance(e.instance, e.generation);
+  if (instance == nullptr || instance->state != InstanceState::starting) return;
+  if (instance->started_at != Instant{}) return;
+  instance->started_at = now_;
+  timers_.set(TimerKind::start_deadline, e.instance.value,
+              now_ + instance->owner->spec.limits.start_timeout);
+}
+
+/// It may be running: its room stays reserved until the world says that it is gone.
+void Core::on(const StartOutcomeUnknown& e) {
+  Instance* instance = live_instance(e.instance, e.generation);
+  if (instance == nullptr || instance->state != InstanceState::starting) return;
+  break_down(*instance, StopReason::start_unconfirmed);
 }
 
 void Core::on(const InstanceUp& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || instance->state != InstanceState::starting) return;
-  advance(e.instance, *instance, InstanceInput::up);
+  if (instance->started_at == Instant{}) instance->started_at = now_;
+  advance(*instance, InstanceInput::up);
   timers_.set(TimerKind::start_deadline, e.instance.value,
-              now_ + deployment(instance->deployment).spec.limits.load_stall_timeout);
+              now_ + instance->owner->spec.limits.load_stall_timeout);
 }
 
 void Core::on(const LoadProgressed& e) {
   const Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || instance->state != InstanceState::loading) return;
   timers_.set(TimerKind::start_deadline, e.instance.value,
-              now_ + deployments_.at(instance->deployment).spec.limits.load_stall_timeout);
+              now_ + instance->owner->spec.limits.load_stall_timeout);
 }
 
 void Core::on(const InstanceReady& e) {
@@ -58,31 +177,39 @@ void Core::on(const InstanceReady& e) {
   }
   if (instance->state != InstanceState::loading) return;
   timers_.clear(TimerKind::start_deadline, e.instance.value);
-  Deployment& d = deployment(instance->deployment);
-  Device& device = devices_.at(instance->device);
-  d.measured[device.spec.kind] = e.measured;
-  if (!device.memory.correct(e.instance, e.measured)) {
+  Deployment& d = *instance->owner;
+  bool fits = true;
+  for (const DeviceId id : instance->devices) {
+    Device& on_device = device(id);
+    d.measured[on_device.spec.kind] = e.measured;
+    fits = on_device.memory.correct(e.instance, e.measured) && fits;
+  }
+  if (!fits) {
     // The estimate was too low and the rest of the device is spoken for. Start again with the
     // measured size: then room is made first.
-    stop(e.instance, *instance, StopMode::kill, StopReason::memory_overrun);
+    stop(*instance, StopMode::kill, StopReason::memory_overrun);
     scale(d);
     return;
   }
-  room_changed_ = true;
-  advance(e.instance, *instance, InstanceInput::became_ready);
+  room_changed(*instance);
+  advance(*instance, InstanceInput::became_ready);
+  instance->ready_at = now_;
+  d.start_time.observed(now_ - instance->started_at);
+  note_device_start(*instance, true);
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   dispatch_waiting(d);
-  if (instance->in_flight.empty()) became_idle(e.instance, *instance);
-  if (shutting_down_) wind_down(d);
+  if (instance->in_flight.empty()) became_idle(*instance);
+  if (shutting_down_ || d.removed) wind_down(d);
 }
 
 void Core::on(const LoadFailed& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || !is_starting(instance->state)) return;
-  Deployment& d = deployment(instance->deployment);
-  advance(e.instance, *instance, InstanceInput::broke);
-  stop(e.instance, *instance, StopMode::kill, StopReason::load_failed);
+  Deployment& d = *instance->owner;
+  advance(*instance, InstanceInput::broke);
+  stop(*instance, StopMode::kill, StopReason::load_failed);
   if (e.failure == LoadFailure::out_of_memory) {
+    note_device_start(*instance, false);
     note_failure(d, FailureKind::start_failed);
   } else {
     note_refused_load(d);
@@ -93,190 +220,201 @@ void Core::on(const LoadFailed& e) {
 void Core::on(const InstanceExited& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr) return;
-  Deployment& d = deployment(instance->deployment);
+  Deployment& d = *instance->owner;
   const InstanceState was = instance->state;
-  remove(e.instance, *instance);
+  if (is_starting(was)) note_device_start(*instance, false);
+  remove(*instance);
   if (is_starting(was)) note_failure(d, FailureKind::start_failed);
   if (was == InstanceState::ready || was == InstanceState::draining) {
     note_failure(d, FailureKind::crashed);
   }
   scale(d);
-  if (shutting_down_) wind_down(d);
+  if (shutting_down_ || d.removed) wind_down(d);
+  forget_if_empty(d);
 }
 
 void Core::on(const StartFailed& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr) return;
-  Deployment& d = deployment(instance->deployment);
+  Deployment& d = *instance->owner;
   const bool was_wanted = is_starting(instance->state);
-  remove(e.instance, *instance);
+  if (was_wanted && e.failure == StartFailure::may_pass) note_device_start(*instance, false);
+  remove(*instance);
   if (was_wanted && e.failure == StartFailure::will_stay) {
     note_refused_load(d);
   } else if (was_wanted) {
     note_failure(d, FailureKind::start_failed);
   }
   scale(d);
-  if (shutting_down_) wind_down(d);
+  if (shutting_down_ || d.removed) wind_down(d);
+  forget_if_empty(d);
 }
 
 void Core::on(const InstanceHung& e) {
   Instance* instance = live_instance(e.instance, e.generation);
-  if (instance != nullptr) break_down(e.instance, *instance, StopReason::hung);
+  if (instance != nullptr) break_down(*instance, StopReason::hung);
 }
 
 void Core::on(const InstanceUnkillable& e) {
-  const Instance* instance = live_instance(e.instance, e.generation);
-  if (instance == nullptr) return;
-  const auto device = devices_.find(instance->device);
-  if (device != devices_.end()) device->second.lost = true;
+  Instance* instance = live_instance(e.instance, e.generation);
+  if (instance == nullptr || instance->unkillable) return;
+  instance->unkillable = true;
+  for (const DeviceId id : instance->devices) ++device(id).unkillable;
 }
 
 void Core::on(const WarmRequested& e) {
-  Deployment& d = deployment(e.deployment);
-  if (shutting_down_) return;
-  d.failures.clear();
-  d.minimum_suspended = false;
-  timers_.clear(TimerKind::retry, d.spec.id.value);
-  const Counts counts = count(d);
-  if (counts.live == 0 && counts.draining < d.spec.scale.max_instances) {
-    plan(d, StartReason::warm_request);
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->removed || shutting_down_) return;
+  d->failures.clear();
+  d->minimum_suspended = false;
+  timers_.clear(TimerKind::retry, d->spec.id.value);
+  if (d->counts.live == 0 && d->counts.draining < d->spec.scale.max_instances) {
+    plan(*d, StartReason::warm_request);
   }
-  scale(d);
+  scale(*d);
 }
 
 void Core::on(const StopRequested& e) {
-  Deployment& d = deployment(e.deployment);
-  if (!e.instance) d.minimum_suspended = true;
-  for (const InstanceId id : std::vector<InstanceId>(d.instances)) {
-    if (e.instance && e.instance != id) continue;
-    Instance& instance = instances_.at(id);
-    if (instance.state == InstanceState::planned && d.queue.empty()) {
-      drop_planned(id, instance);
-    } else if (instance.state == InstanceState::ready) {
-      drain(id, instance, StopReason::stop_request);
-    } else if (is_starting(instance.state) && d.queue.empty()) {
-      stop(id, instance, StopMode::graceful, StopReason::stop_request);
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr) return;
+  if (!e.instance) d->minimum_suspended = true;
+  for (Instance* instance : std::vector<Instance*>(d->instances)) {
+    if (e.instance && e.instance != instance->id) continue;
+    if (instance->state == InstanceState::planned && d->queue.empty()) {
+      drop_planned(*instance);
+    } else if (instance->state == InstanceState::ready) {
+      drain(*instance, StopReason::stop_request);
+    } else if (is_starting(instance->state) && d->queue.empty()) {
+      stop(*instance, StopMode::graceful, StopReason::stop_request);
     }
   }
-  scale(d);
+  scale(*d);
 }
 
 void Core::on(const ShutdownRequested&) {
   if (shutting_down_) return;
   shutting_down_ = true;
-  timers_.set(TimerKind::shutdown_limit, 0, now_ + config_.shutdown_limit);
-  for (auto& [id, d] : deployments_) wind_down(d);
+  timers_.set(TimerKind::shutdown_limit, 1, now_ + config_.shutdown_limit);
+  for (auto& [id, d] : deployments_) wind_down(*d);
 }
 
-/// While shutting down: stops what no request of `d` needs any more.
+/// While the server or the deployment ends: stops what no request of `d` needs any more.
 void Core::wind_down(Deployment& d) {
   if (!d.queue.empty()) return;
-  for (const InstanceId id : std::vector<InstanceId>(d.instances)) {
-    Instance& instance = instances_.at(id);
-    if (instance.state == InstanceState::planned) {
-      drop_planned(id, instance);
-    } else if (is_starting(instance.state) ||
-               (instance.state == InstanceState::ready && instance.in_flight.empty())) {
-      stop(id, instance, StopMode::graceful, StopReason::shutdown);
+  const StopReason reason = shutting_down_ ? StopReason::shutdown : StopReason::removed;
+  for (Instance* instance : std::vector<Instance*>(d.instances)) {
+    if (instance->state == InstanceState::planned) {
+      drop_planned(*instance);
+    } else if (is_starting(instance->state) ||
+               (instance->state == InstanceState::ready && instance->in_flight.empty())) {
+      stop(*instance, StopMode::graceful, reason);
     }
   }
 }
 
-void Core::became_idle(InstanceId id, Instance& instance) {
+/// Needs: ready and without a request. The list stays ordered by itself, since time only grows.
+void Core::became_idle(Instance& instance) {
+  STOKER_INVARIANT(!instance.is_idle, "instance {}", instance.id.value);
   instance.idle_since = now_;
-  if (!waiting_.empty()) room_changed_ = true;
-  if (instance.idle_check_set) return;  // it will see by itself that it is too early
-  const ScalePolicy& policy = deployments_.at(instance.deployment).spec.scale;
-  instance.idle_check_set = true;
-  timers_.set(TimerKind::idle_check, id.value,
-              now_ + std::min(policy.scale_down_delay, policy.scale_to_zero_delay));
+  instance.is_idle = true;
+  instance.longer_idle = shortest_idle_;
+  instance.shorter_idle = nullptr;
+  (shortest_idle_ == nullptr ? longest_idle_ : shortest_idle_->shorter_idle) = &instance;
+  shortest_idle_ = &instance;
+  if (!waiting_.empty()) room_changed(instance);
+  if (instance.keep_check_set) return;  // it will see by itself that it is too early
+  instance.keep_check_set = true;
+  timers_.set(TimerKind::keep_check, instance.id.value, now_ + first_check_of(instance));
 }
 
-void Core::check_idle(InstanceId id) {
-  const auto it = instances_.find(id);
-  if (it == instances_.end()) return;
-  Instance& instance = it->second;
-  instance.idle_check_set = false;
-  if (instance.state != InstanceState::ready || !instance.in_flight.empty()) return;
-  Deployment& d = deployment(instance.deployment);
-  const ScalePolicy& policy = d.spec.scale;
-  const std::int32_t live = count(d).live;
-  const Duration delay = live == 1 ? policy.scale_to_zero_delay : policy.scale_down_delay;
-  const Instant due = instance.idle_since + delay;
-  const std::int32_t minimum = d.minimum_suspended ? 0 : policy.min_instances;
-  if (now_ >= due && live > minimum && d.queue.empty()) {
-    stop(id, instance, StopMode::graceful, StopReason::idle);
-    scale(d);
-    return;
-  }
-  instance.idle_check_set = true;
-  const Duration again = std::max(delay, ms(1));  // never twice in one instant
-  timers_.set(TimerKind::idle_check, id.value, due > now_ ? due : now_ + again);
+void Core::no_longer_idle(Instance& instance) {
+  if (!instance.is_idle) return;
+  instance.is_idle = false;
+  (instance.longer_idle == nullptr ? longest_idle_ : instance.longer_idle->shorter_idle) =
+      instance.shorter_idle;
+  (instance.shorter_idle == nullptr ? shortest_idle_ : instance.shorter_idle->longer_idle) =
+      instance.longer_idle;
 }
 
-/// Leaves routing first, then waits for its requests; without any it stops at once.
-void Core::drain(InstanceId id, Instance& instance, StopReason reason) {
-  advance(id, instance, InstanceInput::drain);
+/// Leaves routing first, then waits for its requests; without any it stops at once. One that makes
+/// room for another model is never cut, so it has no limit but that of its requests.
+void Core::drain(Instance& instance, StopReason reason) {
+  instance.drain_reason = reason;
+  no_longer_idle(instance);
+  advance(instance, InstanceInput::drain);
   if (instance.in_flight.empty()) {
-    stop(id, instance, StopMode::graceful, reason);
+    stop(instance, StopMode::graceful, reason);
     return;
   }
-  timers_.set(TimerKind::drain_limit, id.value,
-              now_ + deployment(instance.deployment).spec.limits.drain_limit);
+  if (reason == StopReason::swap) return;
+  timers_.set(TimerKind::drain_limit, instance.id.value,
+              now_ + instance.owner->spec.limits.drain_limit);
 }
 
-void Core::stop(InstanceId id, Instance& instance, StopMode mode, StopReason reason) {
+/// Needs: it drains and its last request has ended.
+void Core::drained(Instance& instance) {
+  timers_.clear(TimerKind::drain_limit, instance.id.value);
+  stop(instance, StopMode::graceful, instance.drain_reason);
+}
+
+void Core::stop(Instance& instance, StopMode mode, StopReason reason) {
   if (instance.state == InstanceState::planned) {
-    drop_planned(id, instance);
+    drop_planned(instance);
     return;
   }
-  const RequestLimits& limits = deployment(instance.deployment).spec.limits;
+  const RequestLimits& limits = instance.owner->spec.limits;
+  no_longer_idle(instance);
   if (lifecycle::next_state(instance.state, InstanceInput::stop)) {
-    advance(id, instance, InstanceInput::stop);
+    advance(instance, InstanceInput::stop);
   }
-  timers_.clear(TimerKind::start_deadline, id.value);
-  timers_.clear(TimerKind::idle_check, id.value);
-  timers_.clear(TimerKind::drain_limit, id.value);
+  for (const TimerKind kind :
+       {TimerKind::start_deadline, TimerKind::keep_check, TimerKind::drain_limit}) {
+    timers_.clear(kind, instance.id.value);
+  }
   const Duration grace = mode == StopMode::graceful ? limits.stop_grace : Duration{};
-  timers_.set(TimerKind::stop_overdue, id.value, now_ + grace + stop_slack);
-  actions_->push_back(StopInstance{id, instance.generation, mode, reason, grace});
+  timers_.set(TimerKind::stop_overdue, instance.id.value, now_ + grace + stop_slack);
+  actions_->push_back(StopInstance{instance.id, instance.generation, mode, reason, grace});
 }
 
 /// It does not work any more. It is killed; its requests end when it is known to be gone.
-void Core::break_down(InstanceId id, Instance& instance, StopReason reason) {
+void Core::break_down(Instance& instance, StopReason reason) {
   const InstanceState was = instance.state;
   if (!lifecycle::next_state(was, InstanceInput::broke)) return;
-  Deployment& d = deployment(instance.deployment);
-  advance(id, instance, InstanceInput::broke);
-  stop(id, instance, StopMode::kill, reason);
+  Deployment& d = *instance.owner;
+  no_longer_idle(instance);
+  advance(instance, InstanceInput::broke);
+  stop(instance, StopMode::kill, reason);
+  if (is_starting(was)) note_device_start(instance, false);
   note_failure(d, is_starting(was) ? FailureKind::start_failed : FailureKind::crashed);
   scale(d);
 }
 
 /// The process is gone: memory is free, requests on it are over, timers are void.
-void Core::remove(InstanceId id, Instance& instance) {
-  if (const auto device = devices_.find(instance.device); device != devices_.end()) {
-    device->second.memory.release(id);
-  }
+void Core::remove(Instance& instance) {
+  const InstanceId id = instance.id;
+  Deployment& d = *instance.owner;
+  no_longer_idle(instance);
   for (const RequestId request : std::vector<RequestId>(instance.in_flight)) {
     leave_instance(request, *requests_.find(request));
     requests_.erase(request);
     actions_->push_back(FailRequest{request, id});
   }
-  for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::idle_check,
+  room_changed(instance);
+  release_room(instance);
+  for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::keep_check,
                                TimerKind::drain_limit, TimerKind::stop_overdue}) {
     timers_.clear(kind, id.value);
   }
-  advance(id, instance, InstanceInput::exited);
-  std::erase(deployment(instance.deployment).instances, id);
+  advance(instance, InstanceInput::exited);
+  std::erase(d.instances, &instance);
+  instance_by_id_.erase(id);
   instances_.erase(id);
-  room_changed_ = true;
 }
 
 void Core::note_failure(Deployment& d, FailureKind kind) {
   d.failures.failed(now_, kind, prng_);
   timers_.clear(TimerKind::healthy, d.spec.id.value);
-  if (d.failures.crash_loop() && count(d).ready == 0) {
+  if (d.failures.crash_loop() && d.counts.ready == 0) {
     refuse_all_queued(d, RefuseReason::crash_loop);
   }
 }
@@ -284,26 +422,59 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
 /// Waiting would not help: unless another instance serves them, the waiting are told at once.
 void Core::note_refused_load(Deployment& d) {
   note_failure(d, FailureKind::load_refused);
-  if (count(d).ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+  if (d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+}
+
+/// A device on which starts fail whatever the model is half dead: it is left alone for a while, so
+/// that it does not draw every new start to its free memory. One broken model alone proves nothing.
+void Core::note_device_start(const Instance& instance, bool worked) {
+  for (const DeviceId id : instance.devices) {
+    Device& on_device = device(id);
+    if (worked) {
+      on_device.failed_starts = 0;
+      on_device.failed_deployments.clear();
+      continue;
+    }
+    ++on_device.failed_starts;
+    std::vector<DeploymentId>& failed = on_device.failed_deployments;
+    const DeploymentId deployment_id = instance.owner->spec.id;
+    if (failed.size() < distrust_after_deployments &&
+        std::count(failed.begin(), failed.end(), deployment_id) == 0) {
+      failed.push_back(deployment_id);
+    }
+    if (on_device.failed_starts < distrust_after_failures ||
+        failed.size() < distrust_after_deployments || on_device.distrusted) {
+      continue;
+    }
+    on_device.distrusted = true;
+    on_device.failed_starts = 0;
+    failed.clear();
+    timers_.set(TimerKind::device_trust, id.value, now_ + distrust_for);
+  }
 }
 
 /// The last waiter left: what has not begun is dropped; a load goes on unless told to abort.
 void Core::abandon_unneeded(Deployment& d) {
   if (!d.queue.empty()) return;
-  const std::int32_t minimum = d.minimum_suspended ? 0 : d.spec.scale.min_instances;
-  std::int32_t live = count(d).live;
-  const std::vector<InstanceId> ids = d.instances;
-  for (auto it = ids.rbegin(); it != ids.rend() && live > minimum; ++it) {
-    Instance& instance = instances_.at(*it);
-    if (instance.reason == StartReason::warm_request) continue;
+  const std::int32_t minimum = minimum_of(d);
+  const std::vector<Instance*> all = d.instances;
+  for (auto it = all.rbegin(); it != all.rend() && d.counts.live > minimum; ++it) {
+    Instance& instance = **it;
+    if (instance.reason == StartReason::warm_request || instance.reason == StartReason::expected) {
+      continue;
+    }
     if (instance.state == InstanceState::planned) {
-      drop_planned(*it, instance);
-      --live;
+      drop_planned(instance);
     } else if (is_starting(instance.state) && !d.spec.finish_abandoned_load) {
-      stop(*it, instance, StopMode::kill, StopReason::abandoned);
-      --live;
+      stop(instance, StopMode::kill, StopReason::abandoned);
     }
   }
+}
+
+/// Of a removed deployment nothing is left: its state goes at the end of the step, when nobody
+/// holds a reference to it.
+void Core::forget_if_empty(Deployment& d) {
+  if (d.removed && d.instances.empty() && d.queue.empty()) forgotten_.push_back(d.spec.id);
 }
 
 }  // namespace stoker::core

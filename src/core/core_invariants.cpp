@@ -10,60 +10,119 @@ void Core::check_invariants() const {
   std::int32_t queued = 0;
   std::int32_t running = 0;
   for (const auto& [id, d] : deployments_) {
-    queued += static_cast<std::int32_t>(d.queue.size());
+    queued += d->queue.size();
     std::int32_t never_ran = 0;
-    for (const auto& [key, request_id] : d.queue) {
-      const Request* request = requests_.find(request_id);
+    std::int32_t listed = 0;
+    d->queue.for_each([&](const QueuedRequest& entry) {
+      const Request* request = requests_.find(entry.request);
       STOKER_INVARIANT(request != nullptr && request->state == RequestState::queued &&
-                           request->deployment == id && !request->instance,
-                       "V1 request {}", request_id.value);
-      STOKER_INVARIANT(timers_.is_set(TimerKind::queue_deadline, request_id.value),
-                       "V14 request {}", request_id.value);
+                           request->deployment == d.get() && request->instance == nullptr,
+                       "V1 request {}", entry.request.value);
+      STOKER_INVARIANT(timers_.is_set(TimerKind::queue_deadline, entry.request.value),
+                       "V14 request {}", entry.request.value);
       if (request->attempts == 0) ++never_ran;
-    }
+      ++listed;
+    });
+    STOKER_INVARIANT(listed == d->queue.size(), "V1 deployment {}", id.value);
     // What could not be delivered comes back however full the queue is: it was accepted once.
-    STOKER_INVARIANT(never_ran <= d.spec.limits.max_queued, "V13 deployment {}", id.value);
-    const Counts counts = count(d);
-    STOKER_INVARIANT(counts.live + counts.draining <= std::max(d.spec.scale.max_instances, 1),
-                     "V17 deployment {}", id.value);
-    for (const InstanceId each : d.instances) {
-      STOKER_INVARIANT(instances_.at(each).deployment == id, "V5 instance {}", each.value);
+    STOKER_INVARIANT(never_ran <= d->spec.limits.max_queued || d->changed, "V13 deployment {}",
+                     id.value);
+    Counts counts;
+    std::int32_t ready_in_flight = 0;
+    for (const Instance* each : d->instances) {
+      STOKER_INVARIANT(each->owner == d.get(), "V5 instance {}", each->id.value);
+      const bool live = each->state == InstanceState::planned ||
+                        each->state == InstanceState::starting ||
+                        each->state == InstanceState::loading ||
+                        each->state == InstanceState::ready;
+      counts.live += live ? 1 : 0;
+      counts.ready += each->state == InstanceState::ready ? 1 : 0;
+      counts.draining += each->state == InstanceState::draining ? 1 : 0;
+      if (each->state == InstanceState::ready) {
+        ready_in_flight += static_cast<std::int32_t>(each->in_flight.size());
+      }
     }
+    STOKER_INVARIANT(counts == d->counts && ready_in_flight == d->ready_in_flight,
+                     "deployment {}: counted {} live {} ready {} draining", id.value, counts.live,
+                     counts.ready, counts.draining);
+    STOKER_INVARIANT(counts.live + counts.draining <= std::max(d->spec.scale.max_instances, 1) ||
+                         d->changed,
+                     "V17 deployment {}", id.value);
+    STOKER_INVARIANT(std::is_sorted(d->instances.begin(), d->instances.end(),
+                                    [](const Instance* a, const Instance* b) {
+                                      return a->id < b->id;
+                                    }),
+                     "deployment {}", id.value);
   }
+  std::size_t idle = 0;
+  std::size_t planned = 0;
   for (const auto& [id, instance] : instances_) {
-    running += static_cast<std::int32_t>(instance.in_flight.size());
-    const Deployment& d = deployments_.at(instance.deployment);
-    STOKER_INVARIANT(
-        static_cast<std::int32_t>(instance.in_flight.size()) <= d.spec.scale.concurrency,
-        "V9 instance {}", id.value);
-    for (const RequestId each : instance.in_flight) {
+    running += static_cast<std::int32_t>(instance->in_flight.size());
+    const Deployment& d = *instance->owner;
+    STOKER_INVARIANT(find_instance(id) == instance.get(), "instance {}", id.value);
+    STOKER_INVARIANT(static_cast<std::int32_t>(instance->in_flight.size()) <=
+                             d.spec.scale.concurrency ||
+                         d.changed,
+                     "V9 instance {}", id.value);
+    for (const RequestId each : instance->in_flight) {
       const Request* request = requests_.find(each);
-      STOKER_INVARIANT(request != nullptr && request->instance == id &&
-                           request->state != RequestState::queued &&
-                           request->deployment == instance.deployment,
+      STOKER_INVARIANT(request != nullptr && request->instance == instance.get() &&
+                           request->state != RequestState::queued && request->deployment == &d,
                        "V1 V5 request {}", each.value);
     }
-    const bool before_ready = instance.state == InstanceState::planned ||
-                              instance.state == InstanceState::starting ||
-                              instance.state == InstanceState::loading;
-    STOKER_INVARIANT(!before_ready || instance.in_flight.empty(), "V8 instance {}", id.value);
-    STOKER_INVARIANT((instance.state == InstanceState::planned) == (instance.device == DeviceId{}),
+    const bool is_planned = instance->state == InstanceState::planned;
+    const bool before_ready = is_planned || instance->state == InstanceState::starting ||
+                              instance->state == InstanceState::loading;
+    STOKER_INVARIANT(!before_ready || instance->in_flight.empty(), "V8 instance {}", id.value);
+    STOKER_INVARIANT(is_planned == (instance->devices.empty() && !instance->pool),
                      "V12 instance {}", id.value);
-    STOKER_INVARIANT(std::count(d.instances.begin(), d.instances.end(), id) == 1, "V12 instance {}",
-                     id.value);
-    STOKER_INVARIANT((instance.state == InstanceState::planned) ==
-                         (std::count(waiting_.begin(), waiting_.end(), id) == 1),
-                     "instance {} is {}", id.value, to_text(instance.state));
+    STOKER_INVARIANT(std::count(d.instances.begin(), d.instances.end(), instance.get()) == 1,
+                     "V12 instance {}", id.value);
+    STOKER_INVARIANT(is_planned == waiting_.contains(wait_key(*instance)), "instance {} is {}",
+                     id.value, to_text(instance->state));
+    STOKER_INVARIANT(instance->is_idle ==
+                         (instance->state == InstanceState::ready && instance->in_flight.empty()),
+                     "instance {} is {}", id.value, to_text(instance->state));
+    idle += instance->is_idle ? 1U : 0U;
+    planned += is_planned ? 1U : 0U;
   }
-  for (const auto& [id, device] : devices_) {
-    std::int32_t residents = 0;
-    for (const auto& [instance_id, instance] : instances_) {
-      if (instance.device == id) ++residents;
+  STOKER_INVARIANT(planned == waiting_.size(), "{} != {}", planned, waiting_.size());
+  for (const Instance* each = longest_idle_; each != nullptr; each = each->shorter_idle) {
+    STOKER_INVARIANT(each->is_idle && idle > 0, "instance {}", each->id.value);
+    STOKER_INVARIANT(each->shorter_idle == nullptr ||
+                         each->shorter_idle->idle_since >= each->idle_since,
+                     "instance {}", each->id.value);
+    --idle;
+  }
+  STOKER_INVARIANT(idle == 0, "{} idle instances are not in the list", idle);
+  for (const Device& device : devices_) {
+    const DeviceId id = device.spec.id;
+    std::int32_t share_permille = 0;
+    std::int32_t alone = 0;
+    for (const Instance* each : device.residents) {
+      share_permille += each->share_permille;
+      alone += each->exclusive ? 1 : 0;
+      STOKER_INVARIANT(std::count(each->devices.begin(), each->devices.end(), id) == 1,
+                       "V12 device {} instance {}", id.value, each->id.value);
     }
-    STOKER_INVARIANT(residents == device.memory.residents(), "V12 device {}", id.value);
+    const auto residents = static_cast<std::int32_t>(device.residents.size());
+    STOKER_INVARIANT(residents == device.memory.residents() && residents <= device.spec.slots,
+                     "V12 device {}", id.value);
+    STOKER_INVARIANT(alone == 0 || residents == 1, "device {} is not one's alone", id.value);
+    STOKER_INVARIANT(share_permille == device.share_permille && share_permille <= 1000,
+                     "V12 device {}", id.value);
     STOKER_INVARIANT(device.memory.reserved() == device.memory.recount(), "V12 device {}",
                      id.value);
     STOKER_INVARIANT(device.memory.reserved() <= device.memory.capacity(), "V3 device {}",
+                     id.value);
+    for (const Instance* each : device.promised) {
+      STOKER_INVARIANT(each->state == InstanceState::planned, "device {}", id.value);
+    }
+  }
+  for (const auto& [id, pool] : pools_) {
+    std::int32_t held = 0;
+    for (const Instance* each : pool.residents) held += each->pool_devices;
+    STOKER_INVARIANT(held == pool.devices_held && held <= pool.spec.quota_devices, "V12 pool {}",
                      id.value);
   }
   STOKER_INVARIANT(queued == queued_, "V1 {} != {}", queued, queued_);

@@ -6,151 +6,189 @@
 
 namespace stoker::core {
 namespace {
+
 constexpr std::int32_t most_attempts = 2;  // only for "never reached a worker"
-}
+constexpr Duration shortest_retry = seconds(1);
+constexpr Duration longest_retry = minutes(5);
+
+}  // namespace
 
 void Core::on(const RequestArrived& e) {
   STOKER_INVARIANT(requests_.find(e.request) == nullptr, "request {}", e.request.value);
-  Deployment& d = deployment(e.deployment);
-  d.minimum_suspended = false;
-  if (const std::optional<RefuseReason> reason = refusal_at(now_, d)) {
-    actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(d)});
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->removed) {
+    actions_->push_back(Refuse{e.request, e.deployment, RefuseReason::removed, {}});
     return;
   }
-  Request request{e.deployment, e.tenant, e.priority, next_order_++, RequestState::queued, {}, 0};
-  if (d.queue.empty()) {
-    if (const std::optional<InstanceId> to = least_loaded(d)) {
-      request.state = RequestState::running;
+  d->minimum_suspended = false;
+  if (const std::optional<RefuseReason> reason = refusal_at(now_, *d)) {
+    actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(*d)});
+    return;
+  }
+  d->arrivals.arrived(now_);
+  timers_.clear(TimerKind::prewarm, e.deployment.value);
+  Request request;
+  request.deployment = d;
+  request.tenant = e.tenant;
+  request.order = next_order_++;
+  request.affinity = e.affinity;
+  request.cost = std::max<std::int64_t>(e.cost, 1);
+  request.priority = e.priority;
+  if (d->queue.empty()) {
+    if (Instance* to = choose_for(*d, e.affinity)) {
       dispatch(e.request, requests_.insert(e.request, request), *to);
-      ++running_;
       return;
     }
   }
-  if (static_cast<std::int32_t>(d.queue.size()) >= d.spec.limits.max_queued) {
-    actions_->push_back(Refuse{e.request, e.deployment, RefuseReason::queue_full, seconds(1)});
+  const RequestLimits& limits = d->spec.limits;
+  if (d->queue.size() >= limits.max_queued) {
+    actions_->push_back(
+        Refuse{e.request, e.deployment, RefuseReason::queue_full, until_shorter(*d)});
+    return;
+  }
+  if (limits.max_queued_per_tenant > 0 &&
+      d->queue.size_of(e.tenant) >= limits.max_queued_per_tenant) {
+    actions_->push_back(
+        Refuse{e.request, e.deployment, RefuseReason::tenant_queue_full, until_shorter(*d)});
     return;
   }
   requests_.insert(e.request, request);
-  d.queue.emplace(QueueKey{-e.priority, request.order}, e.request);
-  ++queued_;
-  timers_.set(TimerKind::queue_deadline, e.request.value,
-              e.deadline == Instant{} ? now_ + d.spec.limits.queue_timeout : e.deadline);
-  scale(d);
+  enqueue(e.request, request,
+          e.deadline == Instant{} ? now_ + limits.queue_timeout : e.deadline);
+  scale(*d);
 }
 
 void Core::on(const RequestEnded& e) {
-  Request* request = requests_.find(e.request);
-  if (request == nullptr || request->state == RequestState::queued) return;  // late or repeated
-  const InstanceId id = request->instance;
-  Deployment& d = deployment(request->deployment);
-  leave_instance(e.request, *request);
+  const Request* found = requests_.find(e.request);
+  if (found == nullptr || found->state == RequestState::queued) return;  // late or repeated
+  const Request request = *found;
+  Deployment& d = *request.deployment;
+  Instance& instance = *request.instance;
+  leave_instance(e.request, request);
   requests_.erase(e.request);
-  Instance& instance = instances_.at(id);
+  if (request.state == RequestState::running) {
+    const Duration took = now_ - request.dispatched_at;
+    d.service_time = Duration{d.service_time.ns + (took.ns - d.service_time.ns) / 8};
+  }
+  if (e.cost > 0) d.queue.charge(request.tenant, e.cost - request.cost);
   if (instance.state == InstanceState::draining && instance.in_flight.empty()) {
-    timers_.clear(TimerKind::drain_limit, id.value);
-    stop(id, instance, StopMode::graceful, StopReason::stop_request);
+    drained(instance);
   } else if (instance.state == InstanceState::ready) {
     if (!d.queue.empty()) dispatch_waiting(d);
-    if (instance.in_flight.empty()) became_idle(id, instance);
+    if (instance.in_flight.empty()) became_idle(instance);
   }
-  if (shutting_down_) wind_down(d);
+  if (shutting_down_ || d.removed) wind_down(d);
 }
 
 void Core::on(const RequestCancelled& e) {
   Request* request = requests_.find(e.request);
   if (request == nullptr) return;
-  Deployment& d = deployment(request->deployment);
+  Deployment& d = *request->deployment;
   if (request->state == RequestState::queued) {
     leave_queue(e.request, *request);
     requests_.erase(e.request);
     abandon_unneeded(d);
-    if (shutting_down_) wind_down(d);
+    if (shutting_down_ || d.removed) wind_down(d);
     return;
   }
   if (request->state == RequestState::cancelling) return;
   request->state = RequestState::cancelling;
   timers_.set(TimerKind::cancel_grace, e.request.value, now_ + d.spec.limits.cancel_grace);
-  const Instance& instance = instances_.at(request->instance);
-  actions_->push_back(CancelRequest{e.request, request->instance, instance.generation});
+  const Instance& instance = *request->instance;
+  actions_->push_back(CancelRequest{e.request, instance.id, instance.generation});
 }
 
 void Core::on(const RequestUndelivered& e) {
-  Request* request = requests_.find(e.request);
-  if (request == nullptr || request->state == RequestState::queued) return;
-  const InstanceId id = request->instance;
-  Deployment& d = deployment(request->deployment);
-  leave_instance(e.request, *request);
-  Request moved = *request;
+  const Request* found = requests_.find(e.request);
+  if (found == nullptr || found->state == RequestState::queued) return;
+  Request request = *found;
+  Deployment& d = *request.deployment;
+  Instance& instance = *request.instance;
+  leave_instance(e.request, request);
   requests_.erase(e.request);
-  if (moved.attempts >= most_attempts || shutting_down_) {
+  d.queue.charge(request.tenant, -request.cost);
+  if (request.attempts >= most_attempts || shutting_down_ || d.removed) {
     actions_->push_back(
-        Refuse{e.request, moved.deployment, RefuseReason::undeliverable, seconds(1)});
+        Refuse{e.request, d.spec.id, RefuseReason::undeliverable, shortest_retry});
   } else {
-    moved.state = RequestState::queued;
-    moved.instance = {};
-    requests_.insert(e.request, moved);
-    d.queue.emplace(QueueKey{-moved.priority, moved.order}, e.request);
-    ++queued_;
-    timers_.set(TimerKind::queue_deadline, e.request.value, now_ + d.spec.limits.queue_timeout);
+    request.state = RequestState::queued;
+    request.instance = nullptr;
+    requests_.insert(e.request, request);
+    enqueue(e.request, request, now_ + d.spec.limits.queue_timeout);
   }
   // Its socket does not answer: whatever the process still does, nobody can reach it.
-  break_down(id, instances_.at(id), StopReason::hung);
+  break_down(instance, StopReason::hung);
   dispatch_waiting(d);
   scale(d);
 }
 
 /// Needs: the request is in requests_, in no queue; the instance is ready with a free slot.
-void Core::dispatch(RequestId id, Request& request, InstanceId to) {
-  Instance& instance = instances_.at(to);
-  STOKER_INVARIANT(instance.state == InstanceState::ready, "instance {} is {}", to.value,
-                   to_text(instance.state));
+void Core::dispatch(RequestId id, Request& request, Instance& to) {
+  STOKER_INVARIANT(to.state == InstanceState::ready, "V8 instance {} is {}", to.id.value,
+                   to_text(to.state));
+  if (to.in_flight.empty()) no_longer_idle(to);
   request.state = RequestState::running;
-  request.instance = to;
+  request.instance = &to;
+  request.dispatched_at = now_;
   ++request.attempts;
-  instance.in_flight.push_back(id);
-  actions_->push_back(Dispatch{id, to, instance.generation});
+  to.in_flight.push_back(id);
+  ++to.owner->ready_in_flight;
+  ++running_;
+  actions_->push_back(Dispatch{id, to.id, to.generation});
 }
 
 void Core::dispatch_waiting(Deployment& d) {
   while (!d.queue.empty()) {
-    const std::optional<InstanceId> to = least_loaded(d);
-    if (!to) return;
-    const RequestId id = d.queue.begin()->second;
+    const RequestId id = d.queue.front().request;
     Request& request = *requests_.find(id);
-    leave_queue(id, request);
-    ++running_;
+    Instance* to = choose_for(d, request.affinity);
+    if (to == nullptr) return;
+    d.queue.pop();
+    --queued_;
+    timers_.clear(TimerKind::queue_deadline, id.value);
     dispatch(id, request, *to);
   }
 }
 
+/// Needs: the request is in requests_ and queued.
+void Core::enqueue(RequestId id, const Request& request, Instant deadline) {
+  request.deployment->queue.push(
+      {id, request.tenant, request.priority, request.order, request.cost});
+  ++queued_;
+  timers_.set(TimerKind::queue_deadline, id.value, deadline);
+}
+
 /// Takes a queued request out with a refusal. Other requests are left alone.
 void Core::refuse(RequestId id, RefuseReason reason, Duration retry_after) {
-  Request* request = requests_.find(id);
+  const Request* request = requests_.find(id);
   if (request == nullptr || request->state != RequestState::queued) return;
-  Deployment& d = deployment(request->deployment);
-  actions_->push_back(Refuse{id, request->deployment, reason, retry_after});
+  Deployment& d = *request->deployment;
+  actions_->push_back(Refuse{id, d.spec.id, reason, retry_after});
   leave_queue(id, *request);
   requests_.erase(id);
   abandon_unneeded(d);
 }
 
 void Core::refuse_all_queued(Deployment& d, RefuseReason reason) {
-  while (!d.queue.empty()) refuse(d.queue.begin()->second, reason, until_retry(d));
+  while (!d.queue.empty()) refuse(d.queue.front().request, reason, until_retry(d));
 }
 
-void Core::leave_queue(RequestId id, Request& request) {
-  Deployment& d = deployment(request.deployment);
-  d.queue.erase(QueueKey{-request.priority, request.order});
+void Core::leave_queue(RequestId id, const Request& request) {
+  const bool was_there =
+      request.deployment->queue.erase(request.tenant, request.priority, request.order);
+  STOKER_INVARIANT(was_there, "V1 request {}", id.value);
   --queued_;
   timers_.clear(TimerKind::queue_deadline, id.value);
 }
 
-void Core::leave_instance(RequestId id, Request& request) {
-  std::vector<RequestId>& in_flight = instances_.at(request.instance).in_flight;
+void Core::leave_instance(RequestId id, const Request& request) {
+  Instance& instance = *request.instance;
+  std::vector<RequestId>& in_flight = instance.in_flight;
   const auto it = std::find(in_flight.begin(), in_flight.end(), id);
-  STOKER_INVARIANT(it != in_flight.end(), "request {}", id.value);
+  STOKER_INVARIANT(it != in_flight.end(), "V9 request {}", id.value);
   *it = in_flight.back();
   in_flight.pop_back();
+  if (instance.state == InstanceState::ready) --instance.owner->ready_in_flight;
   --running_;
   if (request.state == RequestState::cancelling) timers_.clear(TimerKind::cancel_grace, id.value);
 }
@@ -158,34 +196,50 @@ void Core::leave_instance(RequestId id, Request& request) {
 /// Why a request for `d` would be refused before it waits at all.
 std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) const {
   if (shutting_down_) return RefuseReason::shutting_down;
-  if (!d.failures.any() || now >= d.failures.retry_at() || count(d).ready > 0) return std::nullopt;
+  if (!d.failures.any() || now >= d.failures.retry_at() || d.counts.ready > 0) return std::nullopt;
   if (d.failures.crash_loop()) return RefuseReason::crash_loop;
   if (d.failures.last_kind() == FailureKind::load_refused) return RefuseReason::load_failed;
   return std::nullopt;
 }
 
 bool Core::would_admit(Instant now, DeploymentId id) const {
-  const auto it = deployments_.find(id);
-  if (it == deployments_.end() || refusal_at(now, it->second)) return false;
-  const Deployment& d = it->second;
-  return count(d).ready > 0 || place(d.spec.kinds, views_for({}, d)).possible;
+  const Deployment* d = find_deployment(id);
+  if (d == nullptr || d->removed || refusal_at(now, *d)) return false;
+  if (d->counts.ready > 0 || d->spec.pool) return true;
+  std::vector<DeviceView> views;
+  for (const Device& each : devices_) views.push_back(view_of(each, nullptr, *d));
+  return place(d->spec.needs, views).possible;
 }
 
-std::optional<InstanceId> Core::least_loaded(const Deployment& d) const {
-  std::optional<InstanceId> best;
-  std::size_t best_load = static_cast<std::size_t>(d.spec.scale.concurrency);
-  for (const InstanceId id : d.instances) {
-    const Instance& instance = instances_.at(id);
-    if (instance.state != InstanceState::ready || instance.in_flight.size() >= best_load) continue;
-    best = id;
-    best_load = instance.in_flight.size();
+Core::Instance* Core::choose_for(const Deployment& d, std::uint64_t affinity) {
+  if (d.counts.ready == 0) return nullptr;
+  ready_.clear();
+  ready_instances_.clear();
+  for (Instance* instance : d.instances) {
+    if (instance->state != InstanceState::ready) continue;
+    ready_.push_back({instance->id, static_cast<std::int32_t>(instance->in_flight.size())});
+    ready_instances_.push_back(instance);
   }
-  return best;
+  const std::optional<std::size_t> chosen =
+      choose_instance(ready_, d.spec.scale.concurrency, affinity);
+  return chosen ? ready_instances_[*chosen] : nullptr;
 }
 
 Duration Core::until_retry(const Deployment& d) const {
   const Duration wait = d.failures.retry_at() - now_;
-  return wait.ns > 0 ? wait : seconds(1);
+  return wait.ns > 0 ? wait : shortest_retry;
+}
+
+/// When the queue that is full now should have room: what waits, at the pace that was seen, and the
+/// start before it if nothing is ready.
+Duration Core::until_shorter(const Deployment& d) const {
+  const std::int64_t slots =
+      std::int64_t{std::max(d.counts.live, 1)} * d.spec.scale.concurrency;
+  // A quarter of the queue, so that not all who were refused come back to a queue still full.
+  const std::int64_t turns = (d.queue.size() / 4 + slots) / slots;
+  Duration wait{std::min(d.service_time.ns, longest_retry.ns) * std::min<std::int64_t>(turns, 1000)};
+  if (d.counts.ready == 0) wait = wait + d.start_time.get();
+  return std::clamp(wait, shortest_retry, longest_retry);
 }
 
 }  // namespace stoker::core

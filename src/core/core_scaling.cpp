@@ -1,4 +1,4 @@
-// How many instances, where they go, and who makes room.
+// How many instances: when one more starts, and how long an idle one is kept.
 #include <algorithm>
 
 #include "base/invariant.h"
@@ -7,40 +7,21 @@
 
 namespace stoker::core {
 
-Core::Counts Core::count(const Deployment& d) const {
-  Counts counts;
-  for (const InstanceId id : d.instances) {
-    const Instance& instance = instances_.at(id);
-    switch (instance.state) {
-      case InstanceState::planned:
-      case InstanceState::starting:
-      case InstanceState::loading:
-      case InstanceState::ready:
-        ++counts.live;
-        counts.free_slots +=
-            d.spec.scale.concurrency - static_cast<std::int32_t>(instance.in_flight.size());
-        if (instance.state == InstanceState::ready) ++counts.ready;
-        break;
-      case InstanceState::draining:
-        ++counts.draining;
-        break;
-      case InstanceState::stopping:
-      case InstanceState::failed:
-      case InstanceState::gone:
-        break;
-    }
-  }
-  return counts;
+std::int32_t Core::minimum_of(const Deployment& d) const {
+  return d.minimum_suspended || d.removed || shutting_down_ ? 0 : d.spec.scale.min_instances;
 }
 
 /// Plans what is missing. Starts wait for the end of a backoff; a retry timer brings them back.
 void Core::scale(Deployment& d) {
-  const Counts counts = count(d);
+  if (d.removed) return;
+  const ScalePolicy& policy = d.spec.scale;
+  const Counts& counts = d.counts;
+  const std::int32_t free_slots = counts.live * policy.concurrency - d.ready_in_flight;
   const ScaleDecision decision =
-      decide_scale(d.spec.scale, Demand{static_cast<std::int32_t>(d.queue.size()), counts.live,
-                                        counts.free_slots, d.minimum_suspended || shutting_down_});
+      decide_scale(policy, Demand{d.queue.size(), counts.live, free_slots,
+                                  d.minimum_suspended || shutting_down_});
   d.desired = decision.desired_instances;
-  const std::int32_t room = d.spec.scale.max_instances - counts.live - counts.draining;
+  const std::int32_t room = policy.max_instances - counts.live - counts.draining;
   const std::int32_t missing = std::min(decision.desired_instances - counts.live, room);
   if (missing <= 0) return;
   if (d.failures.any() && now_ < d.failures.retry_at()) {
@@ -53,121 +34,113 @@ void Core::scale(Deployment& d) {
 
 void Core::plan(Deployment& d, StartReason reason) {
   const InstanceId id{next_instance_++};
-  Instance& instance = instances_[id];
-  instance.deployment = d.spec.id;
+  std::unique_ptr<Instance>& owned = instances_[id];
+  owned = std::make_unique<Instance>();
+  Instance& instance = *owned;
+  instance.id = id;
+  instance.owner = &d;
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
+  instance.priority = d.spec.priority;
   instance.wanted_at = now_;
   instance.since = now_;
-  d.instances.push_back(id);
-  if (!try_place(id) && instances_.contains(id)) waiting_.push_back(id);
-}
-
-/// Gives: true if it starts now. Otherwise it waits for room that is being made or may come, or,
-/// if no device could ever hold it, it is dropped and its requests are refused.
-bool Core::try_place(InstanceId id) {
-  Instance& instance = instances_.at(id);
-  Deployment& d = deployment(instance.deployment);
-  const std::vector<DeviceView> views = views_for(id, d);
-  const Placement placement = place(d.spec.kinds, views);
-  if (placement.device) {
-    Device& device = devices_.at(*placement.device);
-    const MemoryNeed need = need_of(d, device.spec.kind);
-    device.memory.reserve(id, need, d.spec.weights);
-    instance.device = *placement.device;
-    instance.awaits = {};
-    advance(id, instance, InstanceInput::placed);
-    timers_.set(TimerKind::start_deadline, id.value, now_ + d.spec.limits.start_timeout);
-    actions_->push_back(StartInstance{id, instance.generation, d.spec.id, instance.device,
-                                      instance.reason, need, instance.wanted_at});
-    return true;
-  }
-  if (!placement.possible) {
-    drop_planned(id, instance);
-    refuse_all_queued(d, RefuseReason::no_capacity);
-    return false;
-  }
-  const Eviction eviction = choose_eviction(d.spec.kinds, views);
-  instance.awaits = eviction.device.value_or(DeviceId{});
-  if (!instance.wait_told) {
-    instance.wait_told = true;
-    const MemoryNeed need = need_of(d, views.front().kind);
-    actions_->push_back(AwaitRoom{id, d.spec.id,
-                                  eviction.device ? WaitReason::evicting : WaitReason::all_busy,
-                                  need.private_bytes + need.shared_bytes, placement.most_free});
-  }
-  for (const InstanceId victim : eviction.victims) {
-    stop(victim, instances_.at(victim), StopMode::graceful, StopReason::make_room);
-  }
-  return false;
-}
-
-/// Room may have come: the planned instances try again in the order of their wish.
-void Core::retry_waiting() {
-  room_changed_ = false;
-  for (const InstanceId id : std::vector<InstanceId>(waiting_)) {
-    const auto it = instances_.find(id);
-    if (it == instances_.end() || it->second.state != InstanceState::planned) continue;
-    if (try_place(id)) std::erase(waiting_, id);
+  instance_by_id_.insert(id, &instance);
+  d.instances.push_back(&instance);
+  count(instance, 1);
+  waiting_.emplace(wait_key(instance), &instance);
+  if (d.spec.pool) {
+    try_pool(instance);
+  } else {
+    try_place(instance, nullptr);
   }
 }
 
-void Core::drop_planned(InstanceId id, Instance& instance) {
-  STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", id.value);
-  advance(id, instance, InstanceInput::dropped);
-  std::erase(waiting_, id);
-  std::erase(deployment(instance.deployment).instances, id);
+/// It has its place. Needs: planned, and the need fits.
+void Core::start(Instance& instance, const std::vector<DeviceId>& devices,
+                 const MemoryNeed& need) {
+  Deployment& d = *instance.owner;
+  await_at(instance, {});
+  waiting_.erase(wait_key(instance));
+  instance.devices = devices;
+  instance.share_permille = d.spec.needs.share_permille;
+  instance.exclusive = d.spec.needs.exclusive;
+  for (const DeviceId id : devices) {
+    Device& on_device = device(id);
+    on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
+    on_device.residents.push_back(&instance);
+    on_device.share_permille += instance.share_permille;
+  }
+  advance(instance, InstanceInput::placed);
+  if (!instance.pool) {
+    instance.started_at = now_;
+    timers_.set(TimerKind::start_deadline, instance.id.value, now_ + d.spec.limits.start_timeout);
+  } else if (const Duration limit = pools_.at(instance.pool).spec.pending_limit; limit.ns > 0) {
+    timers_.set(TimerKind::start_deadline, instance.id.value, now_ + limit);
+  }
+  actions_->push_back(StartInstance{instance.id, instance.generation, d.spec.id, instance.devices,
+                                    instance.pool, instance.reason, need, instance.wanted_at,
+                                    d.start_time.get()});
+}
+
+/// Needs: planned. It is gone afterwards.
+void Core::drop_planned(Instance& instance) {
+  STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", instance.id.value);
+  const InstanceId id = instance.id;
+  await_at(instance, {});
+  waiting_.erase(wait_key(instance));
+  advance(instance, InstanceInput::dropped);
+  std::erase(instance.owner->instances, &instance);
+  forget_if_empty(*instance.owner);
+  instance_by_id_.erase(id);
   instances_.erase(id);
 }
 
-MemoryNeed Core::need_of(const Deployment& d, DeviceKind kind) const {
-  const auto measured = d.measured.find(kind);
-  return measured == d.measured.end() ? d.spec.estimate : measured->second;
+Duration Core::keep_for(const Instance& instance) const {
+  const ScalePolicy& policy = instance.owner->spec.scale;
+  const std::optional<Duration> delay = instance.owner->counts.live == 1
+                                            ? policy.scale_to_zero_delay
+                                            : policy.scale_down_delay;
+  if (delay) return *delay;
+  if (policy.keep_warm.policy == KeepWarmPolicy::fixed) return policy.keep_warm.max;
+  const Duration break_even{instance.owner->start_time.get().ns * policy.keep_warm.wait_weight};
+  return std::clamp(break_even, policy.keep_warm.min, policy.keep_warm.max);
 }
 
-/// Never a busy one, and never below the minimum of its deployment.
-bool Core::may_evict(const Instance& instance) const {
-  if (instance.state != InstanceState::ready || !instance.in_flight.empty()) return false;
-  const Deployment& d = deployments_.at(instance.deployment);
-  const std::int32_t minimum = d.minimum_suspended ? 0 : d.spec.scale.min_instances;
-  return d.queue.empty() && count(d).live > minimum;
+/// The earliest that keep_for can say, however many instances there will be.
+Duration Core::first_check_of(const Instance& instance) const {
+  const ScalePolicy& policy = instance.owner->spec.scale;
+  const Duration now = keep_for(instance);
+  return std::min({now, policy.scale_down_delay.value_or(now),
+                   policy.scale_to_zero_delay.value_or(now)});
 }
 
-std::vector<DeviceView> Core::views_for(InstanceId id, const Deployment& d) const {
-  std::vector<DeviceView> views;
-  for (const auto& [device_id, device] : devices_) {
-    const MemoryNeed need = need_of(d, device.spec.kind);
-    DeviceView view;
-    view.id = device_id;
-    view.kind = device.spec.kind;
-    view.lost = device.lost;
-    view.capacity = device.memory.capacity();
-    view.free = device.memory.free();
-    view.cost = device.memory.cost_of(need, d.spec.weights);
-    view.holds_weights = view.cost < need.private_bytes + need.shared_bytes;
-    view.free_slots = device.spec.slots - device.memory.residents();
-    for (const auto& [other_id, other] : instances_) {
-      if (other.device == device_id) {
-        const Bytes frees = device.memory.freed_by(other_id);
-        if (other.state == InstanceState::stopping || other.state == InstanceState::failed) {
-          view.free_soon += frees;
-          ++view.slots_soon;
-        } else if (may_evict(other)) {
-          view.idle.push_back({other_id, other.idle_since, frees});
-        }
-      }
-    }
-    // What others were promised is not free a second time.
-    for (const InstanceId other_id : waiting_) {
-      const Instance& other = instances_.at(other_id);
-      if (other_id == id || other.awaits != device_id) continue;
-      const Deployment& owner = deployments_.at(other.deployment);
-      view.free_soon -= device.memory.cost_of(need_of(owner, device.spec.kind), owner.spec.weights);
-      --view.slots_soon;
-    }
-    views.push_back(std::move(view));
+void Core::check_keep(Instance& instance) {
+  instance.keep_check_set = false;
+  if (instance.state != InstanceState::ready || !instance.in_flight.empty()) return;
+  Deployment& d = *instance.owner;
+  const Duration keep = keep_for(instance);
+  const Instant due = instance.idle_since + keep;
+  if (now_ >= due && d.counts.live > minimum_of(d) && d.queue.empty()) {
+    stop(instance, StopMode::graceful, StopReason::idle);
+    scale(d);
+    return;
   }
-  return views;
+  instance.keep_check_set = true;
+  const Duration again = std::max(keep, ms(1));  // never twice in one instant
+  timers_.set(TimerKind::keep_check, instance.id.value, due > now_ ? due : now_ + again);
+}
+
+/// What stopping the idle instance is expected to cost: seconds of starting again, per second.
+double Core::idle_loss(const Instance& instance) const {
+  const Deployment& d = *instance.owner;
+  return d.arrivals.hazard(now_) * (static_cast<double>(d.start_time.get().ns) / 1e9);
+}
+
+/// A request is expected soon: its model is brought up before it comes.
+void Core::prewarm(Deployment& d) {
+  if (d.removed || shutting_down_ || d.counts.live > 0 || d.counts.draining > 0) return;
+  if (d.failures.any()) return;
+  plan(d, StartReason::expected);
 }
 
 }  // namespace stoker::core

@@ -12,8 +12,25 @@ namespace stoker::core {
 struct DeviceAdded {
   DeviceSpec device;
 };
+struct PoolAdded {
+  PoolSpec pool;
+};
+struct DeviceLost {  // it does not answer; nothing new may start there
+  DeviceId device;
+};
+struct DeviceReturned {
+  DeviceId device;
+};
 struct DeploymentAdded {
   DeploymentSpec deployment;
+};
+/// Limits, bounds, needs: instances that run go on with what they have.
+struct DeploymentChanged {
+  DeploymentSpec deployment;
+};
+/// What waits is refused, what runs may finish, then all instances stop.
+struct DeploymentRemoved {
+  DeploymentId deployment;
 };
 
 struct RequestArrived {
@@ -22,10 +39,13 @@ struct RequestArrived {
   TenantId tenant;
   std::int32_t priority = 0;  // larger is served first
   Instant deadline;           // latest dispatch; {0}: queue_timeout of the deployment
+  std::int64_t cost = 1;      // what it is expected to take, to share fairly between tenants
+  std::uint64_t affinity = 0; // hash of its session or prompt prefix; 0: any instance will do
 };
 /// A dispatched request is over and its worker has let go of it.
 struct RequestEnded {
   RequestId request;
+  std::int64_t cost = 0;  // what it took, in the unit of its arrival; 0: not known
 };
 /// The client left, or a deadline of the gateway passed.
 struct RequestCancelled {
@@ -36,6 +56,16 @@ struct RequestUndelivered {
   RequestId request;
 };
 
+/// A pool that another scheduler hands out gave it a place.
+struct InstancePlaced {
+  InstanceId instance;
+  Generation generation;
+};
+/// The order to start got no answer: it may run, and cost.
+struct StartOutcomeUnknown {
+  InstanceId instance;
+  Generation generation;
+};
 struct InstanceUp {  // the process runs and has proved who it is
   InstanceId instance;
   Generation generation;
@@ -99,9 +129,11 @@ struct ShutdownRequested {};
 struct WokeUp {};
 
 using Event =
-    std::variant<DeviceAdded, DeploymentAdded, RequestArrived, RequestEnded, RequestCancelled,
-                 RequestUndelivered, InstanceUp, LoadProgressed, InstanceReady, LoadFailed,
-                 InstanceExited, StartFailed, InstanceHung, InstanceUnkillable, WarmRequested,
-                 StopRequested, ShutdownRequested, WokeUp>;
+    std::variant<DeviceAdded, PoolAdded, DeviceLost, DeviceReturned, DeploymentAdded,
+                 DeploymentChanged, DeploymentRemoved, RequestArrived, RequestEnded,
+                 RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
+                 InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
+                 InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
+                 WokeUp>;
 
 }  // namespace stoker::core

@@ -9,31 +9,33 @@
 #include <vector>
 
 #include "base/units.h"
+#include "core/actions.h"
 #include "core/spec.h"
 
 namespace stoker::core {
 
-struct EvictionCandidate {  // an idle instance that may be stopped
-  InstanceId instance;
-  Instant idle_since;
-  Bytes frees;
-};
-
+/// One device as one instance that looks for a place sees it.
 struct DeviceView {
   DeviceId id;
+  NodeId node;
   DeviceKind kind = DeviceKind::cpu;
   bool lost = false;
+  bool distrusted = false;     // starts failed there one after another
+  bool labels_match = true;
   Bytes capacity;
-  Bytes free;
+  Bytes free;                  // less what is promised to those who waited before
   Bytes cost;                  // of the instance to be placed, on this device
   bool holds_weights = false;  // its weights are reserved there already
   std::int32_t free_slots = 0;
-  Bytes free_soon;  // what instances that are stopping will free, less what others wait for
-  std::int32_t slots_soon = 0;
-  std::vector<EvictionCandidate> idle;
+  std::int32_t free_share_permille = 1000;
+  std::int32_t residents = 0;
+  bool taken_alone = false;    // by an exclusive instance
 };
 
-enum class Unfit : std::uint8_t { lost, wrong_kind, too_small, too_little_free, no_slot };
+[[nodiscard]] std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device);
+
+/// True for what time can change: then waiting for room makes sense.
+[[nodiscard]] bool may_pass(Unfit unfit);
 
 struct PlacementCost {         // compared field by field, smaller is better
   bool weights_absent = true;  // first: where the weights lie already, it is ready soonest
@@ -43,23 +45,42 @@ struct PlacementCost {         // compared field by field, smaller is better
 };
 
 struct Placement {
-  std::optional<DeviceId> device;  // fits now
-  bool possible = false;           // some device could ever hold it
-  Bytes most_free;                 // on a device that could
+  std::vector<DeviceId> devices;  // ascending; empty: nothing fits now
+  bool possible = false;          // some node could ever hold it
+  Bytes most_free;                // on a device that could
+  UnfitCounts unfit{};
 };
-[[nodiscard]] std::optional<Unfit> why_unfit(std::span<const DeviceKind> kinds,
-                                             const DeviceView& device);
-[[nodiscard]] Placement place(std::span<const DeviceKind> kinds,
-                              std::span<const DeviceView> devices);
+/// Of the nodes with enough devices that fit now, the one whose costliest chosen device is cheapest.
+///   Cost: O(devices), and a sort per node when it needs more than one.
+[[nodiscard]] Placement place(const DeviceNeed& need, std::span<const DeviceView> devices);
+
+/// An instance that may be stopped for another.
+struct EvictionCandidate {
+  InstanceId instance;
+  bool busy = false;   // it has had its stay and would be drained, not cut
+  double loss = 0;     // expected seconds of reloading that stopping it brings, per second
+  Instant idle_since;
+  Bytes frees;
+  std::int32_t frees_share_permille = 0;
+};
+/// A device on which room could be made.
+struct EvictionView {
+  DeviceView device;
+  Bytes free_soon;  // what those that are leaving will free, less what others wait for
+  std::int32_t slots_soon = 0;
+  std::int32_t share_soon_permille = 0;
+  std::int32_t residents_soon = 0;  // that will have gone
+  std::vector<EvictionCandidate> candidates;
+};
 
 struct Eviction {
-  std::optional<DeviceId> device;   // where room is made or already on its way; nullopt: all busy
-  std::vector<InstanceId> victims;  // to stop now; empty if stopping ones free enough
+  std::vector<DeviceId> devices;    // where room is made or already on its way; empty: all busy
+  std::vector<InstanceId> victims;  // to stop now; empty if leaving ones free enough
+  bool busy = false;                // one of them is busy
 };
-/// Gives: on each device the longest idle instances until it fits, without those that turn out not
-///   to be needed; of all devices the one with the fewest victims, then the longest idle, then by
-///   id.
-[[nodiscard]] Eviction choose_eviction(std::span<const DeviceKind> kinds,
-                                       std::span<const DeviceView> devices);
+/// Gives: on each device the instances of least loss until it fits, without those that turn out not
+///   to be needed; of all nodes the one with the fewest busy ones, then the least loss, then the
+///   longest idle, then by id.
+[[nodiscard]] Eviction choose_eviction(const DeviceNeed& need, std::span<const EvictionView> views);
 
 }  // namespace stoker::core

@@ -1,9 +1,10 @@
-// What the core is told about the world before anything happens: deployments and devices.
+// What the core is told about the world before anything happens: deployments, devices and pools.
 // Plain data, made by the shell from the checked configuration.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,12 +14,39 @@ namespace stoker::core {
 
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
 
+/// A name that devices carry and deployments ask for; the shell numbers them.
+using LabelId = Id<struct LabelTag>;
+
 struct DeviceSpec {
   DeviceId id;
   std::string name;  // "cpu0", for messages only
   DeviceKind kind = DeviceKind::cpu;
   Bytes memory;            // what instances may reserve in all
   std::int32_t slots = 1;  // most instances that may be resident at once
+  NodeId node;
+  std::vector<LabelId> labels;           // ascending
+  std::int64_t price_nano_per_hour = 0;  // weighs idle time against waiting; 0: all cost the same
+};
+
+/// Devices that somebody else hands out: the core asks for a shape and counts a quota.
+struct PoolSpec {
+  PoolId id;
+  std::string name;
+  std::int32_t quota_devices = 0;  // most devices that instances may hold or wait for at once
+  Duration pending_limit;          // a start that is not placed by then is given up; 0: never
+};
+
+enum class KeepWarmPolicy : std::uint8_t {
+  fixed,       // for `max`
+  break_even,  // as long as the expected cost of a cold start exceeds that of idling
+  adaptive     // break_even, with a start ahead of a request that is expected
+};
+struct KeepWarm {
+  KeepWarmPolicy policy = KeepWarmPolicy::break_even;
+  Duration min;
+  Duration max = minutes(60);
+  /// What a second of waiting for a cold start is worth, in seconds of an idle device.
+  std::int32_t wait_weight = 30;
 };
 
 struct ScalePolicy {
@@ -26,13 +54,16 @@ struct ScalePolicy {
   std::int32_t max_instances = 1;
   std::int32_t concurrency = 1;  // hard limit of requests in flight per instance
   std::int32_t target_utilization_percent = 70;
-  std::int32_t scale_up_threshold = 1;         // queued requests beyond the free slots
-  Duration scale_down_delay = minutes(5);      // idle time before an instance stops
-  Duration scale_to_zero_delay = minutes(10);  // the same for the last instance
+  std::int32_t scale_up_threshold = 1;  // queued requests beyond the free slots
+  /// Idle time before an instance stops, and the same for the last one. nullopt: keep_warm decides.
+  std::optional<Duration> scale_down_delay = minutes(5);
+  std::optional<Duration> scale_to_zero_delay = minutes(10);
+  KeepWarm keep_warm;
 };
 
 struct RequestLimits {
   std::int32_t max_queued = 512;
+  std::int32_t max_queued_per_tenant = 0;  // 0: as many as max_queued
   Duration queue_timeout = minutes(2);
   Duration start_timeout = minutes(5);       // spawn to hello
   Duration load_stall_timeout = minutes(2);  // longest silence of a load
@@ -41,10 +72,20 @@ struct RequestLimits {
   Duration stop_grace = seconds(5);     // shutdown to kill
 };
 
-/// Memory of one instance: private to it, and shared by the instances that map the same weights.
+/// Memory of one instance on each of its devices: private to it, and shared by the instances that
+/// map the same weights.
 struct MemoryNeed {
   Bytes private_bytes;
   Bytes shared_bytes;
+};
+
+/// What an instance asks of the device or devices that it gets.
+struct DeviceNeed {
+  std::vector<DeviceKind> kinds;     // it can run on; empty: any
+  std::vector<LabelId> labels;       // all of them must be there; ascending
+  std::int32_t devices = 1;          // all on one node; the memory need is of each
+  std::int32_t share_permille = 0;   // of the device's compute, promised; 0: none is
+  bool exclusive = false;            // no other instance may be resident there
 };
 
 struct DeploymentSpec {
@@ -55,8 +96,11 @@ struct DeploymentSpec {
   MemoryNeed estimate;            // from the file's metadata, until one was measured
   std::map<DeviceKind, MemoryNeed> measured;  // by an earlier life of the server, per device kind
   WeightsId weights;              // zero: nothing is shared
-  std::vector<DeviceKind> kinds;  // device kinds it can run on; empty: any
+  DeviceNeed needs;
   bool finish_abandoned_load = true;
+  std::int32_t priority = 0;      // larger gets room first
+  PoolId pool;                    // zero: our own devices
+  Duration expected_start = seconds(5);  // spawn to ready, until one was measured
 };
 
 struct CoreConfig {

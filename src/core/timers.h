@@ -1,13 +1,17 @@
 // Due times of the core, ordered by time, then kind, then id, so that equal inputs fire equally.
-// One time per (kind, id).
+// One time per (kind, id). A 4-ary heap with the place of each timer beside it, because a tree costs
+// an allocation per timer, and a queued request sets and clears one.
+// Source: Johnson, "Priority queues with update and finding minimum spanning trees", 1975.
 #pragma once
 
+#include <array>
+#include <compare>
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <set>
-#include <utility>
+#include <vector>
 
+#include "base/id_table.h"
 #include "base/units.h"
 
 namespace stoker::core {
@@ -16,13 +20,17 @@ enum class TimerKind : std::uint8_t {
   queue_deadline,  // request
   cancel_grace,    // request
   start_deadline,  // instance: hello, or progress of its load, is overdue
-  idle_check,      // instance
+  keep_check,      // instance: its keep-warm time may be over
   drain_limit,     // instance
   stop_overdue,    // instance
   retry,           // deployment: its backoff is over
   healthy,         // deployment: its failures are forgotten
-  shutdown_limit,  // the server
+  prewarm,         // deployment: its next request is expected
+  swap,            // device: a busy instance has had its stay while others wait
+  device_trust,    // device: a half-dead one may be tried again
+  shutdown_limit,  // the server, id 1
 };
+inline constexpr std::size_t timer_kinds = 12;
 
 class Timers {
  public:
@@ -32,35 +40,38 @@ class Timers {
     std::uint64_t id;
     auto operator<=>(const Due&) const = default;
   };
-  void set(TimerKind kind, std::uint64_t id, Instant at) {
-    clear(kind, id);
-    at_[{kind, id}] = at;
-    due_.insert({at, kind, id});
+  /// Replaces an earlier time of the same (kind, id).  Needs: id != 0.   Cost: O(log n).
+  void set(TimerKind kind, std::uint64_t id, Instant at);
+  /// The same, unless an earlier time is set already.
+  void set_earlier(TimerKind kind, std::uint64_t id, Instant at) {
+    const std::size_t* known = places(kind).find(Id<Timers>{id});
+    if (known == nullptr || at < heap_[*known].at) set(kind, id, at);
   }
-  void clear(TimerKind kind, std::uint64_t id) {
-    const auto it = at_.find({kind, id});
-    if (it == at_.end()) return;
-    due_.erase({it->second, kind, id});
-    at_.erase(it);
-  }
+  void clear(TimerKind kind, std::uint64_t id);
   [[nodiscard]] bool is_set(TimerKind kind, std::uint64_t id) const {
-    return at_.contains({kind, id});
+    return places(kind).find(Id<Timers>{id}) != nullptr;
   }
   [[nodiscard]] std::optional<Instant> next() const {
-    if (due_.empty()) return std::nullopt;
-    return due_.begin()->at;
+    if (heap_.empty()) return std::nullopt;
+    return heap_.front().at;
   }
   /// Takes the first timer due at or before `now`.
-  [[nodiscard]] std::optional<Due> take_due(Instant now) {
-    if (due_.empty() || due_.begin()->at > now) return std::nullopt;
-    const Due due = *due_.begin();
-    clear(due.kind, due.id);
-    return due;
-  }
+  [[nodiscard]] std::optional<Due> take_due(Instant now);
+  [[nodiscard]] std::size_t size() const { return heap_.size(); }
 
  private:
-  std::map<std::pair<TimerKind, std::uint64_t>, Instant> at_;
-  std::set<Due> due_;
+  using Places = IdTable<Id<Timers>, std::size_t>;
+  [[nodiscard]] Places& places(TimerKind kind) { return places_[static_cast<std::size_t>(kind)]; }
+  [[nodiscard]] const Places& places(TimerKind kind) const {
+    return places_[static_cast<std::size_t>(kind)];
+  }
+  void put(std::size_t place, const Due& due);
+  void sift_up(std::size_t place, const Due& due);
+  void sift_down(std::size_t place, const Due& due);
+  void remove_at(std::size_t place);
+
+  std::vector<Due> heap_;
+  std::array<Places, timer_kinds> places_;
 };
 
 }  // namespace stoker::core

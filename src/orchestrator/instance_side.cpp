@@ -190,7 +190,7 @@ void Orchestrator::carry_out(const core::StartInstance& order) {
   record.name = fmt::format("{}/{}", plan.spec.name, order.instance.value);
   record.deployment = order.deployment;
   record.nonce = make_nonce();
-  record.device = devices_.at(order.device);
+  record.device = devices_.at(order.devices.front());  // several come with pools
   record.timeline.wanted = order.wanted_at;
   record.timeline.placed = net::monotonic_now();
   const Bytes reserved = order.reserved.private_bytes + order.reserved.shared_bytes;

@@ -25,6 +25,10 @@ gateway::RejectReason reason_of(core::RefuseReason reason) {
       return gateway::RejectReason::draining;
     case core::RefuseReason::undeliverable:
       return gateway::RejectReason::undeliverable;
+    case core::RefuseReason::tenant_queue_full:
+      return gateway::RejectReason::queue_full;
+    case core::RefuseReason::removed:
+      return gateway::RejectReason::draining;
   }
   return gateway::RejectReason::queue_full;
 }
@@ -40,7 +44,7 @@ RequestId Orchestrator::new_request_id() {
 gateway::Admission Orchestrator::admit(const gateway::Arrival& arrival,
                                        std::shared_ptr<gateway::DispatchSink> sink) {
   Outcome outcome = step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
-                                              arrival.priority, arrival.deadline},
+                                              arrival.priority, arrival.deadline, 1, 0},
                          arrival.request, std::move(sink));
   deliver(outcome);
   if (outcome.own) return std::move(*outcome.own);
@@ -74,7 +78,7 @@ void Orchestrator::ended(RequestId request, gateway::EndState) {
       return;
     }
   }
-  Outcome outcome = step(core::RequestEnded{request}, {}, nullptr, request);
+  Outcome outcome = step(core::RequestEnded{request, 0}, {}, nullptr, request);
   deliver(outcome);
 }
 
@@ -182,6 +186,14 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
       break;
     case core::RefuseReason::undeliverable:
       rejection.message = fmt::format("no instance of '{}' could be reached{}", name, why);
+      break;
+    case core::RefuseReason::tenant_queue_full:
+      rejection.message = fmt::format("you have {} requests waiting for '{}', the limit of one "
+                                      "tenant (limits.max_queued_per_tenant)",
+                                      plan.spec.limits.max_queued_per_tenant, name);
+      break;
+    case core::RefuseReason::removed:
+      rejection.message = fmt::format("'{}' is being removed", name);
       break;
   }
   return rejection;

@@ -250,7 +250,7 @@ TEST_P(ProcessBackendTest, KillsHitNobodyElse) {
                                      .descriptors = {},
                                      .output = nothing.get()});
   ASSERT_TRUE(bystander.has_value());
-  constexpr std::uint64_t cycles = 100;  // for each parameter
+  constexpr std::uint64_t cycles = 500;  // for each of two parameters: W9 asks for 10^3
   for (std::uint64_t id = 1; id <= cycles; ++id) {
     start(tiny_instance(id));
     wait([&] { return heard(id).hellos == 1; });

@@ -108,7 +108,7 @@ class Script {
     if (verb == "request") return requests(parts);
     for (const std::string& name : expand(what)) {
       if (verb == "end")
-        step(core::RequestEnded{request(name)});
+        step(core::RequestEnded{request(name), 0});
       else if (verb == "cancel")
         step(core::RequestCancelled{request(name)});
       else if (verb == "undelivered")
@@ -121,7 +121,8 @@ class Script {
   void add_device(const std::vector<std::string>& parts) {
     Options o = options_from(parts, 2);
     core::DeviceSpec device{DeviceId{devices_.size() + 1}, parts.at(1), core::DeviceKind::cpu,
-                            bytes_of(o["memory"]), o.contains("slots") ? int_of(o["slots"]) : 100};
+                            bytes_of(o["memory"]), o.contains("slots") ? int_of(o["slots"]) : 100,
+                            {}, {}, 0};
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     devices_[device.id] = device.name;
     step(core::DeviceAdded{device});
@@ -163,7 +164,7 @@ class Script {
       else if (key == "abandoned")
         d.finish_abandoned_load = value == "finish";
       else if (key == "kind")
-        d.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
+        d.needs.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
       else
         fail("unknown option " + key);
     }
@@ -176,7 +177,7 @@ class Script {
       const RequestId id{requests_.size() + 1};
       requests_[name] = id;
       request_names_[id] = name;
-      core::RequestArrived arrived{id, deployment(parts.at(4)), {}, 0, {}};
+      core::RequestArrived arrived{id, deployment(parts.at(4)), {}, 0, {}, 1, 0};
       if (o.contains("priority")) arrived.priority = int_of(o["priority"]);
       if (o.contains("deadline")) arrived.deadline = Instant{duration_of(o["deadline"]).ns};
       step(arrived);
@@ -256,7 +257,7 @@ class Script {
                             started_[a.instance] = a.reserved;
                             return fmt::format(
                                 "start    {} on {} reason={}{}", name(a.instance),
-                                devices_.at(a.device), core::to_text(a.reason),
+                                devices_.at(a.devices.front()), core::to_text(a.reason),
                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
                           },
                           [&](const core::StopInstance& a) {

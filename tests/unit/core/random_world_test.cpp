@@ -23,7 +23,7 @@ class World {
     for (std::uint64_t i = 1; i <= devices; ++i) {
       step(DeviceAdded{{DeviceId{i}, "d", DeviceKind::cpu,
                         mib(100 + static_cast<std::int64_t>(prng_.below(200))),
-                        1 + static_cast<std::int32_t>(prng_.below(6))}});
+                        1 + static_cast<std::int32_t>(prng_.below(6)), {}, {}, 0}});
     }
     deployments_ = 1 + prng_.below(6);
     for (std::uint64_t i = 1; i <= deployments_; ++i) add_deployment(i);
@@ -136,7 +136,7 @@ class World {
   void arrive() {
     const RequestId id{++next_request_};
     open_.insert(id);
-    step(RequestArrived{id, any_deployment(), {}, static_cast<std::int32_t>(prng_.below(3)), {}});
+    step(RequestArrived{id, any_deployment(), {}, static_cast<std::int32_t>(prng_.below(3)), {}, 1, 0});
   }
 
   void end_one() {
@@ -152,7 +152,7 @@ class World {
   /// Reports the end of a request; of one that does not run it must change nothing.
   void end(RequestId id) {
     if (running_.erase(id) == 1) open_.erase(id);
-    step(RequestEnded{id});
+    step(RequestEnded{id, 0});
   }
 
   void advance_one() {
@@ -243,7 +243,7 @@ class World {
     mix(action.index());
     std::visit(Overloaded{
                    [&](const StartInstance& a) {
-                     mix(a.instance.value * 31 + a.device.value);
+                     mix(a.instance.value * 31 + a.devices.front().value);
                      live_[a.instance] = {a.generation, Phase::starting, a.reserved};
                    },
                    [&](const StopInstance& a) {

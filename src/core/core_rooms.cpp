@@ -1,0 +1,351 @@
+// Where instances go, who waits for room, and who makes it.
+#include <algorithm>
+
+#include "base/invariant.h"
+#include "core/core.h"
+
+namespace stoker::core {
+namespace {
+
+/// An idle instance whose model just came keeps its place so long at most, so that two models asked
+/// in turn are batched a little and do not only load.
+constexpr Duration longest_idle_stay = seconds(2);
+/// A busy one that others wait for keeps it for four times what its start took: then at most a
+/// fifth of the time goes into loading.
+constexpr std::int64_t busy_stay_starts = 4;
+constexpr Duration shortest_busy_stay = seconds(1);
+constexpr Duration longest_busy_stay = seconds(60);
+
+/// With more devices than this, room is looked for where instances have been idle longest.
+constexpr std::size_t devices_to_search = 64;
+
+Duration busy_stay(Duration start) {
+  return std::clamp(Duration{start.ns * busy_stay_starts}, shortest_busy_stay, longest_busy_stay);
+}
+
+bool has_labels(const std::vector<LabelId>& has, const std::vector<LabelId>& wants) {
+  return std::includes(has.begin(), has.end(), wants.begin(), wants.end());
+}
+
+}  // namespace
+
+Core::WaitKey Core::wait_key(const Instance& instance) {
+  return {-instance.priority, instance.id};
+}
+
+/// It will free its room without a further decision.
+bool Core::is_leaving(const Instance& instance) {
+  return instance.state == InstanceState::stopping || instance.state == InstanceState::failed ||
+         instance.state == InstanceState::draining;
+}
+
+MemoryNeed Core::need_of(const Deployment& d, DeviceKind kind) {
+  const auto measured = d.measured.find(kind);
+  return measured == d.measured.end() ? d.spec.estimate : measured->second;
+}
+
+Core::Promised Core::promised_before(const Device& device, const Instance* seeker) {
+  Promised promised;
+  for (const Instance* other : device.promised) {
+    if (other == seeker) continue;
+    if (seeker != nullptr && wait_key(*seeker) < wait_key(*other)) continue;
+    const Deployment& owner = *other->owner;
+    promised.bytes +=
+        device.memory.cost_of(need_of(owner, device.spec.kind), owner.spec.weights);
+    ++promised.slots;
+  }
+  return promised;
+}
+
+/// The device as `seeker` sees it; null: as one more instance of `d` that comes last.
+DeviceView Core::view_of(const Device& device, const Instance* seeker,
+                         const Deployment& d) const {
+  const MemoryNeed need = need_of(d, device.spec.kind);
+  DeviceView view;
+  view.id = device.spec.id;
+  view.node = device.spec.node;
+  view.kind = device.spec.kind;
+  view.lost = device.unusable();
+  view.distrusted = device.distrusted;
+  view.labels_match = has_labels(device.spec.labels, d.spec.needs.labels);
+  view.capacity = device.memory.capacity();
+  view.free = device.memory.free();
+  view.cost = device.memory.cost_of(need, d.spec.weights);
+  view.holds_weights = view.cost < need.private_bytes + need.shared_bytes;
+  view.residents = device.memory.residents();
+  view.free_slots = device.spec.slots - view.residents;
+  view.free_share_permille = 1000 - device.share_permille;
+  for (const Instance* each : device.residents) view.taken_alone |= each->exclusive;
+  if (device.promised.empty()) return view;
+  // What others wait for is theirs, unless those that leave bring enough for both.
+  Promised promised = promised_before(device, seeker);
+  for (const Instance* each : device.residents) {
+    if (!is_leaving(*each)) continue;
+    promised.bytes -= device.memory.freed_by(each->id);
+    --promised.slots;
+  }
+  view.free = std::max(Bytes{}, view.free - std::max(Bytes{}, promised.bytes));
+  view.free_slots -= std::max(0, promised.slots);
+  return view;
+}
+
+/// When the instance may be stopped for another; nullopt: as things are, never.
+std::optional<Instant> Core::evictable_at(const Instance& instance) const {
+  const Deployment& d = *instance.owner;
+  if (instance.state != InstanceState::ready || d.counts.live <= minimum_of(d)) return {};
+  const Duration start = d.start_time.get();
+  if (instance.in_flight.empty() && d.queue.empty()) {
+    return instance.ready_at + std::min(start, longest_idle_stay);
+  }
+  return instance.ready_at + busy_stay(start);
+}
+
+/// `later`: becomes the first instant at which one more resident could be stopped.
+EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker,
+                                    std::optional<Instant>& later) const {
+  EvictionView view;
+  view.device = view_of(device, &seeker, *seeker.owner);
+  view.device.free = device.memory.free();
+  view.device.free_slots = device.spec.slots - view.device.residents;
+  for (const Instance* each : device.residents) {
+    const Bytes frees = device.memory.freed_by(each->id);
+    if (is_leaving(*each)) {
+      view.free_soon += frees;
+      view.share_soon_permille += each->share_permille;
+      ++view.slots_soon;
+      ++view.residents_soon;
+      continue;
+    }
+    const std::optional<Instant> at = evictable_at(*each);
+    if (!at || each->owner == seeker.owner) continue;
+    const bool busy = !each->in_flight.empty() || !each->owner->queue.empty();
+    if (busy && each->priority > seeker.priority) continue;
+    if (*at > now_) {
+      if (!later || *at < *later) later = at;
+      continue;
+    }
+    view.candidates.push_back({each->id, busy, idle_loss(*each), each->idle_since, frees,
+                               each->share_permille});
+  }
+  const Promised promised = promised_before(device, &seeker);
+  view.free_soon -= promised.bytes;
+  view.slots_soon -= promised.slots;
+  return view;
+}
+
+/// Gives: true if it starts now. Otherwise it waits for room that is being made or may come, or,
+/// if no device could ever hold it, it is dropped and its requests are refused.
+/// `only`: the devices whose room changed; null: all.
+bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
+  Deployment& d = *instance.owner;
+  const bool all = only == nullptr || d.spec.needs.devices > 1;
+  std::vector<const Device*> where;
+  std::vector<DeviceView> views;
+  const auto look_at = [&](const Device& each) {
+    where.push_back(&each);
+    views.push_back(view_of(each, &instance, d));
+  };
+  if (all) {
+    where.reserve(devices_.size());
+    views.reserve(devices_.size());
+    for (const Device& each : devices_) look_at(each);
+  } else {
+    for (const DeviceId id : *only) look_at(device(id));
+  }
+  const Placement placement = place(d.spec.needs, views);
+  if (!placement.devices.empty()) {
+    start(instance, placement.devices,
+          need_of(d, device(placement.devices.front()).spec.kind));
+    return true;
+  }
+  if (all && !placement.possible) {
+    drop_planned(instance);
+    refuse_all_queued(d, RefuseReason::no_capacity);
+    return false;
+  }
+  if (!all && !instance.awaits.empty()) {
+    const bool here = std::any_of(only->begin(), only->end(), [&](DeviceId id) {
+      return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
+    });
+    if (!here) return false;  // its room is being made elsewhere
+    // What it was promised did not come; it looks everywhere again.
+    await_at(instance, {});
+    return try_place(instance, nullptr);
+  }
+  if (all && devices_.size() > devices_to_search && d.spec.needs.devices == 1) {
+    where = likely_devices(d);
+  }
+  make_room(instance, placement, where);
+  return false;
+}
+
+/// Where stopping idle instances promises most: the devices of those that are idle longest.
+std::vector<const Core::Device*> Core::likely_devices(const Deployment& d) const {
+  std::vector<DeviceId> ids;
+  std::size_t looked_at = 0;
+  for (const Instance* each = longest_idle_; each != nullptr; each = each->shorter_idle) {
+    if (ids.size() >= devices_to_search || ++looked_at > 4 * devices_to_search) break;
+    for (const DeviceId id : each->devices) {
+      if (may_pass(why_unfit(d.spec.needs, view_of(device(id), nullptr, d))
+                       .value_or(Unfit::too_little_free))) {
+        ids.push_back(id);
+      }
+    }
+  }
+  // Nobody idles there: those that leave, or have had their stay, anywhere.
+  if (ids.empty()) {
+    for (const Device& each : devices_) ids.push_back(each.spec.id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::vector<const Device*> found;
+  for (const DeviceId id : ids) found.push_back(&device(id));
+  return found;
+}
+
+void Core::make_room(Instance& instance, const Placement& placement,
+                     const std::vector<const Device*>& where) {
+  const Deployment& d = *instance.owner;
+  std::vector<EvictionView> views;
+  std::vector<std::optional<Instant>> later(where.size());
+  for (std::size_t i = 0; i < where.size(); ++i) {
+    views.push_back(eviction_view_of(*where[i], instance, later[i]));
+  }
+  const Eviction eviction = choose_eviction(d.spec.needs, views);
+  await_at(instance, eviction.devices);
+  if (!instance.wait_told) {
+    instance.wait_told = true;
+    const MemoryNeed need = need_of(d, where.front()->spec.kind);
+    const WaitReason reason = eviction.devices.empty() ? WaitReason::all_busy
+                              : eviction.busy          ? WaitReason::swapping
+                                                       : WaitReason::evicting;
+    actions_->push_back(AwaitRoom{instance.id, d.spec.id, reason,
+                                  need.private_bytes + need.shared_bytes, placement.most_free,
+                                  placement.unfit});
+  }
+  for (const InstanceId id : eviction.victims) {
+    Instance& victim = *find_instance(id);
+    if (victim.in_flight.empty() && victim.owner->queue.empty()) {
+      stop(victim, StopMode::graceful, StopReason::make_room);
+    } else {
+      drain(victim, StopReason::swap);
+    }
+  }
+  if (!eviction.devices.empty()) return;
+  for (std::size_t i = 0; i < where.size(); ++i) {
+    if (!later[i] || !may_pass(why_unfit(d.spec.needs, views[i].device)
+                                   .value_or(Unfit::too_little_free))) {
+      continue;
+    }
+    timers_.set_earlier(TimerKind::swap, where[i]->spec.id.value, *later[i]);
+  }
+}
+
+/// A pool's quota counts what it gave and what it was asked for.
+bool Core::try_pool(Instance& instance) {
+  Deployment& d = *instance.owner;
+  Pool& pool = pools_.at(d.spec.pool);
+  const std::int32_t wanted = d.spec.needs.devices;
+  if (wanted > pool.spec.quota_devices) {
+    drop_planned(instance);
+    refuse_all_queued(d, RefuseReason::no_capacity);
+    return false;
+  }
+  if (pool.devices_held + wanted <= pool.spec.quota_devices) {
+    pool.devices_held += wanted;
+    pool.residents.push_back(&instance);
+    instance.pool = d.spec.pool;
+    instance.pool_devices = wanted;
+    start(instance, {}, d.spec.estimate);
+    return true;
+  }
+  // Somebody idle may give way, as on our own devices, unless enough is leaving already.
+  std::int32_t soon = pool.spec.quota_devices - pool.devices_held;
+  for (const Instance* each : pool.residents) {
+    if (is_leaving(*each)) soon += each->pool_devices;
+  }
+  for (const auto& [key, other] : waiting_) {
+    if (other->owner->spec.pool == d.spec.pool && !(wait_key(instance) < key)) {
+      soon -= other->owner->spec.needs.devices;
+    }
+  }
+  Instance* victim = soon < 0 ? idle_in(pool, instance) : nullptr;
+  if (!instance.wait_told) {
+    instance.wait_told = true;
+    actions_->push_back(AwaitRoom{instance.id, d.spec.id,
+                                  victim != nullptr || soon >= 0 ? WaitReason::evicting
+                                                                 : WaitReason::quota,
+                                  {}, {}, {}});
+  }
+  if (victim != nullptr) stop(*victim, StopMode::graceful, StopReason::make_room);
+  return false;
+}
+
+/// The idle instance of another deployment whose loss is least; null: there is none.
+Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) const {
+  Instance* best = nullptr;
+  double best_loss = 0;
+  for (Instance* each : pool.residents) {
+    const std::optional<Instant> at = evictable_at(*each);
+    if (!each->is_idle || each->owner == seeker.owner || !at || *at > now_) continue;
+    const double loss = idle_loss(*each);
+    if (best != nullptr && !(loss < best_loss)) continue;
+    best = each;
+    best_loss = loss;
+  }
+  return best;
+}
+
+/// Notes where room is being made for a planned instance; empty: nowhere.
+void Core::await_at(Instance& instance, std::vector<DeviceId> devices) {
+  for (const DeviceId id : instance.awaits) std::erase(device(id).promised, &instance);
+  instance.awaits = std::move(devices);
+  for (const DeviceId id : instance.awaits) device(id).promised.push_back(&instance);
+}
+
+/// Those who wait will be asked whether what this instance holds helps them.
+void Core::room_changed(const Instance& instance) {
+  if (waiting_.empty()) return;
+  for (const DeviceId id : instance.devices) changed_devices_.push_back(id);
+  if (instance.pool) pools_changed_ = true;
+}
+
+/// Needs: the process is known to be gone.
+void Core::release_room(Instance& instance) {
+  for (const DeviceId id : instance.devices) {
+    Device& on_device = device(id);
+    on_device.memory.release(instance.id);
+    std::erase(on_device.residents, &instance);
+    on_device.share_permille -= instance.share_permille;
+    if (instance.unkillable) --on_device.unkillable;
+  }
+  instance.devices.clear();
+  if (!instance.pool) return;
+  Pool& pool = pools_.at(instance.pool);
+  pool.devices_held -= instance.pool_devices;
+  std::erase(pool.residents, &instance);
+}
+
+/// Room may have come: the planned instances try again in their order.
+void Core::retry_waiting() {
+  std::vector<DeviceId> changed = std::move(changed_devices_);
+  changed_devices_.clear();
+  std::sort(changed.begin(), changed.end());
+  changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
+  const bool pools = pools_changed_;
+  pools_changed_ = false;
+  std::vector<InstanceId> ids;
+  ids.reserve(waiting_.size());
+  for (const auto& [key, instance] : waiting_) ids.push_back(key.instance);
+  for (const InstanceId id : ids) {
+    Instance* const instance = find_instance(id);
+    if (instance == nullptr || instance->state != InstanceState::planned) continue;
+    if (instance->owner->spec.pool) {
+      if (pools) try_pool(*instance);
+    } else if (!changed.empty()) {
+      try_place(*instance, &changed);
+    }
+  }
+}
+
+}  // namespace stoker::core
