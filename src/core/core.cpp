@@ -173,8 +173,11 @@ void Core::count(Instance& instance, std::int32_t sign) {
       counts.ready += sign;
       instance.owner->ready_in_flight +=
           sign * static_cast<std::int32_t>(instance.in_flight.size());
-      [[fallthrough]];
+      counts.live += sign;
+      return;
     case InstanceState::planned:
+      counts.planned += sign;
+      [[fallthrough]];
     case InstanceState::starting:
     case InstanceState::loading:
       counts.live += sign;

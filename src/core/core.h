@@ -116,9 +116,11 @@ class Core {
   };
   /// Of the instances of a deployment, by what their states say. Kept by advance().
   struct Counts {
-    std::int32_t live = 0;  // planned, starting, loading, ready
+    std::int32_t live = 0;     // planned, starting, loading, ready
+    std::int32_t planned = 0;  // of the live ones: they may wait for room for long
     std::int32_t ready = 0;
     std::int32_t draining = 0;
+    [[nodiscard]] std::int32_t placed() const { return live - planned; }
     auto operator<=>(const Counts&) const = default;
   };
   struct Deployment {
@@ -206,6 +208,7 @@ class Core {
 
   // core_requests.cpp
   void on(const RequestArrived& e);
+  void admit(const RequestArrived& e, Deployment& d);
   void on(const RequestEnded& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
@@ -254,6 +257,7 @@ class Core {
   void note_device_start(const Instance& instance, bool worked);
   void wind_down(Deployment& d);
   void abandon_unneeded(Deployment& d);
+  void drop_unneeded_plans(Deployment& d);
   void forget_if_empty(Deployment& d);
 
   // core_scaling.cpp
@@ -263,6 +267,7 @@ class Core {
   void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
   void drop_planned(Instance& instance);
   void check_keep(Instance& instance);
+  void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
   [[nodiscard]] Duration keep_for(const Instance& instance) const;
   [[nodiscard]] Duration first_check_of(const Instance& instance) const;
@@ -277,9 +282,12 @@ class Core {
   void await_at(Instance& instance, std::vector<DeviceId> devices);
   void room_changed(const Instance& instance);
   void release_room(Instance& instance);
+  void never_fits(Instance& instance);
+  void try_unplaceable();
   void retry_waiting();
   [[nodiscard]] static WaitKey wait_key(const Instance& instance);
   [[nodiscard]] static bool is_leaving(const Instance& instance);
+  [[nodiscard]] static bool is_for_waiters(const Instance& instance);
   [[nodiscard]] static MemoryNeed need_of(const Deployment& d, DeviceKind kind);
   [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
                                    const Deployment& d) const;
@@ -288,8 +296,10 @@ class Core {
     std::int32_t slots = 0;
   };
   [[nodiscard]] static Promised promised_before(const Device& device, const Instance* seeker);
+  /// How many more of a deployment's instances may go without it falling below its minimum.
+  using Spare = std::map<DeploymentId, std::int32_t>;
   [[nodiscard]] EvictionView eviction_view_of(const Device& device, const Instance& seeker,
-                                              std::optional<Instant>& later) const;
+                                              Spare& spare, std::optional<Instant>& later) const;
   [[nodiscard]] std::vector<const Device*> likely_devices(const Deployment& d) const;
   [[nodiscard]] std::optional<Instant> evictable_at(const Instance& instance) const;
 
@@ -308,6 +318,7 @@ class Core {
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked
   bool pools_changed_ = false;
+  std::vector<DeploymentId> unplaceable_;  // no device could hold them when they were wanted
   std::vector<DeploymentId> forgotten_;  // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;

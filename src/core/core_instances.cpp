@@ -21,6 +21,11 @@ bool is_starting(InstanceState state) {
 
 }  // namespace
 
+/// Not asked for by hand, nor ahead of a request.
+bool Core::is_for_waiters(const Instance& instance) {
+  return instance.reason != StartReason::warm_request && instance.reason != StartReason::expected;
+}
+
 void Core::on(const DeviceAdded& e) {
   const auto at =
       std::lower_bound(devices_.begin(), devices_.end(), e.device.id,
@@ -29,6 +34,7 @@ void Core::on(const DeviceAdded& e) {
                    e.device.id.value);
   devices_.insert(at, Device(e.device));
   changed_devices_.push_back(e.device.id);
+  try_unplaceable();
 }
 
 void Core::on(const PoolAdded& e) {
@@ -48,16 +54,15 @@ void Core::on(const DeviceLost& e) {
     stop(*each, StopMode::kill, StopReason::device_lost);
     hit.push_back(each->owner);
   }
-  // Those that were promised room there look elsewhere, now that it is known to be lost.
-  std::vector<Instance*> promised;
-  for (const auto& [key, each] : waiting_) {
-    if (std::count(each->awaits.begin(), each->awaits.end(), e.device) > 0) {
-      promised.push_back(each);
-    }
-  }
-  for (Instance* each : promised) {
-    await_at(*each, {});
-    try_place(*each, nullptr);
+  // Those who wait look again, now that it is known to be lost: elsewhere, or they learn that no
+  // other device could ever hold them.
+  std::vector<InstanceId> waiting;
+  for (const auto& [key, each] : waiting_) waiting.push_back(key.instance);
+  for (const InstanceId id : waiting) {
+    Instance* const each = find_instance(id);
+    if (each == nullptr || each->owner->spec.pool) continue;
+    if (std::count(each->awaits.begin(), each->awaits.end(), e.device) > 0) await_at(*each, {});
+    if (each->awaits.empty()) try_place(*each, nullptr);
   }
   for (Deployment* d : hit) scale(*d);
 }
@@ -70,6 +75,7 @@ void Core::on(const DeviceReturned& e) {
   back.failed_deployments.clear();
   timers_.clear(TimerKind::device_trust, e.device.value);
   changed_devices_.push_back(e.device);
+  try_unplaceable();
 }
 
 void Core::on(const DeploymentAdded& e) {
@@ -124,6 +130,7 @@ void Core::on(const DeploymentChanged& e) {
   }
   dispatch_waiting(*d);
   scale(*d);
+  look_again_at_idle(*d);
 }
 
 void Core::on(const DeploymentRemoved& e) {
@@ -199,6 +206,7 @@ void Core::on(const InstanceReady& e) {
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   dispatch_waiting(d);
   if (instance->in_flight.empty()) became_idle(*instance);
+  look_again_at_idle(d);
   if (shutting_down_ || d.removed) wind_down(d);
 }
 
@@ -222,6 +230,7 @@ void Core::on(const InstanceExited& e) {
   if (instance == nullptr) return;
   Deployment& d = *instance->owner;
   const InstanceState was = instance->state;
+  const bool freed_its_device = instance->unkillable;
   if (is_starting(was)) note_device_start(*instance, false);
   remove(*instance);
   if (is_starting(was)) note_failure(d, FailureKind::start_failed);
@@ -229,6 +238,7 @@ void Core::on(const InstanceExited& e) {
     note_failure(d, FailureKind::crashed);
   }
   scale(d);
+  if (freed_its_device) try_unplaceable();
   if (shutting_down_ || d.removed) wind_down(d);
   forget_if_empty(d);
 }
@@ -456,18 +466,22 @@ void Core::note_device_start(const Instance& instance, bool worked) {
 /// The last waiter left: what has not begun is dropped; a load goes on unless told to abort.
 void Core::abandon_unneeded(Deployment& d) {
   if (!d.queue.empty()) return;
-  const std::int32_t minimum = minimum_of(d);
+  drop_unneeded_plans(d);
+  if (d.spec.finish_abandoned_load) return;
   const std::vector<Instance*> all = d.instances;
-  for (auto it = all.rbegin(); it != all.rend() && d.counts.live > minimum; ++it) {
-    Instance& instance = **it;
-    if (instance.reason == StartReason::warm_request || instance.reason == StartReason::expected) {
-      continue;
+  for (auto it = all.rbegin(); it != all.rend() && d.counts.live > minimum_of(d); ++it) {
+    if (is_starting((*it)->state) && is_for_waiters(**it)) {
+      stop(**it, StopMode::kill, StopReason::abandoned);
     }
-    if (instance.state == InstanceState::planned) {
-      drop_planned(instance);
-    } else if (is_starting(instance.state) && !d.spec.finish_abandoned_load) {
-      stop(instance, StopMode::kill, StopReason::abandoned);
-    }
+  }
+}
+
+/// Nobody waits: what was planned for those who waited, and has no room yet, is not needed.
+void Core::drop_unneeded_plans(Deployment& d) {
+  if (!d.queue.empty() || d.counts.planned == 0) return;
+  const std::vector<Instance*> all = d.instances;
+  for (auto it = all.rbegin(); it != all.rend() && d.counts.live > minimum_of(d); ++it) {
+    if ((*it)->state == InstanceState::planned && is_for_waiters(**it)) drop_planned(**it);
   }
 }
 

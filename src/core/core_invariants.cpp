@@ -36,6 +36,7 @@ void Core::check_invariants() const {
                         each->state == InstanceState::loading ||
                         each->state == InstanceState::ready;
       counts.live += live ? 1 : 0;
+      counts.planned += each->state == InstanceState::planned ? 1 : 0;
       counts.ready += each->state == InstanceState::ready ? 1 : 0;
       counts.draining += each->state == InstanceState::draining ? 1 : 0;
       if (each->state == InstanceState::ready) {

@@ -20,42 +20,48 @@ void Core::on(const RequestArrived& e) {
     actions_->push_back(Refuse{e.request, e.deployment, RefuseReason::removed, {}});
     return;
   }
+  const bool rested = d->minimum_suspended;
   d->minimum_suspended = false;
-  if (const std::optional<RefuseReason> reason = refusal_at(now_, *d)) {
-    actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(*d)});
+  admit(e, *d);
+  if (rested) scale(*d);
+}
+
+void Core::admit(const RequestArrived& e, Deployment& d) {
+  if (const std::optional<RefuseReason> reason = refusal_at(now_, d)) {
+    actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(d)});
     return;
   }
-  d->arrivals.arrived(now_);
+  d.arrivals.arrived(now_);
   timers_.clear(TimerKind::prewarm, e.deployment.value);
   Request request;
-  request.deployment = d;
+  request.deployment = &d;
   request.tenant = e.tenant;
   request.order = next_order_++;
   request.affinity = e.affinity;
   request.cost = std::max<std::int64_t>(e.cost, 1);
   request.priority = e.priority;
-  if (d->queue.empty()) {
-    if (Instance* to = choose_for(*d, e.affinity)) {
+  if (d.queue.empty()) {
+    if (Instance* to = choose_for(d, e.affinity)) {
       dispatch(e.request, requests_.insert(e.request, request), *to);
       return;
     }
   }
-  const RequestLimits& limits = d->spec.limits;
-  if (d->queue.size() >= limits.max_queued) {
+  const RequestLimits& limits = d.spec.limits;
+  if (d.queue.size() >= limits.max_queued) {
     actions_->push_back(
-        Refuse{e.request, e.deployment, RefuseReason::queue_full, until_shorter(*d)});
+        Refuse{e.request, e.deployment, RefuseReason::queue_full, until_shorter(d)});
     return;
   }
   if (limits.max_queued_per_tenant > 0 &&
-      d->queue.size_of(e.tenant) >= limits.max_queued_per_tenant) {
+      d.queue.size_of(e.tenant) >= limits.max_queued_per_tenant) {
     actions_->push_back(
-        Refuse{e.request, e.deployment, RefuseReason::tenant_queue_full, until_shorter(*d)});
+        Refuse{e.request, e.deployment, RefuseReason::tenant_queue_full, until_shorter(d)});
     return;
   }
   requests_.insert(e.request, request);
   enqueue(e.request, request,
           e.deadline == Instant{} ? now_ + limits.queue_timeout : e.deadline);
-  scale(*d);
+  scale(d);
 }
 
 void Core::on(const RequestEnded& e) {
@@ -107,7 +113,9 @@ void Core::on(const RequestUndelivered& e) {
   leave_instance(e.request, request);
   requests_.erase(e.request);
   d.queue.charge(request.tenant, -request.cost);
-  if (request.attempts >= most_attempts || shutting_down_ || d.removed) {
+  if (request.state == RequestState::cancelling) {
+    actions_->push_back(FailRequest{e.request, instance.id});  // nobody wants it to run again
+  } else if (request.attempts >= most_attempts || shutting_down_ || d.removed) {
     actions_->push_back(
         Refuse{e.request, d.spec.id, RefuseReason::undeliverable, shortest_retry});
   } else {
@@ -148,6 +156,7 @@ void Core::dispatch_waiting(Deployment& d) {
     timers_.clear(TimerKind::queue_deadline, id.value);
     dispatch(id, request, *to);
   }
+  drop_unneeded_plans(d);
 }
 
 /// Needs: the request is in requests_ and queued.

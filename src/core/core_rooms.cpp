@@ -92,7 +92,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker,
 /// When the instance may be stopped for another; nullopt: as things are, never.
 std::optional<Instant> Core::evictable_at(const Instance& instance) const {
   const Deployment& d = *instance.owner;
-  if (instance.state != InstanceState::ready || d.counts.live <= minimum_of(d)) return {};
+  if (instance.state != InstanceState::ready || d.counts.placed() <= minimum_of(d)) return {};
   const Duration start = d.start_time.get();
   if (instance.in_flight.empty() && d.queue.empty()) {
     return instance.ready_at + std::min(start, longest_idle_stay);
@@ -101,7 +101,7 @@ std::optional<Instant> Core::evictable_at(const Instance& instance) const {
 }
 
 /// `later`: becomes the first instant at which one more resident could be stopped.
-EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker,
+EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker, Spare& spare,
                                     std::optional<Instant>& later) const {
   EvictionView view;
   view.device = view_of(device, &seeker, *seeker.owner);
@@ -124,6 +124,10 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
       if (!later || *at < *later) later = at;
       continue;
     }
+    const Deployment& owner = *each->owner;
+    const auto left =
+        spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
+    if (left->second-- <= 0) continue;
     view.candidates.push_back({each->id, busy, idle_loss(*each), each->idle_since, frees,
                                each->share_permille});
   }
@@ -159,8 +163,7 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
     return true;
   }
   if (all && !placement.possible) {
-    drop_planned(instance);
-    refuse_all_queued(d, RefuseReason::no_capacity);
+    never_fits(instance);
     return false;
   }
   if (!all && !instance.awaits.empty()) {
@@ -177,6 +180,24 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   }
   make_room(instance, placement, where);
   return false;
+}
+
+/// As the devices are, waiting would not help. When one comes, its deployment is asked again.
+void Core::never_fits(Instance& instance) {
+  Deployment& d = *instance.owner;
+  if (std::count(unplaceable_.begin(), unplaceable_.end(), d.spec.id) == 0) {
+    unplaceable_.push_back(d.spec.id);
+  }
+  drop_planned(instance);
+  refuse_all_queued(d, RefuseReason::no_capacity);
+}
+
+void Core::try_unplaceable() {
+  const std::vector<DeploymentId> ids = std::move(unplaceable_);
+  unplaceable_.clear();
+  for (const DeploymentId id : ids) {
+    if (Deployment* d = find_deployment(id)) scale(*d);
+  }
 }
 
 /// Where stopping idle instances promises most: the devices of those that are idle longest.
@@ -208,8 +229,10 @@ void Core::make_room(Instance& instance, const Placement& placement,
   const Deployment& d = *instance.owner;
   std::vector<EvictionView> views;
   std::vector<std::optional<Instant>> later(where.size());
+  Spare spare;
   for (std::size_t i = 0; i < where.size(); ++i) {
-    views.push_back(eviction_view_of(*where[i], instance, later[i]));
+    if (d.spec.needs.devices == 1) spare.clear();  // only one of the views will be taken
+    views.push_back(eviction_view_of(*where[i], instance, spare, later[i]));
   }
   const Eviction eviction = choose_eviction(d.spec.needs, views);
   await_at(instance, eviction.devices);
@@ -247,8 +270,7 @@ bool Core::try_pool(Instance& instance) {
   Pool& pool = pools_.at(d.spec.pool);
   const std::int32_t wanted = d.spec.needs.devices;
   if (wanted > pool.spec.quota_devices) {
-    drop_planned(instance);
-    refuse_all_queued(d, RefuseReason::no_capacity);
+    never_fits(instance);
     return false;
   }
   if (pool.devices_held + wanted <= pool.spec.quota_devices) {

@@ -97,7 +97,7 @@ void Core::drop_planned(Instance& instance) {
 
 Duration Core::keep_for(const Instance& instance) const {
   const ScalePolicy& policy = instance.owner->spec.scale;
-  const std::optional<Duration> delay = instance.owner->counts.live == 1
+  const std::optional<Duration> delay = instance.owner->counts.placed() == 1
                                             ? policy.scale_to_zero_delay
                                             : policy.scale_down_delay;
   if (delay) return *delay;
@@ -116,18 +116,27 @@ Duration Core::first_check_of(const Instance& instance) const {
 
 void Core::check_keep(Instance& instance) {
   instance.keep_check_set = false;
-  if (instance.state != InstanceState::ready || !instance.in_flight.empty()) return;
+  if (!instance.is_idle) return;
   Deployment& d = *instance.owner;
-  const Duration keep = keep_for(instance);
-  const Instant due = instance.idle_since + keep;
-  if (now_ >= due && d.counts.live > minimum_of(d) && d.queue.empty()) {
+  const Instant due = instance.idle_since + keep_for(instance);
+  if (due > now_) {
+    instance.keep_check_set = true;
+    timers_.set(TimerKind::keep_check, instance.id.value, due);
+  } else if (d.counts.placed() > minimum_of(d) && d.queue.empty()) {
     stop(instance, StopMode::graceful, StopReason::idle);
     scale(d);
-    return;
   }
-  instance.keep_check_set = true;
-  const Duration again = std::max(keep, ms(1));  // never twice in one instant
-  timers_.set(TimerKind::keep_check, instance.id.value, due > now_ ? due : now_ + again);
+  // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
+}
+
+/// There may be one more than the minimum now, or the minimum is lower.
+void Core::look_again_at_idle(Deployment& d) {
+  for (Instance* each : d.instances) {
+    if (!each->is_idle || each->keep_check_set) continue;
+    each->keep_check_set = true;
+    timers_.set(TimerKind::keep_check, each->id.value,
+                std::max(now_, each->idle_since + keep_for(*each)));
+  }
 }
 
 /// What stopping the idle instance is expected to cost: seconds of starting again, per second.

@@ -10,6 +10,7 @@ import sys
 MAY_INCLUDE = {
     "base": set(),
     "core": {"base"},
+    "sim": {"base", "core"},
     "config": {"base"},
     "obs": {"base"},
     "net": {"base"},
@@ -18,7 +19,7 @@ MAY_INCLUDE = {
     "worker": {"base", "net"},
     "gateway": {"base", "net", "obs", "ledger"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger"},
-    "cli": {"base", "config", "net", "backend", "ledger"},
+    "cli": {"base", "config", "net", "backend", "ledger", "sim"},
     "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "cli"},
 }
 

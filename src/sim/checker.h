@@ -1,0 +1,150 @@
+// Looks at every event and every order from outside and holds them against what must be true; its
+// own books are kept from events and actions alone, so that a core that miscounts cannot talk itself
+// out of it. Numbers are those of RELIABILITY.md 4.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/id_table.h"
+#include "sim/states.h"
+#include "sim/world.h"
+
+namespace stoker::sim {
+
+class Checker final : public Observer {
+ public:
+  /// `sweep_every`: events between two full sweeps of the core; each step has the shadow.
+  explicit Checker(std::int32_t sweep_every = 64) : sweep_every_(sweep_every) {}
+
+  void before_step(Instant now, const core::Event& event) override;
+  void on_action(Instant now, const core::Event& cause, const core::Action& action) override;
+  void after_step(Instant now, const core::Event& event, const core::Core& core) override;
+  void on_arrival(Instant now, const Arrival& arrival) override;
+  void on_ended(Instant now, RequestId request, Ending ending) override;
+  void on_process_gone(Instant now, InstanceId instance) override;
+  void on_fault(Instant now, Fault fault) override;
+  void on_server_crash(Instant now) override;
+
+  /// Hears every event and order in words.
+  void set_trace(std::function<void(const std::string&)> trace) { trace_ = std::move(trace); }
+
+  /// Needs: faults have stopped, nobody sends, and time has passed. Liveness L1-L6.
+  void check_settled(const core::Core& core, const World& world);
+
+  [[nodiscard]] const StateCounts& states() const { return states_; }
+
+ private:
+  enum class Stage : std::uint8_t { starting, loading, ready, leaving };
+  struct Request {
+    DeploymentId deployment;
+    TenantId tenant;
+    std::int32_t priority = 0;
+    std::int64_t cost = 1;
+    Instant arrived_at;
+    Instant deadline;
+    InstanceId instance;  // zero: it waits
+    std::uint64_t affinity = 0;
+    std::int32_t attempts = 0;
+    bool cancelled = false;
+    bool waited = false;
+    std::uint64_t order = 0;
+  };
+  struct Instance {
+    DeploymentId deployment;
+    Generation generation;
+    Stage stage = Stage::starting;
+    core::StartReason reason = core::StartReason::from_zero;
+    std::vector<DeviceId> devices;
+    PoolId pool;
+    core::MemoryNeed held;
+    Instant idle_since;
+    std::set<RequestId> running;
+    std::int32_t share_permille = 0;
+    std::int32_t pool_devices = 0;
+    bool exclusive = false;
+    bool broken = false;
+    bool drained = false;
+    bool unkillable = false;
+    bool awaited_room = false;
+  };
+  /// Waiting requests of one deployment, tenant and priority, by order of arrival.
+  struct Lane {
+    DeploymentId deployment;
+    TenantId tenant;
+    std::int32_t priority = 0;
+    auto operator<=>(const Lane&) const = default;
+  };
+  struct Deployment {
+    core::DeploymentSpec spec;
+    std::int32_t waiting = 0;
+    std::int32_t waiting_never_ran = 0;
+    std::int32_t most_concurrency = 1;   // of all its specs
+    std::int32_t most_instances = 1;
+    std::map<TenantId, std::int64_t> served;     // cost dispatched while others waited
+    std::int64_t served_now = 0;  // what the last one served had before it
+    std::map<TenantId, std::int32_t> waiting_of;
+    std::int64_t largest_cost = 1;
+    core::MemoryNeed need;  // the estimate, or what was measured last
+    bool by_hand = false;   // its minimum rests
+    bool changed = false;
+    bool removed = false;
+    bool failing = false;
+    std::optional<Instant> below_minimum_since;
+    std::vector<Instant> starts;  // of the last minute, without a ready one
+  };
+  struct Device {
+    core::DeviceSpec spec;
+    std::set<InstanceId> residents;
+    bool lost = false;
+  };
+
+  void on(Instant now, const core::Dispatch& a, const core::Event& cause);
+  void on(Instant now, const core::Refuse& a, const core::Event& cause);
+  void on(Instant now, const core::StartInstance& a);
+  void on(Instant now, const core::StopInstance& a);
+  void on(Instant now, const core::FailRequest& a);
+  void on(Instant now, const core::CancelRequest& a);
+  void on(Instant now, const core::AwaitRoom& a);
+  void count_event(Instant now, const core::Event& event);
+  void wait(RequestId id, Request& request);
+  void no_longer_waits(RequestId id, Request& request);
+  void let_go(Instant now, RequestId id, Request& request);
+  void check_memory(DeviceId id) const;
+  void check_shares(Deployment& d, TenantId served, std::int64_t cost);
+  void sweep(Instant now, const core::Core& core);
+  Instance& instance(InstanceId id);
+  Request& request(RequestId id);
+  [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
+  /// Some node has the devices for it; `now`: with what is free.
+  [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
+  void reached(State state) { states_.reached(state); }
+
+  const std::int32_t sweep_every_;
+  std::function<void(const std::string&)> trace_;
+  std::int32_t until_sweep_ = 1;
+  bool fault_struck_ = false;
+  Instant last_;
+  StateCounts states_;
+  std::map<DeploymentId, Deployment> deployments_;
+  std::map<DeviceId, Device> devices_;
+  std::map<PoolId, core::PoolSpec> pools_;
+  std::map<InstanceId, Instance> instances_;
+  IdTable<RequestId, Request> requests_;
+  std::set<std::pair<Instant, RequestId>> deadlines_;
+  std::map<Lane, std::set<std::pair<std::uint64_t, RequestId>>> lanes_;
+  IdTable<RequestId, std::int32_t> overtaken_;
+  std::optional<core::MemoryNeed> measured_;  // of the InstanceReady that is being stepped
+  core::MemoryNeed before_measured_;          // what it held until then
+  std::uint64_t next_order_ = 1;
+  std::int32_t victims_in_step_ = 0;
+  bool shutting_down_ = false;
+  bool overslept_ = false;
+};
+
+}  // namespace stoker::sim

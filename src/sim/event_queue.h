@@ -1,0 +1,100 @@
+// What will happen in the virtual world, ordered by time and then by the order of being planned, so
+// that equal runs stay equal. Small values in a 4-ary heap; what was planned is never taken back:
+// whoever is called looks whether it still applies.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/units.h"
+
+namespace stoker::sim {
+
+/// In brackets what `id` and `second` name: an instance by its generation, unique over all lives of
+/// the server.
+enum class Happening : std::uint8_t {
+  process_up,        // (instance)
+  load_step,         // (instance, number of the step)
+  load_done,         // (instance)
+  request_done,      // (request, instance)
+  cancel_done,       // (request, instance)
+  undeliverable,     // (request, instance)
+  process_gone,      // (instance)
+  told_up,           // (instance): the core hears of it, and so on
+  told_progress,     // (instance)
+  told_ready,        // (instance)
+  told_load_failed,  // (instance, failure)
+  told_start_failed,  // (instance, failure)
+  told_ended,        // (request, instance)
+  told_unkillable,   // (instance)
+  told_placed,       // (instance)
+  client_leaves,     // (request)
+  fault,             // draws what breaks next
+  restart,           // the server comes back
+};
+
+struct Planned {
+  Instant at;
+  std::uint64_t order = 0;
+  std::uint64_t id = 0;
+  std::uint64_t second = 0;
+  Happening kind = Happening::fault;
+
+  [[nodiscard]] bool before(const Planned& other) const {
+    return at != other.at ? at < other.at : order < other.order;
+  }
+};
+
+class EventQueue {
+ public:
+  void plan(Instant at, Happening kind, std::uint64_t id, std::uint64_t second = 0) {
+    heap_.push_back({});
+    std::size_t place = heap_.size() - 1;
+    const Planned planned{at, next_order_++, id, second, kind};
+    while (place > 0) {
+      const std::size_t parent = (place - 1) / fan_out;
+      if (heap_[parent].before(planned)) break;
+      heap_[place] = heap_[parent];
+      place = parent;
+    }
+    heap_[place] = planned;
+  }
+  [[nodiscard]] std::optional<Instant> next() const {
+    if (heap_.empty()) return std::nullopt;
+    return heap_.front().at;
+  }
+  /// Needs: not empty.
+  Planned take() {
+    const Planned first = heap_.front();
+    const Planned last = heap_.back();
+    heap_.pop_back();
+    if (heap_.empty()) return first;
+    std::size_t place = 0;
+    for (;;) {
+      const std::size_t from = place * fan_out + 1;
+      if (from >= heap_.size()) break;
+      const std::size_t to = std::min(from + fan_out, heap_.size());
+      std::size_t least = from;
+      for (std::size_t child = from + 1; child < to; ++child) {
+        if (heap_[child].before(heap_[least])) least = child;
+      }
+      if (last.before(heap_[least])) break;
+      heap_[place] = heap_[least];
+      place = least;
+    }
+    heap_[place] = last;
+    return first;
+  }
+  [[nodiscard]] std::size_t size() const { return heap_.size(); }
+  [[nodiscard]] bool empty() const { return heap_.empty(); }
+
+ private:
+  static constexpr std::size_t fan_out = 4;
+  std::vector<Planned> heap_;
+  std::uint64_t next_order_ = 1;
+};
+
+}  // namespace stoker::sim

@@ -1,0 +1,306 @@
+#include "sim/seed_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/invariant.h"
+#include "sim/checker.h"
+
+namespace stoker::sim {
+namespace {
+
+/// Draws the world of a seed and drives it.
+class SeedRun {
+ public:
+  SeedRun(std::uint64_t seed, const SeedOptions& options)
+      : options_(options),
+        prng_(seed),
+        checker_(options.sweep_every),
+        world_(seed, options.with_faults ? draw_faults(prng_) : no_faults(), &checker_) {}
+
+  void run() {
+    checker_.set_trace(options_.trace);
+    draw_devices();
+    draw_deployments();
+    while (sent_ < options_.requests) burst_or_pause();
+    settle();
+  }
+
+  World& world() { return world_; }
+  Checker& checker() { return checker_; }
+
+ private:
+  template <class T>
+  T draw(T least, T most) {
+    return static_cast<T>(least + static_cast<T>(prng_.below(
+                                      static_cast<std::uint64_t>(most - least) + 1)));
+  }
+  bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
+
+  void draw_devices() {
+    const auto nodes = draw<std::uint64_t>(1, 3);
+    std::uint64_t id = 0;
+    for (std::uint64_t node = 1; node <= nodes; ++node) {
+      const auto on_node = draw<std::uint64_t>(1, 3);
+      for (std::uint64_t i = 0; i < on_node; ++i) {
+        core::DeviceSpec device;
+        device.id = DeviceId{++id};
+        device.name = "d" + std::to_string(id);
+        device.kind = core::DeviceKind::fake;
+        device.memory = mib(draw<std::int64_t>(120, 400));
+        device.slots = draw(1, 6);
+        device.node = NodeId{node};
+        if (one_in(2)) device.labels = {core::LabelId{1}};
+        world_.add_device(device);
+      }
+    }
+    if (one_in(3)) {
+      has_pool_ = true;
+      world_.add_pool({PoolId{1}, "pool", draw(1, 4), one_in(2) ? seconds(draw(1, 20)) : Duration{}});
+    }
+  }
+
+  void draw_deployments() {
+    const auto count = draw<std::uint64_t>(1, 8);
+    for (std::uint64_t id = 1; id <= count; ++id) add_deployment(DeploymentId{id});
+  }
+
+  void add_deployment(DeploymentId id) {
+    core::DeploymentSpec d;
+    d.id = id;
+    d.name = "m" + std::to_string(id.value);
+    d.scale.max_instances = draw(1, 4);
+    d.scale.min_instances = one_in(3) ? draw(0, std::min(2, d.scale.max_instances)) : 0;
+    d.scale.concurrency = draw(1, 4);
+    d.scale.scale_up_threshold = draw(1, 5);
+    if (one_in(3)) {
+      d.scale.scale_down_delay.reset();
+      d.scale.scale_to_zero_delay.reset();
+      d.scale.keep_warm.policy = static_cast<core::KeepWarmPolicy>(draw(0, 2));
+      d.scale.keep_warm.max = seconds(draw(5, 120));
+    } else {
+      d.scale.scale_down_delay = seconds(draw(0, 20));
+      d.scale.scale_to_zero_delay = seconds(draw(0, 20));
+    }
+    d.limits.max_queued = draw(1, 40);
+    if (one_in(4)) d.limits.max_queued_per_tenant = draw(1, 10);
+    d.limits.queue_timeout = seconds(draw(1, 30));
+    d.limits.start_timeout = seconds(draw(2, 10));
+    d.limits.load_stall_timeout = seconds(draw(2, 10));
+    d.limits.cancel_grace = seconds(draw(1, 5));
+    d.limits.drain_limit = seconds(draw(1, 20));
+    d.estimate = {mib(draw<std::int64_t>(5, 60)), mib(draw<std::int64_t>(0, 50))};
+    if (one_in(2)) d.weights = WeightsId{draw<std::uint64_t>(1, 3)};
+    d.finish_abandoned_load = one_in(2);
+    d.priority = one_in(4) ? draw(0, 2) : 0;
+    if (one_in(8)) d.needs.devices = 2;
+    if (one_in(8)) d.needs.exclusive = true;
+    if (one_in(6)) d.needs.share_permille = draw(100, 700);
+    if (one_in(8)) d.needs.labels = {core::LabelId{1}};
+    if (has_pool_ && one_in(4)) {
+      d.pool = PoolId{1};
+      d.needs.devices = draw(1, 2);
+    }
+    Behaviour behaviour;
+    behaviour.start = ms(draw(5, 300));
+    behaviour.load = ms(draw(10, 4000));
+    behaviour.memory = d.estimate;
+    if (one_in(5)) behaviour.memory.private_bytes += mib(draw<std::int64_t>(0, 30));
+    if (options_.with_faults) {
+      behaviour.broken = one_in(12);
+      behaviour.missing = one_in(25);
+    }
+    world_.add_deployment(d, behaviour);
+    service_[id] = ms(draw(1, one_in(4) ? 5000 : 400));
+  }
+
+  void burst_or_pause() {
+    switch (prng_.below(10)) {
+      case 0:  // everybody at once
+        return arrive_all(draw(10, 80), Duration{}, any_deployment());
+      case 1:  // one tenant floods
+        flood_ = TenantId{draw<std::uint64_t>(1, 4)};
+        arrive_all(draw(20, 60), ms(2), any_deployment());
+        flood_ = {};
+        return;
+      case 2:  // two models in turn
+        return in_turn(draw(4, 30));
+      case 3:  // nobody
+        return pass(seconds(draw(1, 40)));
+      case 4:
+        return change_something();
+      default:  // steady
+        return arrive_all(draw(10, 120), ms(draw(1, 400)), {});
+    }
+  }
+
+  DeploymentId any_deployment() {
+    const auto& all = world_.deployments();
+    if (all.empty()) return DeploymentId{1};
+    auto it = all.begin();
+    std::advance(it, static_cast<std::ptrdiff_t>(prng_.below(all.size())));
+    return it->first;
+  }
+
+  void pass(Duration d) { world_.run_until(world_.now() + d); }
+
+  void arrive_all(std::int32_t count, Duration gap, DeploymentId only) {
+    for (std::int32_t i = 0; i < count; ++i) {
+      arrive(only ? only : any_deployment());
+      if (gap.ns > 0) {
+        pass(Duration{static_cast<std::int64_t>(
+            prng_.below(2 * static_cast<std::uint64_t>(gap.ns)))});
+      }
+    }
+  }
+
+  void in_turn(std::int32_t rounds) {
+    const DeploymentId a = any_deployment();
+    const DeploymentId b = any_deployment();
+    for (std::int32_t i = 0; i < rounds; ++i) {
+      arrive(i % 2 == 0 ? a : b);
+      pass(ms(draw(10, 3000)));
+    }
+  }
+
+  void arrive(DeploymentId id) {
+    Arrival arrival;
+    arrival.request = RequestId{static_cast<std::uint64_t>(++sent_)};
+    arrival.deployment = id;
+    arrival.tenant = flood_ && !one_in(6) ? flood_ : TenantId{draw<std::uint64_t>(1, 4)};
+    arrival.priority = one_in(5) ? draw(0, 2) : 0;
+    const Duration mean = service_.contains(id) ? service_[id] : ms(100);
+    arrival.service = Duration{mean.ns / 4 + static_cast<std::int64_t>(prng_.below(
+                                                 2 * static_cast<std::uint64_t>(mean.ns)))};
+    if (one_in(12)) arrival.gone_after = ms(draw(0, 6000));
+    if (one_in(20)) arrival.gone_after = arrival.service + ms(1);  // close to its end
+    if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
+    if (one_in(3)) arrival.cost = draw(1, 10);
+    if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);
+    world_.arrive(arrival);
+  }
+
+  void change_something() {
+    if (!world_.server_runs()) return pass(seconds(1));
+    const DeploymentId id = any_deployment();
+    if (one_in(6) && world_.deployments().size() > 1) {
+      world_.remove_deployment(id);
+      if (one_in(2)) {
+        pass(seconds(draw(1, 40)));
+        add_deployment(DeploymentId{100 + ++added_});
+      }
+      return;
+    }
+    if (one_in(3) && world_.deployments().contains(id)) {
+      Behaviour behaviour = world_.behaviour(id);
+      behaviour.broken = options_.with_faults && one_in(2);
+      behaviour.missing = false;
+      world_.set_behaviour(id, behaviour);
+      world_.tell(core::WarmRequested{id});
+      return;
+    }
+    if (world_.deployments().contains(id)) world_.tell(core::StopRequested{id, {}});
+  }
+
+  /// Nobody sends any more and nothing breaks any more: everything must end.
+  void settle() {
+    world_.stop_faults();
+    for (const auto& [id, spec] : world_.deployments()) {
+      world_.tell(core::WarmRequested{id});  // forgets failures and rests
+    }
+    // Longer than any queue, any backoff, any keep-warm time and any unkillable process.
+    pass(minutes(12));
+    STOKER_INVARIANT(world_.server_runs(), "the server never came back");
+    checker_.check_settled(world_.core(), world_);
+    if (one_in(2)) return;
+    for (int i = 0; i < 20; ++i) arrive(any_deployment());
+    pass(ms(draw(0, 3000)));
+    world_.tell(core::ShutdownRequested{});
+    for (int i = 0; i < 5; ++i) arrive(any_deployment());
+    pass(minutes(3));
+    STOKER_INVARIANT(world_.core().quiet() && world_.processes() == 0,
+                     "L2 the server does not end: {} processes", world_.processes());
+    STOKER_INVARIANT(world_.open_requests() == 0, "L1 {} requests never ended",
+                     world_.open_requests());
+  }
+
+  const SeedOptions options_;
+  Prng prng_;
+  Checker checker_;
+  World world_;
+  std::map<DeploymentId, Duration> service_;
+  TenantId flood_;
+  bool has_pool_ = false;
+  std::int32_t sent_ = 0;
+  std::uint64_t added_ = 0;
+};
+
+}  // namespace
+
+SeedResult run_seed(std::uint64_t seed, const SeedOptions& options) {
+  SeedResult result;
+  result.seed = seed;
+  const InvariantsThrow instead_of_ending_the_process;
+  // On the heap: it is large, and it must outlive the exception to tell where it was.
+  auto run = std::make_unique<SeedRun>(seed, options);
+  try {
+    run->run();
+  } catch (const InvariantBroken& broken) {
+    result.violation =
+        fmt::format("at {:.6f} s, event {}: {}", static_cast<double>(run->world().now().ns) / 1e9,
+                    run->world().totals().events, broken.what());
+  }
+  result.totals = run->world().totals();
+  result.virtual_time = run->world().now() - Instant{};
+  result.states = run->checker().states();
+  result.states.add(run->world().states);
+  return result;
+}
+
+ManyResult run_seeds(const ManyOptions& options) {
+  ManyResult sum;
+  std::mutex mutex;
+  std::atomic<std::uint64_t> next = 0;
+  std::atomic<bool> stop = false;
+  std::vector<std::uint64_t> hashes(options.seeds);
+  const auto work = [&] {
+    for (;;) {
+      const std::uint64_t i = next.fetch_add(1);
+      if (i >= options.seeds || stop.load()) return;
+      SeedResult one = run_seed(options.first_seed + i, options.each);
+      if (options.recheck_every > 0 && i % options.recheck_every == 0 && !one.violation) {
+        const SeedResult again = run_seed(one.seed, options.each);
+        if (again.totals.action_hash != one.totals.action_hash) {
+          one.violation = "the same seed gave other actions the second time";
+        }
+      }
+      hashes[i] = one.totals.action_hash;
+      const std::lock_guard lock(mutex);
+      ++sum.seeds;
+      sum.requests += one.totals.arrivals;
+      sum.events += one.totals.events;
+      sum.virtual_time = sum.virtual_time + one.virtual_time;
+      sum.states.add(one.states);
+      if (!one.violation) continue;
+      ++sum.violations;
+      stop = true;
+      if (!sum.first_violation || one.seed < sum.first_violation->seed) sum.first_violation = one;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::int32_t i = 1; i < options.threads; ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& each : threads) each.join();
+  sum.action_hash = 1469598103934665603ULL;
+  for (const std::uint64_t each : hashes) {
+    sum.action_hash = (sum.action_hash ^ each) * 1099511628211ULL;
+  }
+  return sum;
+}
+
+}  // namespace stoker::sim

@@ -1,0 +1,131 @@
+// Rare states that a run must really have been in: a simulator that never gets there proves nothing
+// about them. Counted from outside of the core, by what was told to it and what it ordered.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace stoker::sim {
+
+enum class State : std::uint8_t {
+  // requests
+  dispatched_at_once,
+  dispatched_from_queue,
+  dispatched_by_ready_instance,
+  refused_queue_full,
+  refused_tenant_queue_full,
+  refused_queue_timeout,
+  refused_load_failed,
+  refused_crash_loop,
+  refused_no_capacity,
+  refused_shutting_down,
+  refused_undeliverable,
+  refused_removed,
+  cancelled_while_queued,
+  cancelled_while_loading,
+  cancelled_while_running,
+  cancel_crossed_the_end,
+  cancel_ignored_by_worker,
+  undelivered_then_served,
+  undelivered_twice,
+  ended_twice,
+  end_told_after_death,
+  failed_with_its_instance,
+  expired_behind_busy_instance,
+  affinity_kept,
+  affinity_moved_for_load,
+  two_tenants_waited,
+  priorities_waited,
+  // instances
+  started_from_zero,
+  started_for_queue_depth,
+  started_for_minimum,
+  started_by_hand,
+  started_again_after_failure,
+  crashed_while_starting,
+  crashed_while_loading,
+  crashed_while_idle,
+  crashed_while_busy,
+  crashed_while_draining,
+  hung_while_busy,
+  hung_while_loading,
+  start_timed_out,
+  load_stalled,
+  load_failed_for_good,
+  load_ran_out_of_memory,
+  load_took_more_than_estimated,
+  memory_overrun,
+  slow_load_with_progress,
+  start_failed_may_pass,
+  start_failed_will_stay,
+  start_outcome_unknown,
+  ready_of_an_old_life,
+  progress_lost,
+  ready_told_twice,
+  stopped_idle,
+  stopped_last_idle,
+  stopped_while_loading_abandoned,
+  drained_to_the_end,
+  drain_limit_cut,
+  graceful_stop_overdue,
+  unkillable,
+  unkillable_gone_at_last,
+  backoff_waited,
+  crash_loop_entered,
+  crash_loop_left_by_hand,
+  // rooms
+  waited_for_room,
+  evicted_idle,
+  evicted_two_for_one,
+  swapped_busy,
+  all_busy,
+  shared_weights_resident,
+  two_models_on_a_device,
+  several_devices_taken,
+  exclusive_device_taken,
+  share_taken,
+  labels_decided,
+  device_lost_idle,
+  device_lost_while_loading,
+  device_lost_while_busy,
+  device_returned,
+  device_distrusted,
+  pool_start_placed_late,
+  pool_start_given_up,
+  pool_quota_reached,
+  // the whole
+  deployment_changed_while_running,
+  maximum_lowered_below_live,
+  deployment_removed_while_busy,
+  shut_down_while_busy,
+  shutdown_limit_cut,
+  server_crashed_while_loading,
+  server_crashed_while_busy,
+  overslept,
+  count_
+};
+inline constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);
+
+[[nodiscard]] const char* to_text(State state);
+
+class StateCounts {
+ public:
+  void reached(State state) { ++counts_[static_cast<std::size_t>(state)]; }
+  void add(const StateCounts& other) {
+    for (std::size_t i = 0; i < state_count; ++i) counts_[i] += other.counts_[i];
+  }
+  [[nodiscard]] std::uint64_t of(State state) const {
+    return counts_[static_cast<std::size_t>(state)];
+  }
+  [[nodiscard]] std::int32_t reached_states() const {
+    std::int32_t reached = 0;
+    for (const std::uint64_t each : counts_) reached += each > 0 ? 1 : 0;
+    return reached;
+  }
+
+ private:
+  std::array<std::uint64_t, state_count> counts_{};
+};
+
+}  // namespace stoker::sim
