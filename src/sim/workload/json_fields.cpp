@@ -61,11 +61,11 @@ Problem read_whole(std::string_view name, JsonValue value, std::int32_t& out) {
   return std::nullopt;
 }
 
-Problem read_positive(std::string_view name, JsonValue value, double& out) {
+Problem read_real(std::string_view name, JsonValue value, double& out) {
   const std::string_view token = token_of(value);
   double number = 0;
-  if (value.get_double().get(number) != simdjson::SUCCESS || !(number > 0) || number > 1e12) {
-    return must_be(name, "a number above 0", token);
+  if (value.get_double().get(number) != simdjson::SUCCESS || !(number >= 0) || number > 1e12) {
+    return must_be(name, "a number from 0", token);
   }
   out = number;
   return std::nullopt;

@@ -24,7 +24,7 @@ using JsonValue = simdjson::ondemand::value;
 [[nodiscard]] Problem read_count(std::string_view name, JsonValue value, std::int64_t most,
                                  std::int64_t& out);
 [[nodiscard]] Problem read_whole(std::string_view name, JsonValue value, std::int32_t& out);
-[[nodiscard]] Problem read_positive(std::string_view name, JsonValue value, double& out);
+[[nodiscard]] Problem read_real(std::string_view name, JsonValue value, double& out);
 [[nodiscard]] Problem read_price(std::string_view name, JsonValue value, NanoPrice& out);
 [[nodiscard]] Problem read_bool(std::string_view name, JsonValue value, bool& out);
 /// `out` is valid until the next line is parsed.

@@ -1,6 +1,6 @@
 // Opens recorded traffic, in whatever format it is.
 //
-//   Stoker     JSON lines; the first has "stoker_trace". The format is in the traces' README.
+//   Stoker     JSON lines; the first has "stoker_trace". See docs/trace-format.md.
 //   Azure      CSV with the head TIMESTAMP,ContextTokens,GeneratedTokens (Azure LLM 2023 and 2024).
 //   Mooncake   JSON lines with timestamp (ms), input_length, output_length, hash_ids.
 //   ServeGen   a folder of CSV files without a head, one a client: t, rate, CV, distribution and

@@ -25,6 +25,14 @@ Problem read_count32(std::string_view name, const JsonValue& value, std::int32_t
   return std::nullopt;
 }
 
+/// 0 is what a recorder writes that does not know it: the default stays.
+Problem read_speed(std::string_view name, const JsonValue& value, double& out) {
+  double speed = 0;
+  if (Problem problem = read_real(name, value, speed)) return problem;
+  if (speed > 0) out = speed;
+  return std::nullopt;
+}
+
 Problem read_string(std::string_view name, const JsonValue& value, std::string& out) {
   std::string_view text;
   if (Problem problem = read_text(name, value, text)) return problem;
@@ -64,12 +72,8 @@ Problem deployment_field(std::string_view key, const JsonValue& value,
     if (deployment.concurrency == 0) return "concurrency must be at least 1";
     return std::nullopt;
   }
-  if (key == "prefill_tokens_per_s") {
-    return read_positive(key, value, deployment.prefill_tokens_per_s);
-  }
-  if (key == "decode_tokens_per_s") {
-    return read_positive(key, value, deployment.decode_tokens_per_s);
-  }
+  if (key == "prefill_tokens_per_s") return read_speed(key, value, deployment.prefill_tokens_per_s);
+  if (key == "decode_tokens_per_s") return read_speed(key, value, deployment.decode_tokens_per_s);
   return std::nullopt;
 }
 
@@ -91,9 +95,10 @@ class StokerReader final : public RequestSource {
   [[nodiscard]] Problem request_field(std::string_view key, const JsonValue& value,
                                       TraceRequest& out);
   [[nodiscard]] tl::unexpected<Error> wrong(const std::string& what) const {
-    return lines_.wrong(what, lines_.cut_off() ? "The file ends within this line: whoever wrote it "
-                                                 "stopped there. Remove the line."
-                                               : "Correct the line or remove it.");
+    constexpr const char* usual = "Correct the line or remove it.";
+    constexpr const char* at_the_end =
+        "It is the last line and has no end: perhaps whoever wrote it stopped there. Remove it.";
+    return lines_.wrong(what, lines_.cut_off() ? at_the_end : usual);
   }
 
   LineReader lines_;
@@ -142,9 +147,8 @@ Problem StokerReader::read_deployments(JsonValue value) {
     if (!problem && !has_weights) {
       deployment.weights = std::min(deployment.weights, deployment.memory);
     }
-    if (!problem && deployment.weights > deployment.memory) {
-      problem = "weights_bytes must not be more than memory_bytes, which includes them";
-    }
+    // Whoever counts the weights apart, or only knows them: an instance holds at least them.
+    deployment.memory = std::max(deployment.memory, deployment.weights);
     if (problem) return within("deployments." + deployment.name, std::move(problem));
     names_.add_deployment(std::move(deployment));
     return std::nullopt;

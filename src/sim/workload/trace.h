@@ -3,8 +3,8 @@
 // The simulator and the planner run on RequestSources and do not care whether one reads a file
 // (open_trace.h), makes requests up (generators.h) or combines others (combine.h). Requests stream:
 // ten million of them never stand in memory together. Must never hold a prompt, an answer, a key or
-// an address. The file format, with its defaults, is described in docs by the traces' README: where
-// a field is missing there, the initialisers below are its default.
+// an address. The file format is in docs/trace-format.md: where a field is missing there, the
+// initialisers below are its default.
 #pragma once
 
 #include <cstdint>

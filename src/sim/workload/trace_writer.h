@@ -1,4 +1,4 @@
-// Writes Stoker's trace format (the traces' README). What stands at its default is left out, so
+// Writes Stoker's trace format (docs/trace-format.md). What stands at its default is left out, so
 // that what is written says what was known. Whatever is written reads back equal (open_trace.h),
 // with one exception: tenants that made no request are in no line.
 #pragma once
