@@ -43,6 +43,7 @@ int run(int argc, char** argv, const ServeFunction& serve) {
   add_usage(program);
   add_warm(program);
   add_stop(program);
+  add_sim(program);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

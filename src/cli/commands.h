@@ -27,6 +27,7 @@ void add_requests(const Program& program);
 void add_usage(const Program& program);
 void add_warm(const Program& program);
 void add_stop(const Program& program);
+void add_sim(const Program& program);
 void add_demo(const Program& program, const ServeFunction& serve);
 
 /// Adds --url and --config to a command that talks to a server, --json to one that reads.

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <map>
+#include <memory>
 
 #include "base/invariant.h"
 #include "sim/checker.h"
@@ -260,47 +258,6 @@ SeedResult run_seed(std::uint64_t seed, const SeedOptions& options) {
   result.states = run->checker().states();
   result.states.add(run->world().states);
   return result;
-}
-
-ManyResult run_seeds(const ManyOptions& options) {
-  ManyResult sum;
-  std::mutex mutex;
-  std::atomic<std::uint64_t> next = 0;
-  std::atomic<bool> stop = false;
-  std::vector<std::uint64_t> hashes(options.seeds);
-  const auto work = [&] {
-    for (;;) {
-      const std::uint64_t i = next.fetch_add(1);
-      if (i >= options.seeds || stop.load()) return;
-      SeedResult one = run_seed(options.first_seed + i, options.each);
-      if (options.recheck_every > 0 && i % options.recheck_every == 0 && !one.violation) {
-        const SeedResult again = run_seed(one.seed, options.each);
-        if (again.totals.action_hash != one.totals.action_hash) {
-          one.violation = "the same seed gave other actions the second time";
-        }
-      }
-      hashes[i] = one.totals.action_hash;
-      const std::lock_guard lock(mutex);
-      ++sum.seeds;
-      sum.requests += one.totals.arrivals;
-      sum.events += one.totals.events;
-      sum.virtual_time = sum.virtual_time + one.virtual_time;
-      sum.states.add(one.states);
-      if (!one.violation) continue;
-      ++sum.violations;
-      stop = true;
-      if (!sum.first_violation || one.seed < sum.first_violation->seed) sum.first_violation = one;
-    }
-  };
-  std::vector<std::thread> threads;
-  for (std::int32_t i = 1; i < options.threads; ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& each : threads) each.join();
-  sum.action_hash = 1469598103934665603ULL;
-  for (const std::uint64_t each : hashes) {
-    sum.action_hash = (sum.action_hash ^ each) * 1099511628211ULL;
-  }
-  return sum;
 }
 
 }  // namespace stoker::sim

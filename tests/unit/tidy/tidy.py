@@ -29,6 +29,8 @@ BANNED = [
     ({"core"}, r"#include <(thread|mutex|atomic|condition_variable|fstream|iostream|cmath|random|unordered_\w+)>",
      "the core has no threads, files, libm, or iteration by hash"),
     ({"core"}, r"random_device|getenv|unordered_|\bfloat\b", "the core is deterministic"),
+    ({"sim"}, r"::now\(|random_device|#include <(cmath|random|thread|mutex)>",
+     "a simulation is the same on every machine: base/real_math.h, base/random_variates.h"),
     ({"core"}, r"\bobs/|\bnet/", "the core logs nothing and knows no world; give it out as data"),
     (set(), r"\bPR_SET_PDEATHSIG\b", "it fires when a thread dies; the control channel tells (DESIGN.md 4.3)"),
     (set(), r"\b(strcpy|sprintf|gets|system|popen)\(", "use fmt, std::string, posix_spawn"),
