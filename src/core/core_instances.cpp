@@ -456,6 +456,12 @@ void Core::note_device_start(const Instance& instance, bool worked) {
         failed.size() < distrust_after_deployments || on_device.distrusted) {
       continue;
     }
+    // Where else would they go? The only device of its kind is used as it is.
+    const bool others = std::any_of(devices_.begin(), devices_.end(), [&](const Device& other) {
+      return other.spec.id != id && other.spec.kind == on_device.spec.kind &&
+             !other.distrusted && !other.unusable();
+    });
+    if (!others) continue;
     on_device.distrusted = true;
     on_device.failed_starts = 0;
     failed.clear();

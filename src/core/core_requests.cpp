@@ -216,7 +216,10 @@ bool Core::would_admit(Instant now, DeploymentId id) const {
   if (d == nullptr || d->removed || refusal_at(now, *d)) return false;
   if (d->counts.ready > 0 || d->spec.pool) return true;
   std::vector<DeviceView> views;
-  for (const Device& each : devices_) views.push_back(view_of(each, nullptr, *d));
+  for (const Device& each : devices_) {
+    views.push_back(view_of(each, nullptr, *d));
+    views.back().distrusted = false;  // better than none
+  }
   return place(d->spec.needs, views).possible;
 }
 

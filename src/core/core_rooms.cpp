@@ -1,5 +1,6 @@
 // Where instances go, who waits for room, and who makes it.
 #include <algorithm>
+#include <utility>
 
 #include "base/invariant.h"
 #include "core/core.h"
@@ -21,6 +22,13 @@ constexpr std::size_t devices_to_search = 64;
 
 Duration busy_stay(Duration start) {
   return std::clamp(Duration{start.ns * busy_stay_starts}, shortest_busy_stay, longest_busy_stay);
+}
+
+/// A device that is not trusted is better than none. Gives: true if there was one.
+bool forget_distrust(std::vector<DeviceView>& views) {
+  bool any = false;
+  for (DeviceView& view : views) any |= std::exchange(view.distrusted, false);
+  return any;
 }
 
 bool has_labels(const std::vector<LabelId>& has, const std::vector<LabelId>& wants) {
@@ -156,7 +164,8 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   } else {
     for (const DeviceId id : *only) look_at(device(id));
   }
-  const Placement placement = place(d.spec.needs, views);
+  Placement placement = place(d.spec.needs, views);
+  if (all && !placement.possible && forget_distrust(views)) placement = place(d.spec.needs, views);
   if (!placement.devices.empty()) {
     start(instance, placement.devices,
           need_of(d, device(placement.devices.front()).spec.kind));

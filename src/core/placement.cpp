@@ -121,11 +121,11 @@ std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device)
 bool may_pass(Unfit unfit) {
   switch (unfit) {
     case Unfit::lost:
+    case Unfit::distrusted:
     case Unfit::wrong_kind:
     case Unfit::wrong_label:
     case Unfit::too_small:
       return false;
-    case Unfit::distrusted:
     case Unfit::too_little_free:
     case Unfit::no_slot:
     case Unfit::no_share:
@@ -183,7 +183,7 @@ Eviction choose_eviction(const DeviceNeed& need, std::span<const EvictionView> v
   for (const EvictionView& view : views) {
     const std::optional<Unfit> unfit = why_unfit(need, view.device);
     // What fits already counts too, where several devices are wanted on one node.
-    if (unfit && (!may_pass(*unfit) || *unfit == Unfit::distrusted)) continue;
+    if (unfit && !may_pass(*unfit)) continue;
     VictimSet set = victims_on(need, view);
     if (!set.enough) continue;
     const EvictionCost cost = cost_of(set, view.device.id);

@@ -34,7 +34,7 @@ struct DeviceView {
 
 [[nodiscard]] std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device);
 
-/// True for what time can change: then waiting for room makes sense.
+/// True for what others leaving can change: then waiting for room makes sense.
 [[nodiscard]] bool may_pass(Unfit unfit);
 
 struct PlacementCost {         // compared field by field, smaller is better
