@@ -100,15 +100,22 @@ void GatewayLoop::replace_directory(DirectoryPtr directory) {
 void GatewayLoop::drain(std::function<void()> done) {
   loop_->post([this, done = std::move(done)] {
     when_drained_ = done;
-    if (!std::exchange(draining_, true)) {
-      admin_.end_followers();
-      server_->drain([this] {
-        connections_gone_ = true;
-        check_idle();
-      });
-    }
+    begin_drain();
     check_idle();
   });
+}
+
+void GatewayLoop::close_listener(std::function<void()> done) {
+  loop_->post([this, done = std::move(done)] {
+    begin_drain();
+    server_->drain(done);
+  });
+}
+
+void GatewayLoop::begin_drain() {
+  if (std::exchange(draining_, true)) return;
+  admin_.begin_drain();
+  server_->begin_drain();
 }
 
 void GatewayLoop::end_requests(std::function<void()> done) {
@@ -133,7 +140,7 @@ void GatewayLoop::close() {
 void GatewayLoop::check_idle() {
   if (!host_.running.empty()) return;
   if (when_ended_) std::exchange(when_ended_, nullptr)();
-  if (connections_gone_ && when_drained_) std::exchange(when_drained_, nullptr)();
+  if (when_drained_) std::exchange(when_drained_, nullptr)();
 }
 
 int GatewayLoop::check_head(const net::HttpRequest& head, std::string* message) {
@@ -336,7 +343,10 @@ void GatewayLoop::show_ready(net::Exchange& exchange, Dialect dialect, RequestId
     send_json(exchange, ready ? 200 : 503, fmt::format(R"({{"ready":{}}})", ready), id);
   } else {
     send_json(exchange, ready ? 200 : 503,
-              ready ? R"({"status":"ready"})" : R"({"status":"not ready"})", id);
+              ready       ? R"({"status":"ready"})"
+              : draining_ ? R"({"status":"draining"})"
+                          : R"({"status":"not ready"})",
+              id);
   }
 }
 
