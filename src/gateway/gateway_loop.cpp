@@ -52,12 +52,23 @@ void write_model(JsonWriter& json, const Deployment& deployment) {
   });
 }
 
+/// A stream whose client could have asked for usage and did not.
+bool declines_usage(Route route, const BodyFacts& facts) {
+  return (route == Route::chat || route == Route::completions) && facts.stream &&
+         !facts.wants_usage;
+}
+
+/// Our own workers keep to what the client asked for in a chat; llama.cpp's completions show usage
+/// always. So the events of a chat, by far the most, are not searched.
+bool must_hide_usage(const Deployment& deployment, Route route, const BodyFacts& facts) {
+  return declines_usage(route, facts) &&
+         (deployment.usage != UsageMode::contract || route == Route::completions);
+}
+
 /// What a foreign engine must be told besides what the client wrote.
 BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts& facts) {
   BodyChange change;
-  const bool has_stream_options = route == Route::chat || route == Route::completions;
-  change.add_include_usage = deployment.usage == UsageMode::inject && has_stream_options &&
-                             facts.stream && !facts.wants_usage;
+  change.add_include_usage = deployment.usage == UsageMode::inject && declines_usage(route, facts);
   change.model = deployment.engine_model;
   return change;
 }
@@ -262,7 +273,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
                     .stream = facts.stream,
-                    .hide_usage_event = change.add_include_usage};
+                    .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }

@@ -38,7 +38,7 @@ void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   engine_fields_ = fields_for_client(head.fields);
   const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
   if (head.status == 200 && is_event_stream(type)) {
-    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage_event},
+    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage},
                    host_.json);
     // A stream that nobody asked for in words we know, as a pass-through route may have.
     if (!in_.stream) arm_keep_alive(net::monotonic_now() + host_.limits.keep_alive_interval);
