@@ -243,6 +243,7 @@ class Server {
     loop_ = std::move(*loop);
     backend::ProcessBackendConfig backend_config;
     backend_config.state_dir = std::filesystem::absolute(state_->path()).string();
+    backend_config.life = std::to_string(state_->epoch().value);
     backend_config.sandbox = config_.sandbox != config::Sandbox::off;
     Result<std::unique_ptr<backend::InstanceBackend>> backend =
         backend::ProcessBackend::create(*loop_, backend_config);
