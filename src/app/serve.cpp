@@ -163,7 +163,7 @@ class Server {
     if (const Result<void> opened = open_state(); !opened) {
       return complain(opened.error(), exit_failed);
     }
-    if (const Result<void> made = make_orchestrator(std::move(*plans)); !made) {
+    if (const Result<void> made = make_orchestrator(std::move(*plans), *directory); !made) {
       return complain(made.error(), made.error().code == ErrorCode::invalid ||
                                             made.error().code == ErrorCode::not_found
                                         ? exit_usage
@@ -235,7 +235,8 @@ class Server {
     return {};
   }
 
-  Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans) {
+  Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans,
+                                 const gateway::DirectoryPtr& directory) {
     Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config_)});
     if (!probe) return tl::unexpected(probe.error());
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
@@ -278,7 +279,8 @@ class Server {
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator::register_state_metrics(registry_, *orchestrator_);
-    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, config_.currency);
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, directory,
+                   config_.currency);
     return {};
   }
 

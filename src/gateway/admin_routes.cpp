@@ -86,7 +86,7 @@ Result<std::string> run_query(AdminApi& api, Route route, const std::string& nam
                               const std::string& query) {
   switch (route) {
     case Route::ps:
-      return api.ps_json();
+      return api.ps_json(text(query, "deployment"));
     case Route::events: {
       const Result<EventFilter> filter = event_filter(query);
       if (!filter) return tl::unexpected(filter.error());

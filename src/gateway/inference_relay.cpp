@@ -182,7 +182,11 @@ void InferenceRequest::on_failure(net::CallFailure failure, const std::string& d
       EndState::failed,
       {502,
        not_http ? "bad_answer" : "instance_lost",
-       fmt::format("instance {} broke off while it ran this request: {}", target_->name, detail),
+       not_http ? fmt::format("the instance {} gave an answer that is not HTTP: {}", target_->name,
+                              detail)
+                : fmt::format("the instance {} broke off its answer; the request may have run in "
+                              "part, and can be sent again",
+                              target_->name),
        {},
        seconds(1)},
       host_.limits.failed_usage_wait);

@@ -114,6 +114,8 @@ for (const [step, reached] of Object.entries(steps)) {
     assert.equal(devices[0].reserved_bytes, 0);
     const rows = await stoker.ledger();
     assert.deepEqual(rows.map((row) => [row.outcome, row.deployment]), [['interrupted', 'e']]);
+    const open = Date.parse(rows[0].ended_at) - Date.parse(rows[0].accepted_at);
+    assert.ok(Math.abs(rows[0].phases_ms.total - open) < 1, 'the time that it was open is known');
     const answer = await stoker.chat('e', { max_tokens: 2 });
     assert.equal(answer.status, 200);
     assert.equal(answer.headers['x-stoker-start'], 'cold');
