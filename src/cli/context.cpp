@@ -55,7 +55,7 @@ int report(const std::vector<config::Problem>& problems) {
     if (problem.severity == config::Problem::Severity::error) ++errors;
   }
   if (errors == 0) return exit_ok;
-  std::fprintf(stderr, "%zu problem%s\n", errors, errors == 1 ? "" : "s");
+  std::fprintf(stderr, "%zu problem%s; nothing was started.\n", errors, errors == 1 ? "" : "s");
   return exit_usage;
 }
 

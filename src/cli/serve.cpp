@@ -44,7 +44,6 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       return;
     }
     if (const int code = report(loaded->problems); code != exit_ok) {
-      std::fprintf(stderr, "nothing was started\n");
       program.exit_code = code;
       return;
     }
