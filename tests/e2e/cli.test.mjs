@@ -293,6 +293,19 @@ test('run: a stream that breaks off ends its line and says what to do', async (t
   assert.match(stderr, /error: the instance e\/1 ended while it ran this request \(signal 9.*\); it may have run in part, and can be sent again/);
 });
 
+test('run: Ctrl-C ends the line', async (t) => {
+  const { stoker, at } = await served(t, { e: echo({ tokens: 1000, token_delay: '10ms' }) });
+  const child = spawn(path.join(bin, 'stoker'), ['run', 'e', 'an owl', ...at], { env: { ...process.env, ...clean }, stdio: ['ignore', 'pipe', 'ignore'] });
+  let output = '';
+  child.stdout.on('data', (part) => { output += part; });
+  const closed = once(child, 'close');
+  await until('it speaks', () => output.includes('owl'));
+  child.kill('SIGINT');
+  assert.deepEqual(await closed, [null, 'SIGINT']);
+  assert.match(output, /[^\n]\n$/);
+  await until('its request is cancelled', async () => (await stoker.deployment('e')).running === 0);
+});
+
 test('run: an engine that does not stream, and one that refuses', { skip: !fs.existsSync('/usr/bin/python3') && 'python3 is missing' }, async (t) => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-cli-'));
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
