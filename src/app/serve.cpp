@@ -7,6 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -155,10 +156,14 @@ class Server {
     if (!plans) return complain(plans.error(), exit_usage);
     const Result<gateway::DirectoryPtr> directory = make_directory(config_, *plans);
     if (!directory) return complain(directory.error(), exit_usage);
+    // Before the state directory: a server that cannot serve leaves nothing behind.
+    if (const Result<void> bound = bind_listeners(); !bound) {
+      return complain(bound.error(), exit_failed);
+    }
     if (const Result<void> opened = open_state(); !opened) {
       return complain(opened.error(), exit_failed);
     }
-    if (const Result<void> made = make_orchestrator(std::move(*plans)); !made) {
+    if (const Result<void> made = make_orchestrator(std::move(*plans), *directory); !made) {
       return complain(made.error(), made.error().code == ErrorCode::invalid ||
                                             made.error().code == ErrorCode::not_found
                                         ? exit_usage
@@ -172,6 +177,17 @@ class Server {
   }
 
  private:
+  Result<void> bind_listeners() {
+    Result<net::ListenAddress> address = net::parse_listen_address(config_.listen);
+    if (!address) return tl::unexpected(address.error());
+    address_ = std::move(*address);
+    Result<gateway::Listeners> listeners =
+        gateway::Listeners::bind(address_, gateway_threads(config_));
+    if (!listeners) return tl::unexpected(listeners.error());
+    listeners_.emplace(std::move(*listeners));
+    return {};
+  }
+
   Result<void> open_state() {
     Result<ledger::StateDir> state = ledger::StateDir::open(config_.state_dir);
     if (!state) return tl::unexpected(state.error());
@@ -219,7 +235,8 @@ class Server {
     return {};
   }
 
-  Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans) {
+  Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans,
+                                 const gateway::DirectoryPtr& directory) {
     Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config_)});
     if (!probe) return tl::unexpected(probe.error());
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
@@ -227,6 +244,7 @@ class Server {
     loop_ = std::move(*loop);
     backend::ProcessBackendConfig backend_config;
     backend_config.state_dir = std::filesystem::absolute(state_->path()).string();
+    backend_config.life = std::to_string(state_->epoch().value);
     backend_config.sandbox = config_.sandbox != config::Sandbox::off;
     Result<std::unique_ptr<backend::InstanceBackend>> backend =
         backend::ProcessBackend::create(*loop_, backend_config);
@@ -261,7 +279,8 @@ class Server {
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator::register_state_metrics(registry_, *orchestrator_);
-    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, config_.currency);
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, directory,
+                   config_.currency);
     return {};
   }
 
@@ -281,17 +300,16 @@ class Server {
 
   Result<void> make_gateway(const gateway::DirectoryPtr& directory) {
     gateway::GatewayOptions options;
-    Result<net::ListenAddress> address = net::parse_listen_address(config_.listen);
-    if (!address) return tl::unexpected(address.error());
-    options.listen = *address;
+    options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
-    options.auth.unix_listener = !address->unix_path.empty();
     const Result<std::string> key = state_->admin_key();
     if (!key) return tl::unexpected(key.error());
     options.auth.admin_key.emplace(*key);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory);
+        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory,
+        std::move(*listeners_));
+    listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
     return {};
@@ -322,21 +340,26 @@ class Server {
     shutdown_ = std::thread([this] {
       auto quiet = std::make_shared<std::promise<void>>();
       std::future<void> is_quiet = quiet->get_future();
+      const Instant drained_by = net::monotonic_now() + config_.drain_timeout + seconds(1);
       orchestrator_->shut_down([quiet] { quiet->set_value(); });
-      if (!gateway_->drain(config_.drain_timeout + seconds(1))) {
+      if (!gateway_->drain(drained_by - net::monotonic_now())) {
         log_.warn("requests_cut", {{"text", "some requests did not end in time"}});
+        gateway_->end_requests();
       }
-      gateway_->stop();
       // What does not die is left to the next start; it holds no request any more.
       if (is_quiet.wait_for(std::chrono::seconds(15)) != std::future_status::ready) {
         log_.error("instances_left", {{"text", "some workers could not be stopped"}});
       }
+      // Up to here whoever came was told that the server ends.
+      gateway_->stop(std::max(drained_by - net::monotonic_now(), seconds(2)));
       loop_->stop();
     });
   }
 
   const config::ServerConfig& config_;
   const ServeOptions& options_;
+  net::ListenAddress address_;
+  std::optional<gateway::Listeners> listeners_;  // until the gateway takes them
   obs::Logger log_;
   obs::Registry registry_;
   orchestrator::EventLog events_;

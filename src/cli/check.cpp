@@ -56,7 +56,7 @@ void add_check(const Program& program) {
     if (!options->file.empty()) program.context.config_file = options->file;
     const Result<config::Loaded> loaded = load_config(program.context);
     if (!loaded) {
-      program.exit_code = complain(loaded.error(), exit_usage);
+      program.exit_code = complain(program.context, loaded.error(), exit_usage);
       return;
     }
     if (program.context.json) {
@@ -75,6 +75,10 @@ void add_check(const Program& program) {
   });
 }
 
+std::string version_text() {
+  return "stoker " STOKER_VERSION " (worker contract 1)";
+}
+
 void add_version(const Program& program) {
   CLI::App* command = program.app.add_subcommand("version", "Print the version");
   add_json_option(*command, program.context);
@@ -83,7 +87,7 @@ void add_version(const Program& program) {
     if (program.context.json) {
       std::printf("{\"version\":\"%s\",\"worker_contract\":1}\n", STOKER_VERSION);
     } else {
-      std::printf("stoker %s (worker contract 1)\n", STOKER_VERSION);
+      std::printf("%s\n", version_text().c_str());
     }
   });
 }

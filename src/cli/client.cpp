@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "base/invariant.h"
@@ -19,12 +21,16 @@ class Collector final : public net::CallHandler {
       : loop_(loop), on_body_(on_body) {}
   void on_head(const net::HttpResponseHead& head) override {
     answer.status = head.status;
+    answer.content_type = head.fields.find("content-type").value_or("");
+    // JSON is an answer in one piece, whatever was asked for.
+    streams_ = on_body_ != nullptr && head.status < 400 &&
+               !answer.content_type.starts_with("application/json");
     answer.server_timing = head.fields.find("server-timing").value_or("");
     answer.start = head.fields.find("x-stoker-start").value_or("");
     answer.request_id = head.fields.find("x-request-id").value_or("");
   }
   void on_body(std::string_view bytes) override {
-    if (on_body_ != nullptr && answer.status < 400) {
+    if (streams_) {
       (*on_body_)(bytes);
     } else {
       answer.body += bytes;
@@ -51,6 +57,7 @@ class Collector final : public net::CallHandler {
   }
   net::EventLoop& loop_;
   const std::function<void(std::string_view)>* on_body_;
+  bool streams_ = false;
 };
 
 std::optional<std::string> environment(const char* name) {
@@ -70,6 +77,12 @@ Result<net::Endpoint> endpoint_of_listener(const std::string& listen) {
   return endpoint;
 }
 
+const config::Problem& first_error(const config::Loaded& loaded) {
+  return *std::ranges::find_if(loaded.problems, [](const config::Problem& problem) {
+    return problem.severity == config::Problem::Severity::error;
+  });
+}
+
 }  // namespace
 
 Result<Client> Client::connect(const Context& context) {
@@ -84,9 +97,9 @@ Result<Client> Client::connect(const Context& context) {
                      "name it with --url http://HOST:PORT or STOKER_URL, or its configuration "
                      "with --config");
     }
-    report(loaded->problems);
-    return failure(ErrorCode::invalid, "the configuration cannot be read",
-                   "`stoker check` shows the same; --url finds the server without it");
+    return failure(ErrorCode::invalid,
+                   "the configuration cannot be read: " + config::to_text(first_error(*loaded)),
+                   "`stoker check` shows all that is wrong; --url finds the server without it");
   }
   if (key.empty() && config) {
     if (const Result<std::string> admin = ledger::load_admin_key(config->state_dir)) key = *admin;
@@ -149,28 +162,66 @@ Result<std::string> Client::post(std::string_view target, std::string_view body)
   return std::move(answer->body);
 }
 
-Error error_of(const Answer& answer) {
+SpokenError spoken_error(std::string_view json) {
   simdjson::dom::parser parser;
   simdjson::dom::element root;
   std::string_view message;
-  if (parser.parse(answer.body).get(root) == simdjson::SUCCESS) {
-    if (root["error"]["message"].get(message) != simdjson::SUCCESS &&
-        root["error"].get(message) != simdjson::SUCCESS) {
-      message = {};
-    }
+  std::string_view code;
+  if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS) return {};
+  if (root["error"]["message"].get(message) != simdjson::SUCCESS &&
+      root["error"].get(message) != simdjson::SUCCESS) {
+    message = {};
   }
+  if (root["error"]["code"].get(code) != simdjson::SUCCESS) code = {};
+  return {std::string(code), std::string(message)};
+}
+
+bool is_servers_own(std::string_view code) {
+  constexpr std::array codes = std::to_array<std::string_view>(
+      {"instance_lost", "bad_answer", "stream_broken", "queue_full", "queue_timeout", "load_failed",
+       "crash_loop", "start_timeout", "no_capacity", "draining", "undeliverable", "storage",
+       "request_timeout", "route_not_offered", "model_not_found", "not_found"});
+  return std::ranges::find(codes, code) != codes.end();
+}
+
+Error error_of(const Answer& answer) {
+  const std::string message = spoken_error(answer.body).message;
   Error error;
   error.code = answer.status == 404   ? ErrorCode::not_found
                : answer.status >= 500 ? ErrorCode::unavailable
                                       : ErrorCode::invalid;
-  error.message =
-      message.empty() ? fmt::format("the server answered {}", answer.status) : std::string(message);
+  error.message = message.empty() ? fmt::format("the server answered {}", answer.status) : message;
   if (answer.status == 401 || answer.status == 403) {
     error.hint =
         "set STOKER_API_KEY, or name the server's configuration with --config so that its "
         "admin key is found";
   }
   return error;
+}
+
+Error error_of_run(const Answer& answer, std::string_view deployment) {
+  // A request that never ran has no X-Stoker-Start, so no engine can have answered it.
+  const SpokenError spoken = spoken_error(answer.body);
+  if (answer.start.empty() || is_servers_own(spoken.code)) return error_of(answer);
+  Error error = error_of(answer);
+  error.message = fmt::format("the engine of '{}' answered {}{}", deployment, answer.status,
+                              spoken.message.empty() ? "" : ": " + spoken.message);
+  error.hint.clear();
+  return error;
+}
+
+std::string percent_encode(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~' || c == '/';
+    if (plain) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    }
+  }
+  return out;
 }
 
 }  // namespace stoker::cli

@@ -16,6 +16,7 @@ namespace stoker::cli {
 
 struct Answer {
   int status = 0;
+  std::string content_type;
   std::string server_timing;
   std::string start;       // X-Stoker-Start
   std::string request_id;  // X-Request-Id
@@ -26,7 +27,8 @@ class Client {
  public:
   /// Finds the server by --url, STOKER_URL or the configuration file, and the key by STOKER_API_KEY
   /// or the state directory that the configuration names.
-  /// Errors: not_found, invalid: nothing says where the server is.
+  /// Errors: not_found, invalid: nothing says where the server is, with the first of the problems
+  /// if the configuration is broken.
   static Result<Client> connect(const Context& context);
   Client(net::Endpoint endpoint, std::string key);
   ~Client();
@@ -37,7 +39,8 @@ class Client {
   /// Errors: unavailable (no server there, or it broke off), with what to do.
   [[nodiscard]] Result<Answer> call(std::string_view method, std::string_view target,
                                     std::string_view body = {});
-  /// The same, with the body given piece by piece as it comes; Answer::body holds errors only.
+  /// The same, with the body given piece by piece as it comes. Answer::body holds what is no
+  /// stream: errors, and JSON.
   [[nodiscard]] Result<Answer> stream(std::string_view method, std::string_view target,
                                       std::string_view body,
                                       const std::function<void(std::string_view)>& on_body);
@@ -56,5 +59,18 @@ class Client {
 
 /// The server's words in an error body: {"error": {"message"}} or {"error": "..."}.
 [[nodiscard]] Error error_of(const Answer& answer);
+/// The same for an answer to a request that runs a model: what its engine answered itself, and not
+/// the server, says so.
+[[nodiscard]] Error error_of_run(const Answer& answer, std::string_view deployment);
+/// What an error event or body says: its code and its message, each empty if it has none.
+struct SpokenError {
+  std::string code;
+  std::string message;
+};
+[[nodiscard]] SpokenError spoken_error(std::string_view json);
+/// True for the codes of errors that the server itself gives (docs/reference/http-api.md).
+[[nodiscard]] bool is_servers_own(std::string_view code);
+/// `text` as a part of a path or a query.
+[[nodiscard]] std::string percent_encode(std::string_view text);
 
 }  // namespace stoker::cli

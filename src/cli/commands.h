@@ -30,6 +30,9 @@ void add_stop(const Program& program);
 void add_sim(const Program& program);
 void add_demo(const Program& program, const ServeFunction& serve);
 
+/// "stoker 0.1.0 (worker contract 1)"
+[[nodiscard]] std::string version_text();
+
 /// Adds --url and --config to a command that talks to a server, --json to one that reads.
 void add_server_options(CLI::App& command, Context& context);
 void add_json_option(CLI::App& command, Context& context);

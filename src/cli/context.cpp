@@ -2,9 +2,47 @@
 
 #include <cstdio>
 
+#include "base/json_writer.h"
+
 namespace stoker::cli {
 
-int complain(const Error& error, int code) {
+namespace {
+
+const char* code_text(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid:
+      return "invalid";
+    case ErrorCode::not_found:
+      return "not_found";
+    case ErrorCode::no_capacity:
+      return "no_capacity";
+    case ErrorCode::unavailable:
+      return "unavailable";
+    case ErrorCode::outcome_unknown:
+      return "outcome_unknown";
+    case ErrorCode::corrupt:
+      return "corrupt";
+    case ErrorCode::in_use:
+      return "in_use";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+int complain(const Context& context, const Error& error, int code) {
+  if (context.json) {
+    JsonWriter json;
+    json.object([&] {
+      json.object("error", [&] {
+        json.field("code", code_text(error.code));
+        json.field("message", error.message);
+        if (!error.hint.empty()) json.field("fix", error.hint);
+      });
+    });
+    std::printf("%s\n", json.text().c_str());
+    return code;
+  }
   std::fprintf(stderr, "error: %s\n", error.message.c_str());
   if (!error.hint.empty()) std::fprintf(stderr, "  fix: %s\n", error.hint.c_str());
   return code;
@@ -27,7 +65,8 @@ Result<config::Loaded> load_config(const Context& context,
   const std::optional<std::string> path = config::locate(context.config_file, environment);
   if (!path) {
     return failure(ErrorCode::not_found, "no configuration: there is no ./stoker.yaml",
-                   "name one with --config FILE or STOKER_CONFIG, or try `stoker demo`");
+                   "name one with --config FILE or STOKER_CONFIG; configs/example.yaml in the "
+                   "repository shows every setting");
   }
   return config::load(*path, environment, overrides);
 }

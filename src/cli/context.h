@@ -19,8 +19,9 @@ inline constexpr int exit_ok = 0;
 inline constexpr int exit_failed = 1;
 inline constexpr int exit_usage = 2;
 
-/// "error: ..." and, if there is one, "  fix: ..." on stderr. Gives `code`.
-int complain(const Error& error, int code = exit_failed);
+/// "error: ..." and, if there is one, "  fix: ..." on stderr; with --json one object
+/// {"error": {"code", "message", "fix"}} on stdout, where the answer would be. Gives `code`.
+int complain(const Context& context, const Error& error, int code = exit_failed);
 /// Prints problems to stderr, one a line, and how many there are. Gives exit_usage if any is an
 /// error, else exit_ok.
 int report(const std::vector<config::Problem>& problems);

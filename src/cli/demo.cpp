@@ -315,13 +315,16 @@ int run_demo(const DemoOptions& options, const ServeFunction& serve) {
   std::error_code error;
   for (const std::string& model : {options.chat_model, options.onnx_model}) {
     if (!fs::exists(model, error)) {
-      return complain({ErrorCode::not_found, "the demo's model is missing: " + model,
-                       "run `./dev demo` in the repository, or name models with --chat-model and "
-                       "--onnx-model"});
+      return complain(
+          {}, {ErrorCode::not_found,
+               "the demo runs two small models that come with Stoker's repository, and " + model +
+                   " is not there",
+               "run `./dev demo` in a clone of it, or name models of your own with "
+               "--chat-model and --onnx-model"});
     }
   }
   std::string folder_name = (fs::temp_directory_path() / "stoker-demo-XXXXXX").string();
-  if (::mkdtemp(folder_name.data()) == nullptr) return complain(errno_error("mkdtemp"));
+  if (::mkdtemp(folder_name.data()) == nullptr) return complain({}, errno_error("mkdtemp"));
   const fs::path folder = folder_name;
   const std::string text = demo_config(options, folder);
   const config::Loaded loaded = config::parse(text, "demo", config::process_environment());
@@ -342,7 +345,7 @@ int run_demo(const DemoOptions& options, const ServeFunction& serve) {
       }
     }
     if (!done) {
-      complain(done.error());
+      complain({}, done.error());
       std::ifstream server_log(log);
       std::fprintf(stderr, "the server's log:\n");
       for (std::string line; std::getline(server_log, line);) {

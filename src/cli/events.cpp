@@ -47,13 +47,11 @@ class SseLines {
   std::string rest_;
 };
 
-int follow(Client& client, const std::string& target,
-           const std::function<void(std::string_view)>& on_data) {
-  SseLines lines(on_data);
-  const Result<Answer> answer =
-      client.stream("GET", target, {}, [&](std::string_view bytes) { lines.feed(bytes); });
-  if (!answer) return complain(answer.error());
-  return answer->status >= 400 ? complain(error_of(*answer)) : exit_ok;
+int follow(const Context& context, Client& client, const std::string& target,
+           const std::function<void(std::string_view)>& on_bytes) {
+  const Result<Answer> answer = client.stream("GET", target, {}, on_bytes);
+  if (!answer) return complain(context, answer.error());
+  return answer->status >= 400 ? complain(context, error_of(*answer)) : exit_ok;
 }
 
 }  // namespace
@@ -68,29 +66,31 @@ void add_events(const Program& program) {
   auto options = std::make_shared<Options>();
   command->add_flag("-f,--follow", options->follow, "Go on as things happen");
   command->add_option("--deployment", options->deployment, "Only of this one");
-  command->add_option("-n,--limit", options->limit, "Newest so many");
+  command->add_option("-n,--limit", options->limit, "Newest so many")->check(CLI::PositiveNumber);
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->footer("Example:\n  stoker events -f --deployment chat");
   command->callback([program, options] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
-    const std::string query =
-        fmt::format("?limit={}{}", options->limit,
-                    options->deployment.empty() ? "" : "&deployment=" + options->deployment);
+    const std::string query = fmt::format(
+        "?limit={}{}", options->limit,
+        options->deployment.empty() ? "" : "&deployment=" + percent_encode(options->deployment));
     auto parser = std::make_shared<simdjson::dom::parser>();
     if (options->follow) {
+      SseLines lines(
+          [&](std::string_view data) { print_event(*parser, data, program.context.json); });
       program.exit_code =
-          follow(*client, "/api/v1/events" + query + "&follow=true",
-                 [&](std::string_view data) { print_event(*parser, data, program.context.json); });
+          follow(program.context, *client, "/api/v1/events" + query + "&follow=true",
+                 [&](std::string_view bytes) { lines.feed(bytes); });
       return;
     }
     const Result<std::string> events = client->get("/api/v1/events" + query);
     if (!events) {
-      program.exit_code = complain(events.error());
+      program.exit_code = complain(program.context, events.error());
       return;
     }
     if (program.context.json) {
@@ -116,32 +116,34 @@ void add_logs(const Program& program) {
   auto options = std::make_shared<Options>();
   command->add_option("NAME", options->name, "Deployment (chat) or instance (chat/3)")->required();
   command->add_flag("-f,--follow", options->follow, "Go on as they write");
-  command->add_option("-n,--lines", options->lines, "Last so many");
+  command->add_option("-n,--lines", options->lines, "Last so many")->check(CLI::PositiveNumber);
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->footer("Example:\n  stoker logs chat -f");
   command->callback([program, options] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
     const std::string target =
-        fmt::format("/api/v1/logs/{}?lines={}", options->name, options->lines);
+        fmt::format("/api/v1/logs/{}?lines={}", percent_encode(options->name), options->lines);
     if (options->follow) {
-      program.exit_code = follow(*client, target + "&follow=true", [](std::string_view line) {
-        std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
-        std::fflush(stdout);
-      });
+      program.exit_code =
+          follow(program.context, *client, target + "&follow=true", [](std::string_view bytes) {
+            std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+            std::fflush(stdout);
+          });
       return;
     }
     const Result<std::string> text = client->get(target);
     if (!text) {
-      program.exit_code = complain(text.error());
+      program.exit_code = complain(program.context, text.error());
       return;
     }
     if (!program.context.json) {
       std::printf("%s", text->c_str());
+      if (text->empty()) std::fprintf(stderr, "(%s wrote nothing)\n", options->name.c_str());
       return;
     }
     JsonWriter json;

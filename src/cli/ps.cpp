@@ -29,25 +29,62 @@ std::string bytes_text(std::int64_t bytes) {
   return to_text(Bytes{bytes});
 }
 
-void print_ps(element root) {
-  Table deployments({"DEPLOYMENT", "READY", "DESIRED", "MAX", "QUEUED", "RUNNING", "STATE"});
+std::string times(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+/// One word for what a request to the deployment would meet. Failures count only where they are why
+/// nothing is ready: one instance that died and was replaced leaves a healthy deployment.
+std::string deployment_state(element d) {
+  if (!text_of(d, "never_fits").empty()) return "never fits";
+  if (integer_of(d, "ready_instances") > 0) return "warm";
+  const std::int64_t failures = integer_of(d, "failures");
+  const std::int64_t retry_ms = integer_of(d, "retry_in_ms");
+  if (failures > 0) {
+    return fmt::format(
+        "{} ({}; {})", bool_of(d, "crash_loop") ? "crash loop" : "failing",
+        times(failures, "failure"),
+        retry_ms > 0 ? "next try in " + to_text(ms(retry_ms)) : "tried again at the next request");
+  }
+  return integer_of(d, "live_instances") > 0 ? "starting" : "cold";
+}
+
+/// Where to read on, if there is anything to read.
+std::string log_hint(Client& client, const std::string& name) {
+  const Result<std::string> log =
+      client.get(fmt::format("/api/v1/logs/{}?lines=1", percent_encode(name)));
+  return log && !log->empty() ? "its log: stoker logs " + name : "";
+}
+
+void print_deployment_notes(Client& client, element root) {
   for_each_of(root, "deployments", [&](element d) {
-    std::string state = integer_of(d, "ready_instances") > 0 ? "warm" : "cold";
-    if (integer_of(d, "ready_instances") == 0 && integer_of(d, "live_instances") > 0) {
-      state = "starting";
+    const std::string name = text_of(d, "name");
+    if (const std::string never = text_of(d, "never_fits"); !never.empty()) {
+      std::printf("\n%s: %s\n", name.c_str(), never.c_str());
+      return;
     }
-    if (integer_of(d, "failures") > 0) {
-      state = fmt::format("{} ({} failures; next try in {})",
-                          bool_of(d, "crash_loop") ? "crash loop" : "failing",
-                          integer_of(d, "failures"), to_text(ms(integer_of(d, "retry_in_ms"))));
+    const std::string failure = text_of(d, "last_failure");
+    if (failure.empty()) return;
+    std::printf("\n%s: %s%s\n", name.c_str(),
+                integer_of(d, "ready_instances") > 0 ? "warm again; before that: " : "",
+                failure.c_str());
+    if (const std::string hint = log_hint(client, name); !hint.empty()) {
+      std::printf("  %s\n", hint.c_str());
     }
+  });
+}
+
+void print_ps(Client& client, element root) {
+  Table deployments("lrrrrrl",
+                    {"DEPLOYMENT", "READY", "DESIRED", "MAX", "QUEUED", "RUNNING", "STATE"});
+  for_each_of(root, "deployments", [&](element d) {
     deployments.add({text_of(d, "name"), std::to_string(integer_of(d, "ready_instances")),
                      std::to_string(integer_of(d, "desired_instances")),
                      std::to_string(integer_of(d, "max_instances")),
                      std::to_string(integer_of(d, "queued")),
-                     std::to_string(integer_of(d, "running")), state});
+                     std::to_string(integer_of(d, "running")), deployment_state(d)});
   });
-  Table instances({"INSTANCE", "STATE", "FOR", "DEVICE", "MEMORY", "IN FLIGHT", "PID"});
+  Table instances("llrlrrr", {"INSTANCE", "STATE", "FOR", "DEVICE", "MEMORY", "IN FLIGHT", "PID"});
   for_each_of(root, "instances", [&](element i) {
     instances.add({text_of(i, "instance"), state_of(i), to_text(ms(integer_of(i, "since_ms"))),
                    text_of(i, "device"),
@@ -55,7 +92,7 @@ void print_ps(element root) {
                    std::to_string(integer_of(i, "in_flight")),
                    std::to_string(integer_of(i, "pid"))});
   });
-  Table devices({"DEVICE", "KIND", "MEMORY", "RESERVED", "INSTANCES"});
+  Table devices("llrrr", {"DEVICE", "KIND", "MEMORY", "RESERVED", "INSTANCES"});
   for_each_of(root, "devices", [&](element d) {
     devices.add({text_of(d, "id"), text_of(d, "kind") + (bool_of(d, "lost") ? " (lost)" : ""),
                  bytes_text(integer_of(d, "memory_bytes")),
@@ -65,66 +102,74 @@ void print_ps(element root) {
   std::printf("%s", deployments.text().c_str());
   if (!instances.empty()) std::printf("\n%s", instances.text().c_str());
   std::printf("\n%s", devices.text().c_str());
-  for_each_of(root, "deployments", [&](element d) {
-    const std::string failure = text_of(d, "last_failure");
-    if (failure.empty()) return;
-    const std::string name = text_of(d, "name");
-    std::printf("\n%s: %s\n  its log: stoker logs %s\n", name.c_str(), failure.c_str(),
-                name.c_str());
-  });
+  print_deployment_notes(client, root);
 }
 
-/// Shows until the deployment is warm how its instance comes up. Gives the exit code.
-int wait_until_warm(Client& client, const std::string& name) {
+/// One deployment and its instances, as `warm --json` and `stop --json` give it.
+Result<std::string> ps_of(Client& client, const std::string& name) {
+  return client.get("/api/v1/ps?deployment=" + percent_encode(name));
+}
+
+/// Shows until the deployment is warm how its instance comes up. `name` may be an alias.
+Result<void> wait_until_warm(Client& client, const std::string& name) {
   simdjson::dom::parser parser;
   std::string shown;
   bool ordered_alone = false;
   for (;;) {
-    const Result<std::string> ps = client.get("/api/v1/ps");
-    if (!ps) return complain(ps.error());
+    const Result<std::string> ps = ps_of(client, name);
+    if (!ps) return tl::unexpected(ps.error());
     element root;
-    if (parser.parse(*ps).get(root) != simdjson::SUCCESS) return exit_failed;
-    bool warm = false;
-    bool failing = false;
-    bool coming = false;
-    std::string failure;
-    for_each_of(root, "deployments", [&](element d) {
-      if (text_of(d, "name") != name) return;
-      warm = integer_of(d, "ready_instances") > 0;
-      failing = integer_of(d, "failures") > 0;
-      coming = integer_of(d, "live_instances") > 0;
-      failure = text_of(d, "last_failure");
-    });
+    element d;
+    if (parser.parse(*ps).get(root) != simdjson::SUCCESS ||
+        root["deployments"].at(0).get(d) != simdjson::SUCCESS) {
+      return failure(ErrorCode::corrupt, "the server's answer cannot be read");
+    }
     std::string now;
     for_each_of(root, "instances", [&](element i) {
-      if (text_of(i, "deployment") == name) {
-        now = fmt::format("{} {}", text_of(i, "instance"), state_of(i));
-      }
+      now = fmt::format("{} {}", text_of(i, "instance"), state_of(i));
     });
     if (now != shown && !now.empty()) {
       std::fprintf(stderr, "%s\n", now.c_str());
       shown = now;
     }
-    if (warm) return exit_ok;
-    if (!failing && !coming) {
+    if (integer_of(d, "ready_instances") > 0) return {};
+    const bool failing = integer_of(d, "failures") > 0;
+    if (failing) {
+      return failure(ErrorCode::unavailable,
+                     fmt::format("'{}' did not start: {}", name, text_of(d, "last_failure")),
+                     log_hint(client, name));
+    }
+    if (integer_of(d, "live_instances") == 0) {
       // An order is void while a draining instance fills the maximum, so it is repeated; one that
-      // is void with no instance left will always be.
+      // is void with no instance left was taken back by somebody.
       if (now.empty() && ordered_alone) {
-        return complain({ErrorCode::no_capacity, fmt::format("no instance of '{}' comes up", name),
-                         fmt::format("it was stopped, or needs more memory than any device has: "
-                                     "see `stoker events --deployment {}` and `stoker ps`",
-                                     name)});
+        return failure(
+            ErrorCode::no_capacity, fmt::format("no instance of '{}' comes up", name),
+            fmt::format("it was stopped meanwhile: see `stoker events --deployment {}`", name));
       }
       ordered_alone = now.empty();
-      const Result<std::string> again = client.post("/api/v1/warm/" + name);
-      if (!again) return complain(again.error());
-    }
-    if (failing) {
-      return complain({ErrorCode::unavailable, fmt::format("'{}' did not start: {}", name, failure),
-                       fmt::format("its log: stoker logs {}", name)});
+      const Result<std::string> again = client.post("/api/v1/warm/" + percent_encode(name));
+      if (!again) return tl::unexpected(again.error());
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
+}
+
+/// What was told to stop, for people. `name`: a deployment, or one of its instances.
+void print_stopping(const std::string& name, element root) {
+  bool any = false;
+  for_each_of(root, "instances", [&](element i) {
+    const std::string instance = text_of(i, "instance");
+    const std::string state = text_of(i, "state");
+    const bool one_alone = name.find('/') != std::string::npos && name == instance;
+    if (!one_alone && state != "draining" && state != "stopping") return;
+    const std::int64_t runs = integer_of(i, "in_flight");
+    std::printf(
+        "stopping %s%s\n", instance.c_str(),
+        runs > 0 ? fmt::format(" after the {} that it runs", times(runs, "request")).c_str() : "");
+    any = true;
+  });
+  if (!any) std::printf("nothing of '%s' runs\n", name.c_str());
 }
 
 }  // namespace
@@ -137,12 +182,12 @@ void add_ps(const Program& program) {
   command->callback([program] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
     const Result<std::string> ps = client->get("/api/v1/ps");
     if (!ps) {
-      program.exit_code = complain(ps.error());
+      program.exit_code = complain(program.context, ps.error());
       return;
     }
     if (program.context.json) {
@@ -151,7 +196,7 @@ void add_ps(const Program& program) {
     }
     simdjson::dom::parser parser;
     element root;
-    if (parser.parse(*ps).get(root) == simdjson::SUCCESS) print_ps(root);
+    if (parser.parse(*ps).get(root) == simdjson::SUCCESS) print_ps(*client, root);
   });
 }
 
@@ -163,7 +208,7 @@ void add_warm(const Program& program) {
     bool no_wait = false;
   };
   auto options = std::make_shared<Options>();
-  command->add_option("NAME", options->name, "Deployment")->required();
+  command->add_option("NAME", options->name, "Deployment or alias")->required();
   command->add_flag("--no-wait", options->no_wait, "Only order it");
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
@@ -171,17 +216,20 @@ void add_warm(const Program& program) {
   command->callback([program, options] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
-    Result<std::string> answer = client->post("/api/v1/warm/" + options->name);
+    Result<std::string> answer = client->post("/api/v1/warm/" + percent_encode(options->name));
     if (!answer) {
-      program.exit_code = complain(answer.error());
+      program.exit_code = complain(program.context, answer.error());
       return;
     }
     if (!options->no_wait) {
-      program.exit_code = wait_until_warm(*client, options->name);
-      if (program.context.json) answer = client->get("/api/v1/ps");
+      if (const Result<void> warm = wait_until_warm(*client, options->name); !warm) {
+        program.exit_code = complain(program.context, warm.error());
+        return;
+      }
+      answer = ps_of(*client, options->name);
     }
     if (program.context.json && answer) std::printf("%s\n", answer->c_str());
   });
@@ -191,7 +239,8 @@ void add_stop(const Program& program) {
   CLI::App* command = program.app.add_subcommand(
       "stop", "Stop the instances of a deployment, or one instance, after what they run");
   auto name = std::make_shared<std::string>();
-  command->add_option("NAME", *name, "Deployment (chat) or instance (chat/3)")->required();
+  command->add_option("NAME", *name, "Deployment or alias (chat), or instance (chat/3)")
+      ->required();
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->footer(
@@ -200,19 +249,21 @@ void add_stop(const Program& program) {
   command->callback([program, name] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
-    const Result<std::string> answer = client->post("/api/v1/stop/" + *name);
+    const Result<std::string> answer = client->post("/api/v1/stop/" + percent_encode(*name));
     if (!answer) {
-      program.exit_code = complain(answer.error());
+      program.exit_code = complain(program.context, answer.error());
       return;
     }
     if (program.context.json) {
       std::printf("%s\n", answer->c_str());
-    } else {
-      std::printf("stopping %s\n", name->c_str());
+      return;
     }
+    simdjson::dom::parser parser;
+    element root;
+    if (parser.parse(*answer).get(root) == simdjson::SUCCESS) print_stopping(*name, root);
   });
 }
 

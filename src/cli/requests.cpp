@@ -24,8 +24,8 @@ std::string ms_text(element phases, std::string_view key) {
 }
 
 void print_requests(element root) {
-  Table table({"REQUEST", "DEPLOYMENT", "OUTCOME", "START", "QUEUE MS", "COLD MS", "TTFT MS",
-               "TOTAL MS", "IN", "OUT", "AMOUNT"});
+  Table table("llllrrrrrrr", {"REQUEST", "DEPLOYMENT", "OUTCOME", "START", "QUEUE MS", "COLD MS",
+                              "TTFT MS", "TOTAL MS", "IN", "OUT", "AMOUNT"});
   for_each_of(root, "requests", [&](element r) {
     element phases;
     element usage;
@@ -42,16 +42,17 @@ void print_requests(element root) {
                std::to_string(integer_of(usage, "output_tokens")),
                text_of(r, "amount") + " " + text_of(r, "currency")});
   });
+  table.line_up_decimals(10);
   std::printf("%s", table.text().c_str());
 }
 
 void print_usage(element root) {
   const std::string by = text_of(root, "by");
-  Table table({by == "tenant" ? "TENANT"
-               : by == "day"  ? "DAY"
-                              : "DEPLOYMENT",
-               "REQUESTS", "COMPLETED", "INPUT TOKENS", "OUTPUT TOKENS", "DEVICE SECONDS",
-               "AMOUNT"});
+  Table table("lrrrrrr", {by == "tenant" ? "TENANT"
+                          : by == "day"  ? "DAY"
+                                         : "DEPLOYMENT",
+                          "REQUESTS", "COMPLETED", "INPUT TOKENS", "OUTPUT TOKENS",
+                          "DEVICE SECONDS", "AMOUNT"});
   for_each_of(root, "usage", [&](element line) {
     table.add({text_of(line, by), std::to_string(integer_of(line, "requests")),
                std::to_string(integer_of(line, "completed")),
@@ -60,18 +61,19 @@ void print_usage(element root) {
                fmt::format("{:.3f}", static_cast<double>(integer_of(line, "device_ms")) / 1e3),
                text_of(line, "amount") + " " + text_of(root, "currency")});
   });
+  table.line_up_decimals(6);
   std::printf("%s", table.text().c_str());
 }
 
 void show(const Program& program, const std::string& target, void (*print)(element)) {
   Result<Client> client = Client::connect(program.context);
   if (!client) {
-    program.exit_code = complain(client.error(), exit_usage);
+    program.exit_code = complain(program.context, client.error(), exit_usage);
     return;
   }
   const Result<std::string> body = client->get(target);
   if (!body) {
-    program.exit_code = complain(body.error());
+    program.exit_code = complain(program.context, body.error());
     return;
   }
   if (program.context.json) {
@@ -98,19 +100,21 @@ void add_requests(const Program& program) {
   command->add_option("--deployment", options->deployment, "Only of this one");
   command->add_option("--outcome", options->outcome,
                       "completed, failed, cancelled, expired, refused or interrupted");
-  command->add_option("-n,--limit", options->limit, "Newest so many");
+  command->add_option("-n,--limit", options->limit, "Newest so many")->check(CLI::PositiveNumber);
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->footer("Example:\n  stoker requests --deployment chat --outcome failed");
   command->callback([program, options] {
     if (!options->id.empty()) {
       program.context.json = true;
-      show(program, "/api/v1/requests/" + options->id, print_requests);
+      show(program, "/api/v1/requests/" + percent_encode(options->id), print_requests);
       return;
     }
     std::string target = fmt::format("/api/v1/requests?limit={}", options->limit);
-    if (!options->deployment.empty()) target += "&deployment=" + options->deployment;
-    if (!options->outcome.empty()) target += "&outcome=" + options->outcome;
+    if (!options->deployment.empty()) {
+      target += "&deployment=" + percent_encode(options->deployment);
+    }
+    if (!options->outcome.empty()) target += "&outcome=" + percent_encode(options->outcome);
     show(program, target, print_requests);
   });
 }
@@ -131,7 +135,9 @@ void add_usage(const Program& program) {
   command->footer("Example:\n  stoker usage --by day");
   command->callback([program, options] {
     std::string target = "/api/v1/usage?by=" + options->by;
-    if (!options->deployment.empty()) target += "&deployment=" + options->deployment;
+    if (!options->deployment.empty()) {
+      target += "&deployment=" + percent_encode(options->deployment);
+    }
     show(program, target, print_usage);
   });
 }

@@ -1,13 +1,15 @@
 // stoker run: one prompt, the answer as it comes, and where the time went.
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/json_writer.h"
@@ -53,14 +55,14 @@ class LoadProgress {
     }
   }
   std::string state(Client& client) {
-    const Result<std::string> ps = client.get("/api/v1/ps");
+    const Result<std::string> ps =
+        client.get("/api/v1/ps?deployment=" + percent_encode(deployment_));
     if (!ps) return {};
     simdjson::dom::parser parser;
     element root;
     if (parser.parse(*ps).get(root) != simdjson::SUCCESS) return {};
     std::string text;
     for_each_of(root, "instances", [&](element i) {
-      if (text_of(i, "deployment") != deployment_) return;
       text = fmt::format("{} {}", text_of(i, "instance"), text_of(i, "state"));
       const double fraction = number_of(i, "load_fraction");
       if (text_of(i, "state") == "loading" && fraction > 0) {
@@ -110,7 +112,33 @@ std::string chat_body(const RunOptions& options) {
   return json.take();
 }
 
-/// Prints the text of a chat stream; keeps its receipt comment.
+/// Set while the cursor stands behind text, so that Ctrl-C can end the line first.
+volatile std::sig_atomic_t inside_a_line = 0;
+
+void end_line_and_die(int number) {
+  if (inside_a_line != 0) {
+    const ssize_t ignored = ::write(STDOUT_FILENO, "\n", 1);
+    static_cast<void>(ignored);
+  }
+  ::signal(number, SIG_DFL);
+  ::raise(number);
+}
+
+void print_text(std::string_view text) {
+  if (text.empty()) return;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+  inside_a_line = text.back() != '\n';
+}
+
+/// Whatever follows, an error above all, begins on a line of its own.
+void end_line() {
+  if (inside_a_line != 0) std::printf("\n");
+  std::fflush(stdout);
+  inside_a_line = 0;
+}
+
+/// Prints the text of a chat stream; keeps its receipt comment and its error.
 class ChatPrinter {
  public:
   explicit ChatPrinter(std::function<void()> on_first) : on_first_(std::move(on_first)) {}
@@ -124,35 +152,47 @@ class ChatPrinter {
     rest_.erase(0, begin);
   }
   std::string receipt;  // JSON, empty if none came
-  std::string error;
+  std::optional<SpokenError> error;
+  bool any_event = false;
 
  private:
   void line(std::string_view text) {
     constexpr std::string_view receipt_mark = ": stoker {";
     if (text.starts_with(receipt_mark)) receipt = text.substr(receipt_mark.size() - 1);
+    if (!text.starts_with("data: ")) return;
+    any_event = true;
     if (!text.starts_with("data: {")) return;
+    const std::string json(text.substr(6));
     element chunk;
-    if (parser_.parse(std::string(text.substr(6))).get(chunk) != simdjson::SUCCESS) return;
-    std::string_view message;
-    if (chunk["error"]["message"].get(message) == simdjson::SUCCESS) error = message;
+    if (parser_.parse(json).get(chunk) != simdjson::SUCCESS) return;
+    if (element ignored; chunk["error"].get(ignored) == simdjson::SUCCESS) {
+      error = spoken_error(json);
+    }
     std::string_view content;
     if (chunk["choices"].at(0)["delta"]["content"].get(content) != simdjson::SUCCESS) return;
     if (content.empty()) return;
     if (on_first_) on_first_();
     on_first_ = nullptr;
-    std::fwrite(content.data(), 1, content.size(), stdout);
-    std::fflush(stdout);
+    print_text(content);
   }
   std::function<void()> on_first_;
   simdjson::dom::parser parser_;
   std::string rest_;
 };
 
+/// These say all there is: the worker's log only repeats them.
+bool explains_itself(std::string_view message) {
+  return message.find("(model_missing)") != message.npos ||
+         message.find("(bad_option)") != message.npos;
+}
+
 /// The words of the failure, and what the worker last wrote.
-int explain(Client& client, const Error& error, const std::string& name) {
-  complain(error);
-  if (error.code == ErrorCode::unavailable) {
-    const Result<std::string> log = client.get(fmt::format("/api/v1/logs/{}?lines=10", name));
+int explain(const Context& context, Client& client, const Error& error, const std::string& name) {
+  end_line();
+  complain(context, error);
+  if (error.code == ErrorCode::unavailable && !explains_itself(error.message)) {
+    const Result<std::string> log =
+        client.get(fmt::format("/api/v1/logs/{}?lines=10", percent_encode(name)));
     if (log && !log->empty()) {
       std::fprintf(stderr, "  last lines of its log (stoker logs %s):\n%s", name.c_str(),
                    log->c_str());
@@ -161,17 +201,52 @@ int explain(Client& client, const Error& error, const std::string& name) {
   return exit_failed;
 }
 
+/// An engine that does not stream answered in one piece. Gives: false if it holds no text.
+bool print_whole_answer(const Answer& answer) {
+  simdjson::dom::parser parser;
+  element root;
+  std::string_view text;
+  if (parser.parse(answer.body).get(root) != simdjson::SUCCESS) return false;
+  if (root["choices"].at(0)["message"]["content"].get(text) != simdjson::SUCCESS &&
+      root["choices"].at(0)["text"].get(text) != simdjson::SUCCESS) {
+    return false;
+  }
+  print_text(text);
+  return true;
+}
+
 int run_streamed(const Context& context, Client& client, const RunOptions& options) {
   auto progress = std::make_unique<LoadProgress>(context, options.name);
   ChatPrinter printer([&] { progress->stop(); });
+  ::signal(SIGINT, end_line_and_die);
   const Result<Answer> answer = client.stream("POST", "/v1/chat/completions", chat_body(options),
                                               [&](std::string_view bytes) { printer.feed(bytes); });
   progress.reset();
-  if (!answer) return complain(answer.error());
-  if (answer->status >= 400) return explain(client, error_of(*answer), options.name);
-  std::printf("\n");
-  if (!printer.error.empty()) {
-    return explain(client, {ErrorCode::unavailable, printer.error, {}}, options.name);
+  if (!answer) {
+    end_line();
+    return complain(context, answer.error());
+  }
+  if (answer->status >= 400) {
+    return explain(context, client, error_of_run(*answer, options.name), options.name);
+  }
+  if (!printer.any_event && !print_whole_answer(*answer)) {
+    return explain(
+        context, client,
+        {ErrorCode::corrupt,
+         fmt::format("the engine of '{}' did not answer as a chat model does ({})", options.name,
+                     answer->content_type.empty() ? "no content type" : answer->content_type),
+         "--json shows its answer as it is"},
+        options.name);
+  }
+  end_line();
+  if (printer.error) {
+    std::string message = printer.error->message;
+    if (message.empty()) message = "it gave no reason";
+    if (!is_servers_own(printer.error->code)) {
+      message = fmt::format("the engine of '{}' ended its answer with an error: {}", options.name,
+                            message);
+    }
+    return explain(context, client, {ErrorCode::unavailable, message, {}}, options.name);
   }
   if (::isatty(STDERR_FILENO) != 0 && !printer.receipt.empty()) {
     std::fprintf(stderr, "%s", receipt_line(printer.receipt).c_str());
@@ -196,7 +271,7 @@ void add_run(const Program& program) {
   command->callback([program, options] {
     Result<Client> client = Client::connect(program.context);
     if (!client) {
-      program.exit_code = complain(client.error(), exit_usage);
+      program.exit_code = complain(program.context, client.error(), exit_usage);
       return;
     }
     if (!program.context.json) {
@@ -206,7 +281,7 @@ void add_run(const Program& program) {
     options->no_stream = true;
     const Result<Answer> answer = client->call("POST", "/v1/chat/completions", chat_body(*options));
     if (!answer) {
-      program.exit_code = complain(answer.error());
+      program.exit_code = complain(program.context, answer.error());
       return;
     }
     std::printf("%s\n", answer->body.c_str());

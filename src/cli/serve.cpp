@@ -31,6 +31,7 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       const std::size_t equals = setting.find('=');
       if (equals == std::string::npos) {
         program.exit_code = complain(
+            program.context,
             {ErrorCode::invalid, "--set " + setting + " has no '='", "write --set KEY=VALUE"},
             exit_usage);
         return;
@@ -39,7 +40,7 @@ void add_serve(const Program& program, const ServeFunction& serve) {
     }
     const Result<config::Loaded> loaded = load_config(program.context, overrides);
     if (!loaded) {
-      program.exit_code = complain(loaded.error(), exit_usage);
+      program.exit_code = complain(program.context, loaded.error(), exit_usage);
       return;
     }
     if (const int code = report(loaded->problems); code != exit_ok) {

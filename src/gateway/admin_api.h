@@ -50,6 +50,9 @@ struct UsageFilter {
   std::string by = "deployment";  // what to group by: deployment | tenant | day
 };
 
+/// Where a deployment or an instance is named, an alias does too. A filter for a deployment that is
+/// neither configured nor in what is read gives not_found, so that a misspelling is not silence.
+///
 /// Errors: not_found -> 404, invalid -> 400, in_use -> 409, no_capacity and unavailable -> 503,
 /// everything else -> 500.
 class AdminApi {
@@ -62,7 +65,8 @@ class AdminApi {
   /// ones included; false while it is stopped, crash-looping or can never fit.
   virtual bool can_serve(DeploymentId deployment) const = 0;
 
-  virtual Result<std::string> ps_json() = 0;
+  /// `deployment`, a name or an alias: only it and its instances, no devices; empty: everything.
+  virtual Result<std::string> ps_json(std::string_view deployment) = 0;
   virtual Result<std::string> events_json(const EventFilter& filter) = 0;
   virtual Result<std::unique_ptr<Subscription>> follow_events(const EventFilter& filter,
                                                               std::shared_ptr<LineSink> sink) = 0;
@@ -75,8 +79,10 @@ class AdminApi {
   virtual Result<std::string> requests_json(const RequestFilter& filter) = 0;
   virtual Result<std::string> usage_json(const UsageFilter& filter) = 0;
   /// Orders an instance; gives the state of the deployment. Does not wait for it to be ready.
+  /// Errors: no_capacity, where none can ever be.
   virtual Result<std::string> warm(std::string_view deployment) = 0;
-  /// Drains and stops all instances of a deployment, or one instance ("chat/3").
+  /// Drains and stops all instances of a deployment, or one instance ("chat/3"); gives the state of
+  /// the deployment.
   virtual Result<std::string> stop(std::string_view name) = 0;
 };
 

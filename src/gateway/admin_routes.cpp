@@ -86,7 +86,7 @@ Result<std::string> run_query(AdminApi& api, Route route, const std::string& nam
                               const std::string& query) {
   switch (route) {
     case Route::ps:
-      return api.ps_json();
+      return api.ps_json(text(query, "deployment"));
     case Route::events: {
       const Result<EventFilter> filter = event_filter(query);
       if (!filter) return tl::unexpected(filter.error());
@@ -156,7 +156,13 @@ ApiError to_error(const Error& error) {
 void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id) {
   const Route route = match.spec->route;
   const std::string query(exchange->request().query);
-  if ((route == Route::events || route == Route::logs) && flag(query, "follow")) {
+  const bool follows = (route == Route::events || route == Route::logs) && flag(query, "follow");
+  if (draining_ && (follows || route == Route::warm)) {
+    send_error(*exchange, Dialect::plain,
+               {503, "draining", "the server is shutting down", {}, seconds(1)}, id);
+    return;
+  }
+  if (follows) {
     follow(exchange, id, match);
     return;
   }
@@ -205,7 +211,8 @@ void AdminRoutes::follow(const net::ExchangePtr& exchange, RequestId id, const R
   if (!queued) follower->refuse(busy());
 }
 
-void AdminRoutes::end_followers() {
+void AdminRoutes::begin_drain() {
+  draining_ = true;
   for (const auto& known : followers_) {
     if (const auto follower = known.lock()) follower->on_closed();
   }

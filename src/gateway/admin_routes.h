@@ -22,8 +22,9 @@ class AdminRoutes {
 
   /// Needs: a route of Scope::admin under /api/v1/.
   void handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
-  /// Ends all that is followed, so that their connections can close.
-  void end_followers();
+  /// Ends all that is followed, so that their connections can close. From now on nothing can be
+  /// followed or warmed; what is only read is answered.
+  void begin_drain();
 
  private:
   using Query = std::function<Result<std::string>(AdminApi&)>;
@@ -38,6 +39,7 @@ class AdminRoutes {
   AdminApi& api_;
   AdminThread& thread_;
   std::list<std::weak_ptr<Follower>> followers_;
+  bool draining_ = false;
 };
 
 /// "Content-Type: ...\r\nX-Request-Id: ...\r\n" of an answer that the gateway gives itself.

@@ -52,12 +52,23 @@ void write_model(JsonWriter& json, const Deployment& deployment) {
   });
 }
 
+/// A stream whose client could have asked for usage and did not.
+bool declines_usage(Route route, const BodyFacts& facts) {
+  return (route == Route::chat || route == Route::completions) && facts.stream &&
+         !facts.wants_usage;
+}
+
+/// Our own workers keep to what the client asked for in a chat; llama.cpp's completions show usage
+/// always. So the events of a chat, by far the most, are not searched.
+bool must_hide_usage(const Deployment& deployment, Route route, const BodyFacts& facts) {
+  return declines_usage(route, facts) &&
+         (deployment.usage != UsageMode::contract || route == Route::completions);
+}
+
 /// What a foreign engine must be told besides what the client wrote.
 BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts& facts) {
   BodyChange change;
-  const bool has_stream_options = route == Route::chat || route == Route::completions;
-  change.add_include_usage = deployment.usage == UsageMode::inject && has_stream_options &&
-                             facts.stream && !facts.wants_usage;
+  change.add_include_usage = deployment.usage == UsageMode::inject && declines_usage(route, facts);
   change.model = deployment.engine_model;
   return change;
 }
@@ -100,15 +111,22 @@ void GatewayLoop::replace_directory(DirectoryPtr directory) {
 void GatewayLoop::drain(std::function<void()> done) {
   loop_->post([this, done = std::move(done)] {
     when_drained_ = done;
-    if (!std::exchange(draining_, true)) {
-      admin_.end_followers();
-      server_->drain([this] {
-        connections_gone_ = true;
-        check_idle();
-      });
-    }
+    begin_drain();
     check_idle();
   });
+}
+
+void GatewayLoop::close_listener(std::function<void()> done) {
+  loop_->post([this, done = std::move(done)] {
+    begin_drain();
+    server_->drain(done);
+  });
+}
+
+void GatewayLoop::begin_drain() {
+  if (std::exchange(draining_, true)) return;
+  admin_.begin_drain();
+  server_->begin_drain();
 }
 
 void GatewayLoop::end_requests(std::function<void()> done) {
@@ -133,7 +151,7 @@ void GatewayLoop::close() {
 void GatewayLoop::check_idle() {
   if (!host_.running.empty()) return;
   if (when_ended_) std::exchange(when_ended_, nullptr)();
-  if (connections_gone_ && when_drained_) std::exchange(when_drained_, nullptr)();
+  if (when_drained_) std::exchange(when_drained_, nullptr)();
 }
 
 int GatewayLoop::check_head(const net::HttpRequest& head, std::string* message) {
@@ -255,7 +273,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
                     .stream = facts.stream,
-                    .hide_usage_event = change.add_include_usage};
+                    .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }
@@ -336,7 +354,10 @@ void GatewayLoop::show_ready(net::Exchange& exchange, Dialect dialect, RequestId
     send_json(exchange, ready ? 200 : 503, fmt::format(R"({{"ready":{}}})", ready), id);
   } else {
     send_json(exchange, ready ? 200 : 503,
-              ready ? R"({"status":"ready"})" : R"({"status":"not ready"})", id);
+              ready       ? R"({"status":"ready"})"
+              : draining_ ? R"({"status":"draining"})"
+                          : R"({"status":"not ready"})",
+              id);
   }
 }
 

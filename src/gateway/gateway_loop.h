@@ -49,8 +49,10 @@ class GatewayLoop final : private net::RequestHandler {
 
   // Threads: any; each takes effect on the loop's thread.
   void replace_directory(DirectoryPtr directory);
-  /// Stops accepting; calls `done` there once the last connection and the last request are gone.
+  /// Tells whoever comes that the server ends; calls `done` there once no request runs.
   void drain(std::function<void()> done);
+  /// Stops accepting; calls `done` there once the last connection is gone.
+  void close_listener(std::function<void()> done);
   /// Ends what still runs, as failed; calls `done` there once all endings are on record.
   void end_requests(std::function<void()> done);
   /// Closes all connections and ends run().
@@ -71,6 +73,7 @@ class GatewayLoop final : private net::RequestHandler {
   void show_model_ready(net::Exchange& exchange, const std::string& name, RequestId id) const;
   void show_ready(net::Exchange& exchange, Dialect dialect, RequestId id) const;
   [[nodiscard]] const DeploymentMetrics& metrics_of(const Deployment& deployment);
+  void begin_drain();
   void check_idle();
 
   std::unique_ptr<net::EventLoop> loop_;
@@ -85,7 +88,6 @@ class GatewayLoop final : private net::RequestHandler {
   AdminRoutes admin_;
   std::unique_ptr<net::HttpServer> server_;
   bool draining_ = false;
-  bool connections_gone_ = false;
   std::function<void()> when_drained_;
   std::function<void()> when_ended_;
   /// Shape of the error that check_head() has just refused with; error_body() is asked next.

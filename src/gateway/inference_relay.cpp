@@ -38,7 +38,7 @@ void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   engine_fields_ = fields_for_client(head.fields);
   const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
   if (head.status == 200 && is_event_stream(type)) {
-    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage_event},
+    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage},
                    host_.json);
     // A stream that nobody asked for in words we know, as a pass-through route may have.
     if (!in_.stream) arm_keep_alive(net::monotonic_now() + host_.limits.keep_alive_interval);
@@ -182,7 +182,11 @@ void InferenceRequest::on_failure(net::CallFailure failure, const std::string& d
       EndState::failed,
       {502,
        not_http ? "bad_answer" : "instance_lost",
-       fmt::format("instance {} broke off while it ran this request: {}", target_->name, detail),
+       not_http ? fmt::format("the instance {} gave an answer that is not HTTP: {}", target_->name,
+                              detail)
+                : fmt::format("the instance {} broke off its answer; the request may have run in "
+                              "part, and can be sent again",
+                              target_->name),
        {},
        seconds(1)},
       host_.limits.failed_usage_wait);

@@ -48,6 +48,16 @@ ApiError storage_error() {
           seconds(5)};
 }
 
+/// To the microsecond, so that a line stays short.
+double rounded_ms(Duration d) {
+  return static_cast<double>((d.ns + 500) / 1000) / 1000.0;
+}
+
+/// `reason`: "chat/3 ended while it ran this request (signal 9)".
+std::string lost_text(const std::string& reason) {
+  return fmt::format("the instance {}; it may have run in part, and can be sent again", reason);
+}
+
 }  // namespace
 
 void InferenceRequest::start(RequestHost& host, Incoming incoming) {
@@ -188,6 +198,8 @@ void InferenceRequest::client_gone() {
 }
 
 void InferenceRequest::instance_lost(const std::string& reason) {
+  const bool broke_off = error_ && error_->code == "instance_lost";
+  if (phase_ == Phase::settling && broke_off) error_->message = lost_text(reason);
   if (phase_ == Phase::settling) {
     record();
     return;
@@ -195,12 +207,7 @@ void InferenceRequest::instance_lost(const std::string& reason) {
   if (phase_ != Phase::running) return;
   stop_call();
   end_state_ = EndState::failed;
-  error_ = ApiError{
-      502,
-      "instance_lost",
-      fmt::format("instance {} was lost while it ran this request: {}", target_->name, reason),
-      {},
-      seconds(1)};
+  error_ = ApiError{502, "instance_lost", lost_text(reason), {}, seconds(1)};
   reason_ = error_->code;
   record();
 }
@@ -360,9 +367,9 @@ void InferenceRequest::write_log(const ledger::Usage& usage) const {
                                    {"reason", usage.reason},
                                    {"start", ledger::to_text(usage.start)},
                                    {"instance", usage.instance},
-                                   {"queue_ms", as_ms(usage.phases.queue)},
-                                   {"ttft_ms", as_ms(usage.phases.ttft)},
-                                   {"total_ms", as_ms(usage.phases.total())},
+                                   {"queue_ms", rounded_ms(usage.phases.queue)},
+                                   {"ttft_ms", rounded_ms(usage.phases.ttft)},
+                                   {"total_ms", rounded_ms(usage.phases.total())},
                                    {"input_tokens", usage.input_tokens},
                                    {"output_tokens", usage.output_tokens}});
 }

@@ -71,7 +71,7 @@ struct Incoming {
   std::string engine_target;                // path and query at the engine
   std::optional<std::string> changed_body;  // instead of the client's, for a foreign engine
   bool stream = false;
-  bool hide_usage_event = false;
+  bool hide_usage = false;  // of a stream whose client did not ask for it
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.

@@ -197,6 +197,18 @@ bool JsonReader::is_usage_event(std::string_view json) {
          (*top)["choices"].get(choices) == simdjson::SUCCESS && choices.size() == 0;
 }
 
+std::string JsonReader::without_usage(std::string_view json) {
+  const std::optional<object> top = impl_->parse_object(json);
+  if (!top) return std::string(json);
+  JsonWriter out;
+  out.object([&] {
+    for (const auto [key, value] : *top) {
+      if (key != "usage") out.raw_field(key, simdjson::minify(value));
+    }
+  });
+  return out.take();
+}
+
 std::string JsonReader::error_message(std::string_view json) {
   const std::optional<object> top = impl_->parse_object(json);
   std::string_view message;

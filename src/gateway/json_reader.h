@@ -45,6 +45,9 @@ class JsonReader {
   [[nodiscard]] std::optional<WorkerUsage> engine_usage(std::string_view json);
   /// True for the extra event that stream_options.include_usage asks for: usage and no choices.
   [[nodiscard]] bool is_usage_event(std::string_view json);
+  /// The same object without its member `usage`; its values keep their text.
+  /// Needs: engine_usage(json) or is_usage_event(json) could read it.
+  [[nodiscard]] std::string without_usage(std::string_view json);
   /// error.message of an engine's error answer; empty if there is none.
   [[nodiscard]] std::string error_message(std::string_view json);
 

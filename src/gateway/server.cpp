@@ -42,14 +42,39 @@ Result<std::vector<UniqueFd>> listeners_for(net::ListenAddress address, std::siz
   return listeners;
 }
 
+}  // namespace
+
 /// Counts loops down; shared with them, as a loop may report after the waiter gave up.
-struct Countdown {
+struct GatewayServer::Countdown {
   std::mutex mutex;
   std::condition_variable changed;
   std::size_t left = 0;
+
+  void down() {
+    const std::lock_guard lock(mutex);
+    --left;
+    changed.notify_all();
+  }
+  bool wait(Duration at_most) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::nanoseconds(at_most.ns), [&] { return left == 0; });
+  }
 };
 
-}  // namespace
+Result<Listeners> Listeners::bind(net::ListenAddress address, int threads) {
+  const std::string unix_path = address.unix_path;
+  Result<std::vector<UniqueFd>> fds =
+      listeners_for(std::move(address), static_cast<std::size_t>(std::max(1, threads)));
+  if (!fds) return tl::unexpected(fds.error());
+  Listeners listeners;
+  listeners.fds_ = std::move(*fds);
+  if (!unix_path.empty()) listeners.file_.emplace(unix_path);
+  return listeners;
+}
+
+std::string Listeners::address() const {
+  return net::bound_address(fds_.front().get());
+}
 
 GatewayServer::GatewayServer(GatewayOptions options, const GatewayParts& parts)
     : options_(std::move(options)), parts_(parts), metrics_(parts.registry) {}
@@ -61,19 +86,26 @@ GatewayServer::~GatewayServer() {
 Result<std::unique_ptr<GatewayServer>> GatewayServer::create(GatewayOptions options,
                                                              const GatewayParts& parts,
                                                              DirectoryPtr directory) {
+  Result<Listeners> listeners = Listeners::bind(options.listen, options.threads);
+  if (!listeners) return tl::unexpected(listeners.error());
+  return create(std::move(options), parts, directory, std::move(*listeners));
+}
+
+Result<std::unique_ptr<GatewayServer>> GatewayServer::create(GatewayOptions options,
+                                                             const GatewayParts& parts,
+                                                             const DirectoryPtr& directory,
+                                                             Listeners listeners) {
   options.auth.unix_listener = !options.listen.unix_path.empty();
   auto server = std::unique_ptr<GatewayServer>(new GatewayServer(std::move(options), parts));
-  const Result<void> listening = server->listen(directory);
-  if (!listening) return tl::unexpected(listening.error());
+  const Result<void> made = server->make_loops(std::move(listeners), directory);
+  if (!made) return tl::unexpected(made.error());
   return server;
 }
 
-Result<void> GatewayServer::listen(const DirectoryPtr& directory) {
-  const auto count = static_cast<std::size_t>(std::max(1, options_.threads));
-  Result<std::vector<UniqueFd>> listeners = listeners_for(options_.listen, count);
-  if (!listeners) return tl::unexpected(listeners.error());
-  address_ = net::bound_address(listeners->front().get());
-  for (UniqueFd& listener : *listeners) {
+Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& directory) {
+  address_ = listeners.address();
+  if (listeners.file_) socket_file_.emplace(std::move(*listeners.file_));
+  for (UniqueFd& listener : listeners.fds_) {
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
     loops_.push_back(std::make_unique<GatewayLoop>(std::move(*loop), std::move(listener), options_,
@@ -96,21 +128,18 @@ void GatewayServer::replace_directory(const DirectoryPtr& directory) {
   for (const auto& loop : loops_) loop->replace_directory(directory);
 }
 
-/// Asks every loop for something and waits until all have said that it is done.
+/// Asks every loop for something; gives what to wait on until all have said that it is done.
+template <class Ask>
+std::shared_ptr<GatewayServer::Countdown> GatewayServer::ask_all(Ask ask) {
+  auto countdown = std::make_shared<Countdown>();
+  countdown->left = loops_.size();
+  for (const auto& loop : loops_) ask(*loop, [countdown] { countdown->down(); });
+  return countdown;
+}
+
 template <class Ask>
 bool GatewayServer::wait_for_all(Duration at_most, Ask ask) {
-  const auto countdown = std::make_shared<Countdown>();
-  countdown->left = loops_.size();
-  for (const auto& loop : loops_) {
-    ask(*loop, [countdown] {
-      const std::lock_guard lock(countdown->mutex);
-      --countdown->left;
-      countdown->changed.notify_all();
-    });
-  }
-  std::unique_lock lock(countdown->mutex);
-  return countdown->changed.wait_for(lock, std::chrono::nanoseconds(at_most.ns),
-                                     [&] { return countdown->left == 0; });
+  return ask_all(std::move(ask))->wait(at_most);
 }
 
 bool GatewayServer::drain(Duration at_most) {
@@ -119,12 +148,24 @@ bool GatewayServer::drain(Duration at_most) {
       at_most, [](GatewayLoop& loop, std::function<void()> done) { loop.drain(std::move(done)); });
 }
 
-void GatewayServer::stop() {
-  admin_thread_.stop();
+void GatewayServer::end_requests() {
   if (threads_.empty()) return;
   wait_for_all(stop_wait, [](GatewayLoop& loop, std::function<void()> done) {
     loop.end_requests(std::move(done));
   });
+}
+
+void GatewayServer::stop(Duration for_answers) {
+  socket_file_.reset();  // while somebody still listens: a successor cannot have the path yet
+  if (!threads_.empty()) {
+    // The listener first, so that nothing comes any more once the requests have been ended.
+    const auto closed = ask_all([](GatewayLoop& loop, std::function<void()> done) {
+      loop.close_listener(std::move(done));
+    });
+    end_requests();
+    (void)closed->wait(for_answers);
+  }
+  admin_thread_.stop();
   for (const auto& loop : loops_) loop->close();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();

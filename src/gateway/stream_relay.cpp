@@ -53,12 +53,15 @@ void StreamRelay::take(const net::SseEvent& event, std::string& out) {
     return;
   }
   if (event.has_data) {
-    if (!rules_.speaks_contract && read_usage(event.data) && rules_.hide_usage_event &&
-        json_->is_usage_event(event.data)) {
-      return;
-    }
+    const bool looks = !rules_.speaks_contract || rules_.hide_usage;
+    const bool hides = looks && read_usage(event.data) && rules_.hide_usage;
+    if (hides && json_->is_usage_event(event.data)) return;
     ++data_events_;
     error_seen_ = error_seen_ || is_error_event(event);
+    if (hides) {
+      append_without_usage(event, out);
+      return;
+    }
   }
   out += event.raw;
 }
@@ -85,8 +88,14 @@ bool StreamRelay::read_usage(std::string_view data) {
   if (data.find("\"usage\"") == data.npos) return false;
   const auto usage = json_->engine_usage(data);
   if (!usage) return false;
-  merge_usage(usage_, *usage);
+  if (!rules_.speaks_contract) merge_usage(usage_, *usage);
   return true;
+}
+
+/// An event that has text and usage in one, as llama.cpp's last one of a completion.
+void StreamRelay::append_without_usage(const net::SseEvent& event, std::string& out) {
+  if (!event.name.empty()) out.append("event: ").append(event.name).append("\n");
+  out.append("data: ").append(json_->without_usage(event.data)).append("\n\n");
 }
 
 StreamRelay::End StreamRelay::end() const {

@@ -15,8 +15,8 @@ namespace stoker::gateway {
 
 struct StreamRules {
   Dialect dialect = Dialect::openai;
-  bool speaks_contract = true;    // usage comes as `: stoker-usage`, never from the events
-  bool hide_usage_event = false;  // the gateway asked for it, the client did not
+  bool speaks_contract = true;  // usage comes as `: stoker-usage`, never from the events
+  bool hide_usage = false;  // the client did not ask for it, the engine may show it all the same
 };
 
 class StreamRelay {
@@ -29,9 +29,9 @@ class StreamRelay {
 
   StreamRelay(StreamRules rules, JsonReader& json) : rules_(rules), json_(&json) {}
 
-  /// Takes the next bytes; appends what goes on to `out`. The terminal event is held back, as it may
-  /// go out only once the request is on record; what follows it is dropped.
-  /// Gives: false if an event is too large; nothing more may be fed then.
+  /// Takes the next bytes; appends what goes on to `out`. The terminal event is held back, as it
+  /// may go out only once the request is on record; what follows it is dropped. Gives: false if an
+  /// event is too large; nothing more may be fed then.
   [[nodiscard]] bool feed(std::string_view bytes, std::string& out);
   /// The engine's answer came to its proper end.
   [[nodiscard]] End end() const;
@@ -46,6 +46,7 @@ class StreamRelay {
   void take(const net::SseEvent& event, std::string& out);
   [[nodiscard]] bool is_terminal(const net::SseEvent& event) const;
   [[nodiscard]] bool read_usage(std::string_view data);
+  void append_without_usage(const net::SseEvent& event, std::string& out);
 
   static constexpr std::size_t max_event_bytes = std::size_t{8} << 20;
 

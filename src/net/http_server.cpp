@@ -108,13 +108,17 @@ HttpServer::HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits,
 
 HttpServer::~HttpServer() = default;
 
-void HttpServer::drain(std::function<void()> done) {
-  impl_->stop_accepting();
+void HttpServer::begin_drain() {
   impl_->draining = true;
-  impl_->drained = std::move(done);
   for (std::size_t i = impl_->connections.size(); i-- > 0;) {
     impl_->connections[i]->begin_drain();
   }
+}
+
+void HttpServer::drain(std::function<void()> done) {
+  impl_->stop_accepting();
+  begin_drain();
+  impl_->drained = std::move(done);
   if (impl_->connections.empty()) impl_->on_empty();
 }
 

@@ -98,6 +98,22 @@ Result<UniqueFd> listen_on(const ListenAddress& address, bool reuse_port);
 /// The bound address as text, with the port that the kernel chose.
 std::string bound_address(int fd);
 
+/// The file of a Unix socket that this process listens on; removed when this goes, unless another
+/// file has taken its place. Needs: the socket is bound. Let it go while the listener is still
+/// open: a successor takes the path only once nobody listens there.
+class SocketFile {
+ public:
+  explicit SocketFile(std::string path);
+  ~SocketFile();
+  SocketFile(SocketFile&& other) noexcept;
+  SocketFile& operator=(SocketFile&&) = delete;
+
+ private:
+  std::string path_;  // empty: nothing to remove
+  std::uint64_t device_ = 0;
+  std::uint64_t inode_ = 0;
+};
+
 class HttpServer {
  public:
   /// Serves connections of `listener` until destroyed. `listener` is duplicated by nobody: the
@@ -105,8 +121,10 @@ class HttpServer {
   HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler);
   /// Closes all connections without telling anybody. Not inside a callback of the server.
   ~HttpServer();
-  /// Stops accepting; idle connections are closed, busy ones after their answer.
-  /// `done` is called once no connection is left.
+  /// Closes idle connections; from now on each answer is the last of its connection and says so.
+  /// Goes on accepting, so that whoever comes is told that this server ends.
+  void begin_drain();
+  /// begin_drain(), and accepts no more. `done` is called once no connection is left.
   void drain(std::function<void()> done);
   [[nodiscard]] std::size_t connections() const;
 

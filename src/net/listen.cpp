@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <utility>
 
 #include "net/http_server.h"
 #include "net/socket_address.h"
@@ -96,6 +97,25 @@ Result<UniqueFd> listen_on(const ListenAddress& address, bool reuse_port) {
   }
   return fd;
 }
+
+SocketFile::SocketFile(std::string path) : path_(std::move(path)) {
+  struct stat status{};
+  if (::lstat(path_.c_str(), &status) != 0) {
+    path_.clear();
+    return;
+  }
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+}
+
+SocketFile::~SocketFile() {
+  struct stat status{};
+  if (path_.empty() || ::lstat(path_.c_str(), &status) != 0) return;
+  if (status.st_dev == device_ && status.st_ino == inode_) ::unlink(path_.c_str());
+}
+
+SocketFile::SocketFile(SocketFile&& other) noexcept
+    : path_(std::exchange(other.path_, {})), device_(other.device_), inode_(other.inode_) {}
 
 std::string bound_address(int fd) {
   SocketAddress address;

@@ -83,6 +83,8 @@ std::string as_text(WallTime at, Level level, std::string_view event,
   const std::string time = to_text(at).substr(11, 12);  // HH:MM:SS.mmm of RFC 3339
   std::string line = fmt::format("{} {:<5} {:<24}", time, to_text(level), event);
   for (const LogField& field : fields) {
+    const auto* const text = std::get_if<std::string_view>(&field.value);
+    if (text != nullptr && text->empty()) continue;  // says nothing to a person
     line += ' ';
     line += field.key;
     line += '=';

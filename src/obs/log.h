@@ -21,7 +21,8 @@ namespace stoker::obs {
 
 /// error: a person must act; warn: degraded; info: a state changed; debug: for its developers.
 enum class Level : std::uint8_t { debug, info, warn, error };
-/// text: short and aligned, for a person at a terminal; logfmt: key=value; json: an object a line.
+/// text: short and aligned, without empty fields, for a person at a terminal; logfmt: key=value;
+/// json: an object a line.
 enum class Format : std::uint8_t { text, logfmt, json };
 
 /// One key with a value. A view: strings must outlive the call that it is passed to.

@@ -104,12 +104,13 @@ const char* device_kind_text(core::DeviceKind kind) {
 
 AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
                            net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
-                           std::string currency)
+                           gateway::DirectoryPtr directory, std::string currency)
     : orchestrator_(orchestrator),
       backend_(backend),
       loop_(loop),
       events_(events),
       ledger_(ledger),
+      directory_(std::move(directory)),
       currency_(std::move(currency)) {}
 
 bool AdminService::ready() const {
@@ -120,7 +121,14 @@ bool AdminService::can_serve(DeploymentId deployment) const {
   return orchestrator_.can_serve(deployment);
 }
 
-Result<std::string> AdminService::ps_json() {
+Result<std::string> AdminService::ps_json(std::string_view deployment) {
+  DeploymentId only;
+  if (!deployment.empty()) {
+    const gateway::DeploymentPtr found = directory_->find(deployment);
+    if (!found) return tl::unexpected(unknown(deployment));
+    only = found->id;
+  }
+  const auto shown = [&](DeploymentId id) { return !only || id == only; };
   const core::Summary summary = orchestrator_.summary();
   const std::map<InstanceId, InstanceRecord> records = orchestrator_.records();
   const Instant now = net::monotonic_now();
@@ -128,6 +136,7 @@ Result<std::string> AdminService::ps_json() {
   json.object([&] {
     json.array("deployments", [&] {
       for (const core::DeploymentSummary& d : summary.deployments) {
+        if (!shown(d.id)) continue;
         const core::DeploymentSpec& spec = orchestrator_.plans().at(d.id).spec;
         json.object([&] {
           json.field("name", spec.name);
@@ -145,16 +154,20 @@ Result<std::string> AdminService::ps_json() {
           if (d.failures > 0) json.field("retry_in_ms", wait.ns > 0 ? whole_ms(wait) : 0);
           const std::string failure = d.failures > 0 ? orchestrator_.last_failure(d.id) : "";
           if (!failure.empty()) json.field("last_failure", failure);
+          const std::string never = orchestrator_.why_never(d, now);
+          if (!never.empty()) json.field("never_fits", never);
         });
       }
     });
     json.array("instances", [&] {
       for (const core::InstanceSummary& instance : summary.instances) {
+        if (!shown(instance.deployment)) continue;
         const auto record = records.find(instance.id);
         write_instance(json, instance, record == records.end() ? nullptr : &record->second,
                        orchestrator_.plans().at(instance.deployment).spec.name, now);
       }
     });
+    if (only) return;
     json.array("devices", [&] {
       for (const core::DeviceSummary& device : summary.devices) {
         json.object([&] {
@@ -172,40 +185,70 @@ Result<std::string> AdminService::ps_json() {
   return json.take();
 }
 
+Error AdminService::unknown(std::string_view name) const {
+  const std::string_view nearest = directory_->nearest(name.substr(0, name.rfind('/')));
+  return {ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
+          nearest.empty() ? "`stoker ps` shows the deployments"
+                          : fmt::format("did you mean '{}'?", nearest)};
+}
+
+Result<std::string> AdminService::deployment_name(std::string_view name) const {
+  const gateway::DeploymentPtr found = directory_->find(name);
+  if (!found) return tl::unexpected(unknown(name));
+  return found->name;
+}
+
 Result<std::string> AdminService::events_json(const gateway::EventFilter& filter) {
-  return events_.to_json(filter);
+  gateway::EventFilter wanted = filter;
+  if (!filter.deployment.empty()) {
+    Result<std::string> name = deployment_name(filter.deployment);
+    if (!name) return tl::unexpected(name.error());
+    wanted.deployment = std::move(*name);
+  }
+  return events_.to_json(wanted);
 }
 
 Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_events(
     const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) {
-  return events_.follow(filter, std::move(sink));
+  gateway::EventFilter wanted = filter;
+  if (!filter.deployment.empty()) {
+    Result<std::string> name = deployment_name(filter.deployment);
+    if (!name) return tl::unexpected(name.error());
+    wanted.deployment = std::move(*name);
+  }
+  return events_.follow(wanted, std::move(sink));
+}
+
+std::string AdminService::plain_name(std::string_view name) const {
+  // An alias may hold slashes itself, so the whole is looked up first.
+  if (const gateway::DeploymentPtr whole = directory_->find(name)) return whole->name;
+  const std::size_t slash = name.rfind('/');
+  const gateway::DeploymentPtr found = directory_->find(name.substr(0, slash));
+  if (!found || slash == std::string_view::npos) return std::string(name);
+  return found->name + std::string(name.substr(slash));
 }
 
 Result<AdminService::Target> AdminService::resolve(std::string_view name) const {
-  const std::size_t slash = name.rfind('/');
-  const std::string_view deployment = name.substr(0, slash);
-  for (const auto& [id, plan] : orchestrator_.plans()) {
-    if (plan.spec.name == name) return Target{id, {}};
-    if (slash == std::string_view::npos || plan.spec.name != deployment) continue;
-    for (const auto& [instance, record] : orchestrator_.records()) {
-      if (record.name == name) return Target{id, instance};
-    }
-    return failure(ErrorCode::not_found, fmt::format("there is no instance '{}'", name),
-                   "`stoker ps` shows those that live");
+  const std::string plain = plain_name(name);
+  const gateway::DeploymentPtr whole = directory_->find(plain);
+  if (whole) return Target{whole->id, {}};
+  const std::size_t slash = plain.rfind('/');
+  const gateway::DeploymentPtr owner = directory_->find(std::string_view(plain).substr(0, slash));
+  if (!owner || slash == std::string::npos) return tl::unexpected(unknown(name));
+  for (const auto& [instance, record] : orchestrator_.records()) {
+    if (record.name == plain) return Target{owner->id, instance};
   }
-  std::vector<std::string_view> known;
-  for (const auto& [id, plan] : orchestrator_.plans()) known.push_back(plan.spec.name);
-  const std::optional<std::string_view> near = closest(deployment, known);
-  return failure(
-      ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
-      near ? fmt::format("did you mean '{}'?", *near) : "`stoker ps` shows the deployments");
+  return failure(ErrorCode::not_found, fmt::format("there is no instance '{}'", name),
+                 "`stoker ps` shows those that live");
 }
 
 Result<std::vector<std::string>> AdminService::log_names(std::string_view name) const {
-  const std::size_t slash = name.rfind('/');
-  std::vector<std::string> names = backend_.log_names(name.substr(0, slash));
-  if (slash != std::string_view::npos)
-    std::erase_if(names, [&](const auto& n) { return n != name; });
+  const std::string plain = plain_name(name);
+  const std::size_t slash = plain.rfind('/');
+  std::vector<std::string> names = backend_.log_names(std::string_view(plain).substr(0, slash));
+  if (slash != std::string::npos) {
+    std::erase_if(names, [&](const auto& n) { return n != plain; });
+  }
   if (!names.empty()) return names;
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
@@ -217,8 +260,11 @@ Result<std::string> AdminService::log_text(std::string_view name, std::int64_t l
   if (!names) return tl::unexpected(names.error());
   std::string text;
   for (const std::string& each : *names) {
+    const std::string tail =
+        backend_.log_tail(each, static_cast<std::size_t>(std::max<std::int64_t>(lines, 0)));
+    if (tail.empty()) continue;  // a heading over nothing says nothing
     if (names->size() > 1) text += fmt::format("==> {} <==\n", each);
-    text += backend_.log_tail(each, static_cast<std::size_t>(std::max<std::int64_t>(lines, 0)));
+    text += tail;
     if (!text.empty() && text.back() != '\n') text += '\n';
   }
   return text;
@@ -228,7 +274,7 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
     std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) {
   const Result<std::string> before = log_text(name, lines);
   if (!before) return tl::unexpected(before.error());
-  auto following = std::make_unique<LogFollowing>(backend_, loop_, std::string(name), sink);
+  auto following = std::make_unique<LogFollowing>(backend_, loop_, plain_name(name), sink);
   std::string_view rest = *before;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -256,7 +302,9 @@ Result<std::string> AdminService::request_json(RequestId request) {
 
 Result<std::string> AdminService::requests_json(const gateway::RequestFilter& filter) {
   ledger::RequestFilter wanted;
-  if (!filter.deployment.empty()) wanted.deployment = filter.deployment;
+  const Result<std::string> known = deployment_name(filter.deployment);
+  // One that is not configured any more may still have rows.
+  if (!filter.deployment.empty()) wanted.deployment = known.value_or(filter.deployment);
   if (!filter.outcome.empty()) {
     for (const ledger::Outcome outcome :
          {ledger::Outcome::completed, ledger::Outcome::failed, ledger::Outcome::cancelled,
@@ -268,12 +316,16 @@ Result<std::string> AdminService::requests_json(const gateway::RequestFilter& fi
                      "completed, failed, cancelled, expired, refused or interrupted");
     }
   }
-  wanted.max_rows = static_cast<std::uint32_t>(std::clamp<std::int64_t>(filter.limit, 1, 10'000));
+  wanted.max_rows = static_cast<std::uint32_t>(std::clamp<std::int64_t>(filter.limit, 0, 10'000));
+  if (wanted.max_rows == 0) return std::string(R"({"requests":[]})");
   if (const Result<void> flushed = ledger_.flush(); !flushed) {
     return tl::unexpected(flushed.error());
   }
   const Result<std::vector<ledger::RequestRow>> rows = ledger_.list(wanted);
   if (!rows) return tl::unexpected(rows.error());
+  if (rows->empty() && wanted.deployment && !known) {
+    return tl::unexpected(known.error());
+  }
   JsonWriter json;
   json.object([&] {
     json.array("requests", [&] {
@@ -292,7 +344,9 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
     return failure(ErrorCode::invalid, fmt::format("usage cannot be grouped by '{}'", filter.by),
                    "deployment, tenant or day");
   }
-  if (!filter.deployment.empty()) query.deployment = filter.deployment;
+  const Result<std::string> known = deployment_name(filter.deployment);
+  // One that is not configured any more may still have rows.
+  if (!filter.deployment.empty()) query.deployment = known.value_or(filter.deployment);
   query.since = filter.from;
   query.until = filter.to;
   if (const Result<void> flushed = ledger_.flush(); !flushed) {
@@ -300,6 +354,7 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
   }
   const Result<std::vector<ledger::UsageTotals>> totals = ledger_.totals(query);
   if (!totals) return tl::unexpected(totals.error());
+  if (totals->empty() && query.deployment && !known) return tl::unexpected(known.error());
   JsonWriter json;
   json.object([&] {
     json.field("by", filter.by);
@@ -327,15 +382,21 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
 Result<std::string> AdminService::warm(std::string_view deployment) {
   const Result<Target> target = resolve(deployment);
   if (!target) return tl::unexpected(target.error());
+  if (target->instance) {
+    return failure(ErrorCode::invalid, fmt::format("'{}' is an instance", deployment),
+                   "name its deployment");
+  }
+  const std::string never = orchestrator_.why_never(target->deployment);
+  if (!never.empty()) return failure(ErrorCode::no_capacity, never);
   orchestrator_.warm(target->deployment);
-  return ps_json();
+  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
 }
 
 Result<std::string> AdminService::stop(std::string_view name) {
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
   orchestrator_.stop(target->deployment, target->instance);
-  return ps_json();
+  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
 }
 
 }  // namespace stoker::orchestrator

@@ -9,6 +9,7 @@
 
 #include "backend/instance_backend.h"
 #include "gateway/admin_api.h"
+#include "gateway/directory.h"
 #include "ledger/ledger.h"
 #include "net/event_loop.h"
 #include "orchestrator/event_log.h"
@@ -20,11 +21,12 @@ class AdminService final : public gateway::AdminApi {
  public:
   /// All of them outlive the service. `loop` is the backend's.
   AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend, net::EventLoop& loop,
-               EventLog& events, ledger::Ledger& ledger, std::string currency);
+               EventLog& events, ledger::Ledger& ledger, gateway::DirectoryPtr directory,
+               std::string currency);
 
   bool ready() const override;
   bool can_serve(DeploymentId deployment) const override;
-  Result<std::string> ps_json() override;
+  Result<std::string> ps_json(std::string_view deployment) override;
   Result<std::string> events_json(const gateway::EventFilter& filter) override;
   Result<std::unique_ptr<gateway::Subscription>> follow_events(
       const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) override;
@@ -42,6 +44,11 @@ class AdminService final : public gateway::AdminApi {
     DeploymentId deployment;
     InstanceId instance;  // zero: all of the deployment
   };
+  [[nodiscard]] Error unknown(std::string_view name) const;
+  /// The name of the deployment that `name`, maybe an alias, means.
+  [[nodiscard]] Result<std::string> deployment_name(std::string_view name) const;
+  /// "chat/3" for the same instance of an alias of chat; a deployment's own name for its alias.
+  [[nodiscard]] std::string plain_name(std::string_view name) const;
   [[nodiscard]] Result<Target> resolve(std::string_view name) const;
   [[nodiscard]] Result<std::vector<std::string>> log_names(std::string_view name) const;
 
@@ -50,6 +57,7 @@ class AdminService final : public gateway::AdminApi {
   net::EventLoop& loop_;
   EventLog& events_;
   ledger::Ledger& ledger_;
+  gateway::DirectoryPtr directory_;
   std::string currency_;
 };
 

@@ -173,6 +173,25 @@ void Orchestrator::note_failure(DeploymentId deployment, std::string text) {
   failures_[deployment] = {std::move(text), false};
 }
 
+/// Tells once when a deployment begins to fail without end: from then on its requests are refused.
+void Orchestrator::look_for_crash_loop(DeploymentId deployment) {
+  for (const core::DeploymentSummary& each : summary().deployments) {
+    if (each.id != deployment) continue;
+    if (!each.crash_loop) {
+      crash_loops_.erase(deployment);
+    } else if (crash_loops_.insert(deployment).second) {
+      const std::string& name = plans_.at(deployment).spec.name;
+      tell(
+          {"crash_loop", name, "", "crash_loop",
+           fmt::format("'{}' failed {} times in a row, the last: {}; its requests are refused, the "
+                       "next attempt is in {}",
+                       name, each.failures, last_failure(deployment),
+                       to_text(each.retry_at - net::monotonic_now()))},
+          true);
+    }
+  }
+}
+
 /// One line for people (`stoker events`) and the same one in the log.
 void Orchestrator::tell(EventLine line, bool warn) {
   const obs::LogFields fields = {{"deployment", line.deployment},
@@ -280,6 +299,7 @@ void Orchestrator::start_failed(backend::InstanceKey key, const std::string& why
        true);
   Outcome outcome = step(core::StartFailed{key.instance, key.generation, failure});
   deliver(outcome);
+  look_for_crash_loop(deployment);
   check_quiet();
 }
 
@@ -361,13 +381,15 @@ void Orchestrator::watch_health() {
       const std::lock_guard lock(records_mutex_);
       r->failure = what;
     }
-    note_failure(r->deployment, what);
+    const DeploymentId deployment = r->deployment;
+    note_failure(deployment, what);
     tell({"instance_hung", plans_.at(r->deployment).spec.name, r->name,
           silent ? "silent" : "no_progress", what},
          true);
     Outcome outcome =
         step(core::InstanceHung{verdict.key.instance, verdict.key.generation, verdict.kind});
     deliver(outcome);
+    look_for_crash_loop(deployment);
   }
   health_timer_ = loop_.run_at(now + options_.health.tick, [this] { watch_health(); });
 }
@@ -497,8 +519,10 @@ void Orchestrator::on_load_failed(InstanceRecord& r, const backend::WorkerLoadFa
   tell({"instance_load_failed", plans_.at(r.deployment).spec.name, r.name, backend::to_text(m.code),
         fmt::format("{} could not load: {}", r.name, m.message)},
        true);
+  const DeploymentId deployment = r.deployment;
   Outcome outcome = step(core::LoadFailed{r.key.instance, r.key.generation, core_failure(m.code)});
   deliver(outcome);
+  look_for_crash_loop(deployment);
 }
 
 void Orchestrator::on_ended(backend::InstanceKey key, const backend::WorkerEnded& m) {
@@ -533,8 +557,10 @@ void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::strin
   tell({"instance_breach", plans_.at(r->deployment).spec.name, r->name, "breach",
         fmt::format("{} {}", r->name, r->failure)},
        true);
+  const DeploymentId deployment = r->deployment;
   Outcome outcome = step(core::InstanceHung{key.instance, key.generation, core::HangKind::breach});
   deliver(outcome);
+  look_for_crash_loop(deployment);
 }
 
 void Orchestrator::on_unkillable(backend::InstanceKey key) {
@@ -561,7 +587,8 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
   }
   const bool oom = exit.kind == backend::ExitKind::oom;
   const bool clean = exit.kind == backend::ExitKind::code && exit.value == 0;
-  const std::string& name = plans_.at(r->deployment).spec.name;
+  const DeploymentId deployment = r->deployment;
+  const std::string& name = plans_.at(deployment).spec.name;
   if (r->failure.empty() && !r->stop_ordered) {  // an end with 0 that nobody asked for is one too
     note_failure(r->deployment, fmt::format("{} ended with {}", r->name, exit.text));
   }
@@ -573,6 +600,10 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
     const std::lock_guard lock(records_mutex_);
     records_.erase(key.instance);
   }
+  {
+    const std::lock_guard lock(core_mutex_);
+    exits_[key.instance] = exit.text;
+  }
   const core::ExitKind kind = oom     ? core::ExitKind::out_of_memory
                               : clean ? core::ExitKind::clean
                                       : core::ExitKind::crashed;
@@ -580,8 +611,10 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
   {
     const std::lock_guard lock(core_mutex_);
     targets_.erase(key.instance);
+    exits_.erase(key.instance);
   }
   deliver(outcome);
+  look_for_crash_loop(deployment);
   check_quiet();
 }
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -87,6 +88,9 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   // For people; threads: any.
   [[nodiscard]] bool can_serve(DeploymentId deployment) const;
   [[nodiscard]] core::Summary summary() const;
+  /// Why no instance of the deployment can ever be; empty: one can, or it cannot be told now.
+  [[nodiscard]] std::string why_never(const core::DeploymentSummary& deployment, Instant now) const;
+  [[nodiscard]] std::string why_never(DeploymentId deployment) const;
   [[nodiscard]] std::map<InstanceId, InstanceRecord> records() const;
   [[nodiscard]] const std::map<DeploymentId, DeploymentPlan>& plans() const { return plans_; }
   [[nodiscard]] std::string last_failure(DeploymentId deployment) const;
@@ -144,6 +148,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void check_quiet();
   InstanceRecord* record(backend::InstanceKey key);
   void note_failure(DeploymentId deployment, std::string text);
+  void look_for_crash_loop(DeploymentId deployment);
   void tell(EventLine line, bool warn = false);
 
   void on_hello(backend::InstanceKey key, const backend::WorkerHello& hello) override;
@@ -174,6 +179,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   IdTable<RequestId, Waiter> waiters_;
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
   std::vector<core::Action> orders_;
+  std::map<InstanceId, std::string> exits_;  // how it ended, while its requests are told
   std::map<DeploymentId, LastFailure> failures_;
   bool orders_posted_ = false;
   std::optional<Instant> wakeup_at_;
@@ -181,6 +187,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   mutable std::mutex records_mutex_;  // records_ is written on the loop's thread only
   std::map<InstanceId, InstanceRecord> records_;
 
+  std::set<DeploymentId> crash_loops_;  // told of; the loop's thread only
   HealthWatch health_;
   net::TimerId wakeup_timer_ = 0;
   net::TimerId health_timer_ = 0;

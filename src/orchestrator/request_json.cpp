@@ -1,5 +1,7 @@
 #include "orchestrator/request_json.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace stoker::orchestrator {
@@ -8,6 +10,13 @@ namespace {
 /// Milliseconds rounded to microseconds, so that the text stays short.
 double in_ms(Duration d) {
   return static_cast<double>((d.ns + 500) / 1000) / 1000.0;
+}
+
+/// When the server died nobody knows, so that the phases are not either: what is known is how long
+/// the request was open, to the start that ended it.
+Duration total_of(const ledger::RequestRow& row) {
+  if (row.usage.outcome != ledger::Outcome::interrupted) return row.usage.phases.total();
+  return {std::max<std::int64_t>(row.usage.ended_at.ns - row.admission.accepted_at.ns, 0)};
 }
 
 }  // namespace
@@ -36,7 +45,7 @@ void write_request(JsonWriter& json, const ledger::RequestRow& row, std::string_
       json.field("warmup", in_ms(p.warmup));
       json.field("ttft", in_ms(p.ttft));
       json.field("generate", in_ms(p.generate));
-      json.field("total", in_ms(p.total()));
+      json.field("total", in_ms(total_of(row)));
     });
     json.object("usage", [&] {
       json.field("known", row.usage.usage_known);

@@ -33,6 +33,12 @@ gateway::RejectReason reason_of(core::RefuseReason reason) {
   return gateway::RejectReason::queue_full;
 }
 
+std::string never_fits_text(const DeploymentPlan& plan) {
+  return fmt::format("'{}' needs {} and no device of a kind that it can run on has so much in all",
+                     plan.spec.name,
+                     to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
+}
+
 }  // namespace
 
 RequestId Orchestrator::new_request_id() {
@@ -137,9 +143,13 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                  },
                  [&](const core::FailRequest& fail) {
                    const auto target = targets_.find(fail.instance);
-                   std::string name =
+                   std::string what =
                        target == targets_.end() ? "its instance" : target->second->name;
-                   outcome.told.push_back({sink_of(fail.request), name + " ended while it ran"});
+                   what += " ended while it ran this request";
+                   if (const auto exit = exits_.find(fail.instance); exit != exits_.end()) {
+                     what += " (" + exit->second + ")";
+                   }
+                   outcome.told.push_back({sink_of(fail.request), std::move(what)});
                    waiters_.erase(fail.request);
                  },
                  [&](const core::CancelRequest& cancel) {
@@ -177,9 +187,7 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
       rejection.message = fmt::format("'{}' keeps failing{}; {}", name, why, again);
       break;
     case core::RefuseReason::no_capacity:
-      rejection.message = fmt::format(
-          "'{}' needs {} and no device of a kind that it can run on has so much in all", name,
-          to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
+      rejection.message = never_fits_text(plan);
       break;
     case core::RefuseReason::shutting_down:
       rejection.message = "the server is shutting down";
@@ -188,9 +196,10 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
       rejection.message = fmt::format("no instance of '{}' could be reached{}", name, why);
       break;
     case core::RefuseReason::tenant_queue_full:
-      rejection.message = fmt::format("you have {} requests waiting for '{}', the limit of one "
-                                      "tenant (limits.max_queued_per_tenant)",
-                                      plan.spec.limits.max_queued_per_tenant, name);
+      rejection.message = fmt::format(
+          "you have {} requests waiting for '{}', the limit of one "
+          "tenant (limits.max_queued_per_tenant)",
+          plan.spec.limits.max_queued_per_tenant, name);
       break;
     case core::RefuseReason::removed:
       rejection.message = fmt::format("'{}' is being removed", name);
@@ -216,6 +225,21 @@ void Orchestrator::deliver(Outcome& outcome) {
 core::Summary Orchestrator::summary() const {
   const std::lock_guard lock(core_mutex_);
   return core_.summary();
+}
+
+std::string Orchestrator::why_never(const core::DeploymentSummary& deployment, Instant now) const {
+  const bool backs_off = deployment.failures > 0 && now < deployment.retry_at;
+  // With nothing else in the way, only a device that is large enough can be missing.
+  if (shutting_down() || backs_off || deployment.live_instances > 0) return {};
+  if (can_serve(deployment.id)) return {};
+  return never_fits_text(plans_.at(deployment.id));
+}
+
+std::string Orchestrator::why_never(DeploymentId deployment) const {
+  for (const core::DeploymentSummary& each : summary().deployments) {
+    if (each.id == deployment) return why_never(each, net::monotonic_now());
+  }
+  return {};
 }
 
 std::string Orchestrator::last_failure(DeploymentId deployment) const {

@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { workerOf } from './lib/processes.mjs';
 import { Stoker, bin, chatModel, cli, echo, hasEngines, onnxModel, readAll, until } from './lib/stoker.mjs';
 
 // Nothing of the caller's environment may decide where a command looks.
@@ -69,6 +70,17 @@ test('each reading command prints a table and, with --json, JSON', async (t) => 
   assert.match(await succeeds(cli(['check', stoker.configFile, '--print'])), /^deployments:$/m);
 });
 
+test('numbers stand to the right, and money lines up', async (t) => {
+  const priced = (amount) => echo({ tokens: 1 }, { pricing: { per_request: amount } });
+  const { stoker, run } = await served(t, { dear: priced('$12.5'), fine: priced('$0.0625') });
+  for (const name of ['dear', 'fine']) await stoker.row((await stoker.chat(name)).headers['x-request-id']);
+  for (const command of ['requests', 'usage']) {
+    const table = (await succeeds(run(command))).trimEnd().split('\n');
+    assert.ok(new Set(table.map((line) => line.length)).size === 1, table.join('\n'));
+    assert.ok(table.some((line) => line.endsWith(' 12.5000 USD')) && table.some((line) => line.endsWith('  0.0625 USD')), table.join('\n'));
+  }
+});
+
 test('help of each command says what it does and shows an example', async () => {
   const main = await succeeds(cli(['--help']));
   assert.match(main, /Examples:/);
@@ -100,6 +112,8 @@ test('events -f and logs -f go on as things happen', async (t) => {
   await until('both saw it', () => events.output.includes('"instance_ready"') && table.output.includes('instance_ready'));
   assert.ok(events.output.trim().split('\n').every((line) => JSON.parse(line).sequence > 0));
   const logs = following(t, ['logs', 'e', '-f', ...at]);
+  const silent = await cli(['logs', 'e', ...at], { env: clean });
+  assert.deepEqual(silent, { code: 0, stdout: '', stderr: '(e wrote nothing)\n' });
   await stoker.call('/api/v1/stop/e', { method: 'POST' });
   await until('it stopped', () => events.output.includes('"instance_gone"'));
   await Promise.all([events.end(), table.end(), logs.end()]);
@@ -133,9 +147,17 @@ test('warm waits for a place behind an instance that drains, and gives up where 
   await succeeds(run('warm', 'e'));
   assert.match(await text, /\[DONE\]/, 'the drain let the stream end');
   assert.deepEqual((await stoker.instances('e')).filter((i) => i.state === 'ready').map((i) => i.instance), ['e/2']);
-  const huge = await run('warm', 'huge');
-  assert.equal(huge.code, 1);
-  assert.match(huge.stderr, /no instance of 'huge' comes up/);
+  // One text wherever a deployment that can never run is met.
+  const never = /'huge' needs 1000\.\d GiB and no device of a kind that it can run on has so much in all/;
+  for (const args of [['warm', 'huge'], ['run', 'huge', 'hello']]) {
+    const refused = await run(...args);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, never);
+  }
+  assert.match((await stoker.chat('huge')).json.error.message, never);
+  const ps = await succeeds(run('ps'));
+  assert.match(ps, /^huge .* never fits$/m);
+  assert.match(ps, never);
 });
 
 test('--url, STOKER_URL, --config and STOKER_CONFIG find the server and its key', async (t) => {
@@ -185,6 +207,145 @@ test('exit codes: 0 done, 1 failed, 2 wrong usage', async (t) => {
   }
   // The state directory is taken: that is a failure, not a wrong word.
   assert.equal((await cli(['serve', '--config', stoker.configFile], { env: clean })).code, 1);
+});
+
+test('words that are no command, and options before one', async (t) => {
+  for (const args of [['--version'], ['-v'], ['version']]) {
+    assert.match(await succeeds(cli(args)), /^stoker \d+\.\d+\.\d+ \(worker contract 1\)\n$/);
+  }
+  assert.match(await succeeds(cli(['help'])), /Examples:/);
+  assert.match(await succeeds(cli(['help', 'run'])), /stoker run chat/);
+  for (const args of [['pss'], ['help', 'pss']]) {
+    const { code, stderr } = await cli(args);
+    assert.equal(code, 2);
+    assert.match(stderr, /there is no command 'pss'[^]*did you mean `stoker ps`/);
+  }
+  assert.match((await cli(['nonsense'])).stderr, /there is no command 'nonsense'[^]*stoker help/);
+  assert.match((await cli([])).stderr, /Usage|USAGE|stoker \[OPTIONS\]/);
+  const { stoker } = await served(t);
+  const ps = await succeeds(cli(['--url', stoker.url, `--config=${stoker.configFile}`, '--json', 'ps'], { env: clean }));
+  assert.equal(JSON.parse(ps).deployments[0].name, 'e');
+});
+
+test('with --json a failure is JSON too', async (t) => {
+  const { stoker, run } = await served(t);
+  const wrong = path.join(stoker.folder, 'wrong.yaml');
+  fs.writeFileSync(wrong, 'deployments: {e: {runtime: echo, concurency: 2}}\n');
+  const cases = [
+    [cli(['ps', '--json', '--url', 'http://127.0.0.1:1'], { env: clean }), 1, 'unavailable', /no server answers/],
+    [cli(['ps', '--json', '--url', stoker.url], { env: { ...clean, STOKER_API_KEY: 'wrong' } }), 1, 'invalid', /key/],
+    [cli(['ps', '--json', '--config', wrong], { env: clean }), 2, 'invalid', /cannot be read: .*concurency/],
+    [run('usage', '--json', '--deployment', 'nosuch'), 1, 'not_found', /nosuch/],
+  ];
+  for (const [result, code, kind, message] of cases) {
+    const got = await result;
+    assert.equal(got.code, code);
+    assert.equal(got.stderr, '');
+    const { error } = JSON.parse(got.stdout);
+    assert.equal(error.code, kind);
+    assert.match(error.message, message);
+  }
+  const plain = await cli(['ps', '--config', wrong], { env: clean });
+  assert.ok(!plain.stderr.includes('nothing was started'), plain.stderr);
+});
+
+test('names that do not exist are said to, and aliases work everywhere', async (t) => {
+  const { stoker, run, at } = await served(t, { voice: echo({ tokens: 2 }, { aliases: ['org/voice'] }), other: echo() });
+  for (const args of [['requests'], ['usage'], ['events'], ['events', '-f'], ['logs'], ['warm'], ['stop']]) {
+    const named = ['logs', 'warm', 'stop'].includes(args[0]) ? ['voicee'] : ['--deployment', 'voicee'];
+    const { code, stderr } = await run(...args, ...named);
+    assert.equal(code, 1, args.join(' '));
+    assert.match(stderr, /there is no deployment 'voicee'; did you mean 'voice'\?/, args.join(' '));
+  }
+  assert.equal(await succeeds(run('stop', 'voice')), "nothing of 'voice' runs\n");
+  const warm = JSON.parse(await succeeds(run('warm', 'org/voice', '--json')));
+  assert.deepEqual(warm.deployments.map((d) => d.name), ['voice']);
+  assert.deepEqual(warm.instances.map((i) => i.instance), ['voice/1']);
+  assert.equal((await cli(['logs', 'org/voice', ...at], { env: clean })).code, 0);
+  assert.match(await succeeds(run('events', '--deployment', 'org/voice')), /instance_ready/);
+  assert.equal(await succeeds(run('requests', '--deployment', 'voice', '--json')), '{"requests":[]}\n');
+  assert.equal(await succeeds(run('stop', 'org/voice')), 'stopping voice/1\n');
+  assert.equal((await run('requests', '-n', '0')).code, 2);
+  assert.deepEqual((await stoker.call('/api/v1/requests?limit=0')).json.requests, []);
+});
+
+test('a crash that was replaced leaves a healthy deployment; its end is a warning', async (t) => {
+  const { stoker, run } = await served(t, { e: echo({}, { autoscaling: { min_instances: 1, max_instances: 1 } }) });
+  const first = await stoker.ready('e');
+  process.kill(workerOf(stoker, first.instance).pid, 'SIGKILL');
+  await until('it was replaced', async () => (await stoker.ready('e')).instance !== first.instance);
+  const ps = await succeeds(run('ps'));
+  assert.match(ps, /^e +1 .* warm$/m);
+  assert.ok(!/next try/.test(ps));
+  assert.match(stoker.log, /level=warn event=instance_gone deployment=e instance=e\/1 reason=exited text=".*signal 9/);
+});
+
+test('run: a stream that breaks off ends its line and says what to do', async (t) => {
+  const { stoker, run } = await served(t, { e: echo({ tokens: 1000, token_delay: '10ms' }) });
+  const running = run('run', 'e', 'an owl');
+  await until('it runs', async () => (await stoker.deployment('e')).running === 1);
+  const instance = (await stoker.ready('e')).instance;
+  await new Promise((resolve) => { setTimeout(resolve, 100); });
+  process.kill(workerOf(stoker, instance).pid, 'SIGKILL');
+  const { code, stdout, stderr } = await running;
+  assert.equal(code, 1);
+  assert.match(stdout, /owl[^\n]*\n$/);
+  assert.match(stderr, /error: the instance e\/1 ended while it ran this request \(signal 9.*\); it may have run in part, and can be sent again/);
+});
+
+test('run: Ctrl-C ends the line', async (t) => {
+  const { stoker, at } = await served(t, { e: echo({ tokens: 1000, token_delay: '10ms' }) });
+  const child = spawn(path.join(bin, 'stoker'), ['run', 'e', 'an owl', ...at], { env: { ...process.env, ...clean }, stdio: ['ignore', 'pipe', 'ignore'] });
+  let output = '';
+  child.stdout.on('data', (part) => { output += part; });
+  const closed = once(child, 'close');
+  await until('it speaks', () => output.includes('owl'));
+  child.kill('SIGINT');
+  assert.deepEqual(await closed, [null, 'SIGINT']);
+  assert.match(output, /[^\n]\n$/);
+  await until('its request is cancelled', async () => (await stoker.deployment('e')).running === 0);
+});
+
+test('run: an engine that does not stream, and one that refuses', { skip: !fs.existsSync('/usr/bin/python3') && 'python3 is missing' }, async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-cli-'));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const engine = (name, status, type, body) => {
+    const script = path.join(folder, `${name}.py`);
+    fs.writeFileSync(script, `
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header('Content-Type', kind)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(200, 'text/plain', b'ok')
+    def do_POST(self):
+        self.rfile.read(int(self.headers['Content-Length']))
+        self.answer(${status}, '${type}', b'''${body}''')
+HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+`);
+    return { runtime: 'command', command: ['/usr/bin/python3', '{model}'], model: script };
+  };
+  const { run, at } = await served(t, {
+    whole: engine('whole', 200, 'application/json', '{"choices":[{"message":{"content":"an owl"}}]}'),
+    odd: engine('odd', 200, 'application/json', '{"text":1}'),
+    refuses: engine('refuses', 501, 'text/html', '<html>no</html>'),
+  });
+  assert.equal(await succeeds(run('run', 'whole', 'hello')), 'an owl\n');
+  const odd = await run('run', 'odd', 'hello');
+  assert.equal(odd.code, 1);
+  assert.match(odd.stderr, /the engine of 'odd' did not answer as a chat model does \(application\/json\)/);
+  const refused = await run('run', 'refuses', 'hello');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /error: the engine of 'refuses' answered 501[^]*last lines of its log[^]*POST/);
+  const log = following(t, ['logs', 'whole', '-f', ...at]);
+  await until('what was there is shown', () => (log.output.match(/POST \/v1\/chat\/completions/g) ?? []).length === 1);
+  await succeeds(run('run', 'whole', 'hello'));
+  await until('what comes is shown', () => (log.output.match(/POST \/v1\/chat\/completions/g) ?? []).length === 2);
 });
 
 test('demo shows a cold and a warm request and leaves nothing behind', { skip: !(hasEngines && onnxModel) && 'needs the engines and STOKER_TEST_ONNX_MODEL' }, async (t) => {

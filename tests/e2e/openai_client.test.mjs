@@ -38,6 +38,14 @@ for (const { name, chat, vectors, slow, endless, options, skip } of kinds) {
     const counted = await all(await client.chat.completions.create({ model: 'chat', messages, ...options, stream: true, stream_options: { include_usage: true } }));
     assert.equal(counted.at(-1).usage.completion_tokens, unary.usage.completion_tokens);
     assert.equal(counted.at(-1).usage.prompt_tokens, unary.usage.prompt_tokens);
+    const streamed = { model: 'chat', prompt: 'Once upon a time', ...options, stream: true };
+    for (const declined of [{}, { stream_options: { include_usage: false } }]) {
+      const chunks = await all(await client.completions.create({ ...streamed, ...declined }));
+      assert.ok(chunks.every((chunk) => !chunk.usage), 'usage that nobody asked for');
+      assert.ok(chunks.length > 1);
+    }
+    const asked = await all(await client.completions.create({ ...streamed, stream_options: { include_usage: true } }));
+    assert.ok(asked.at(-1).usage.completion_tokens >= 1);
 
     const completion = await client.completions.create({ model: 'chat', prompt: 'Once upon a time', max_tokens: 4 });
     assert.equal(completion.object, 'text_completion');

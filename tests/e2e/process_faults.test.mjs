@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { descendants, gone, isThere, isZombie, processOf, workerOf, workersBelow } from './lib/processes.mjs';
-import { Stoker, bin, cli, echo, hasEngines, llama, patience, readAll, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, bin, cli, echo, hasEngines, llama, patience, readAll, request, sseEvents, until } from './lib/stoker.mjs';
 
 const kept = (rest = {}) => ({ autoscaling: { min_instances: 1, max_instances: 1 }, ...rest });
 
@@ -114,6 +114,8 @@ for (const [step, reached] of Object.entries(steps)) {
     assert.equal(devices[0].reserved_bytes, 0);
     const rows = await stoker.ledger();
     assert.deepEqual(rows.map((row) => [row.outcome, row.deployment]), [['interrupted', 'e']]);
+    const open = Date.parse(rows[0].ended_at) - Date.parse(rows[0].accepted_at);
+    assert.ok(Math.abs(rows[0].phases_ms.total - open) < 1, 'the time that it was open is known');
     const answer = await stoker.chat('e', { max_tokens: 2 });
     assert.equal(answer.status, 200);
     assert.equal(answer.headers['x-stoker-start'], 'cold');
@@ -248,6 +250,45 @@ test('SIGTERM under load: all that was accepted is answered, exit 0, nothing lef
   assert.deepEqual(await stoker.exited, { code: 0, signal: null });
   assert.ok(Date.now() - begun < 20_000 * patience);
   await gone(below, 1_000);  // what ended stays visible until its new parent has reaped it
+});
+
+test('while it drains the server says so; its listener closes at the end', async (t) => {
+  const stoker = await Stoker.start(t, { drain_timeout: '20s', deployments: { e: echo({ tokens: 60, token_delay: '20ms' }), other: echo() } });
+  const { res } = await stoker.stream('e');
+  const text = readAll(res);
+  await until('it runs', async () => (await stoker.deployment('e')).running === 1);
+  stoker.signal('SIGTERM');
+  await until('/readyz says 503', async () => (await request(`${stoker.url}/readyz`)).status === 503);
+  for (const name of ['e', 'other']) {
+    const refused = await stoker.chat(name);
+    assert.equal(refused.status, 503);
+    assert.equal(refused.json.error.code, 'draining');
+    assert.ok(Number(refused.headers['retry-after']) >= 1);
+    assert.equal(refused.headers.connection, 'close');
+  }
+  assert.equal((await request(`${stoker.url}/healthz`)).status, 200);
+  assert.equal((await stoker.deployment('e')).running, 1);
+  assert.equal((await stoker.call('/api/v1/warm/other', { method: 'POST' })).json.error.code, 'draining');
+  assert.equal(sseEvents(await text).at(-1).data, '[DONE]');
+  assert.deepEqual(await stoker.exited, { code: 0, signal: null });
+  await assert.rejects(request(`${stoker.url}/readyz`), { code: 'ECONNREFUSED' });
+});
+
+test('a graceful end leaves no socket file; an address in use leaves no state directory', async (t) => {
+  const folder = newFolder(t);
+  const socket = path.join(folder, 'api.sock');
+  const stoker = await Stoker.start(t, { listen: `unix:${socket}`, deployments: { e: echo() } });
+  const second = path.join(folder, 'second.yaml');
+  const state = path.join(folder, 'second-state');
+  fs.writeFileSync(second, JSON.stringify({ listen: `unix:${socket}`, state_dir: state, deployments: { e: echo() } }));
+  const refused = await cli(['serve', '--config', second]);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /in use by another process/);
+  assert.ok(!fs.existsSync(state));
+  assert.ok(fs.existsSync(socket));
+  stoker.signal('SIGTERM');
+  assert.deepEqual(await stoker.exited, { code: 0, signal: null });
+  assert.ok(!fs.existsSync(socket));
 });
 
 test('a request longer than the drain limit gets an explicit end, and the server still exits 0 (T7)', async (t) => {

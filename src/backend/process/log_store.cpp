@@ -75,6 +75,7 @@ LogStore::~LogStore() = default;
 void LogStore::open(const std::string& name) {
   std::string file_name = name;
   std::replace(file_name.begin(), file_name.end(), '/', '-');
+  if (!config_.life.empty()) file_name = fmt::format("life-{}-{}", config_.life, file_name);
   const std::lock_guard lock(mutex_);
   Log& log = logs_[name];
   log.file = std::make_shared<File>(fmt::format("{}/{}.log", config_.folder, file_name),
@@ -144,7 +145,7 @@ void LogStore::unfollow(LogFollower& follower) {
   std::erase(followers_, &follower);
 }
 
-void prune_log_files(const std::string& folder, std::size_t kept) {
+void prune_log_files(const std::string& folder, std::size_t kept, Bytes kept_bytes) {
   namespace fs = std::filesystem;
   std::vector<std::pair<fs::file_time_type, fs::path>> files;
   std::error_code ignored;
@@ -155,7 +156,14 @@ void prune_log_files(const std::string& folder, std::size_t kept) {
     }
   }
   std::sort(files.rbegin(), files.rend());
-  for (std::size_t i = kept; i < files.size(); ++i) fs::remove(files[i].second, ignored);
+  std::uintmax_t bytes = 0;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::uintmax_t size = fs::file_size(files[i].second, ignored);
+    if (!ignored) bytes += size;
+    if (i >= kept || bytes > static_cast<std::uintmax_t>(kept_bytes.value)) {
+      fs::remove(files[i].second, ignored);
+    }
+  }
 }
 
 }  // namespace stoker::backend

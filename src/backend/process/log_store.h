@@ -22,6 +22,7 @@ namespace stoker::backend {
 
 struct LogStoreConfig {
   std::string folder;            // exists
+  std::string life;              // in each file's name, so that lives do not mix; may be empty
   Bytes file_bytes = mib(8);     // then it becomes NAME.log.1
   Bytes memory_bytes = kib(64);  // per instance
   std::size_t kept_closed = 64;  // instances that ended but can still be asked for
@@ -33,7 +34,7 @@ class LogStore {
   explicit LogStore(LogStoreConfig config);
   ~LogStore();
 
-  /// "chat/3" is written to chat-3.log, after what an earlier life left there.
+  /// In the life "7", "chat/3" is written to life-7-chat-3.log.
   void open(const std::string& name);
   /// Does nothing for a log that is not open.
   void append(const std::string& name, std::string_view bytes);
@@ -61,7 +62,8 @@ class LogStore {
   SerialExecutor writer_;
 };
 
-/// Deletes the oldest *.log and *.log.1 in `folder` beyond the newest `kept`.
-void prune_log_files(const std::string& folder, std::size_t kept);
+/// Deletes the oldest *.log and *.log.1 in `folder`, so that at most `kept` files and `kept_bytes`
+/// stay.
+void prune_log_files(const std::string& folder, std::size_t kept, Bytes kept_bytes);
 
 }  // namespace stoker::backend

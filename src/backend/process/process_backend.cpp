@@ -20,7 +20,9 @@
 namespace stoker::backend {
 namespace {
 
+// What earlier lives may leave in logs/: looked at once, at the start.
 constexpr std::size_t log_files_kept = 200;
+constexpr Bytes log_bytes_kept = mib(256);
 constexpr std::size_t ended_keys_kept = 4096;
 constexpr Duration last_kill_limit = seconds(5);
 
@@ -29,6 +31,7 @@ class ProcessBackendImpl final : public InstanceBackend {
   ProcessBackendImpl(net::EventLoop& loop, const ProcessBackendConfig& config, Launcher launcher)
       : launcher_(std::move(launcher)),
         logs_({.folder = config.state_dir + "/logs",
+               .life = config.life,
                .file_bytes = config.log_file_bytes,
                .memory_bytes = config.log_memory_bytes}),
         spawner_(std::make_unique<SerialExecutor>("stoker-spawner")),
@@ -131,7 +134,7 @@ Result<std::unique_ptr<InstanceBackend>> ProcessBackend::create(net::EventLoop& 
   const std::string tag = state_tag(config.state_dir);
   CgroupFactory cgroups = CgroupFactory::open(find_cgroup_places(), "stoker-" + tag);
   clear_earlier_life("STOKER_STATE=" + tag, cgroups);
-  prune_log_files(config.state_dir + "/logs", log_files_kept);
+  prune_log_files(config.state_dir + "/logs", log_files_kept, log_bytes_kept);
   Result<std::string> run_folder = make_run_directory(config.state_dir);
   if (!run_folder) return tl::unexpected(std::move(run_folder.error()));
 

@@ -17,6 +17,7 @@ namespace stoker::backend {
 
 struct ProcessBackendConfig {
   std::string state_dir;             // absolute, exists, 0700; run/ and logs/ are made in it
+  std::string life;                  // which life of the server this is; in the names of log files
   std::string worker_dir;            // where stoker-worker-* lie; empty: beside this program
   bool sandbox = true;               // false: bubblewrap is not used whatever a request says
   Bytes log_file_bytes = mib(8);     // one older file is kept as NAME.log.1

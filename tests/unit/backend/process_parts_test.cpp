@@ -262,6 +262,19 @@ TEST_F(InFolder, LogsAreBoundedInMemoryAndOnDisk) {
   EXPECT_LE(std::filesystem::file_size(folder + "/a-1.log.1"), 100U);
 }
 
+TEST_F(InFolder, EachLifeHasItsOwnLogFiles) {
+  for (const char* life : {"1", "2"}) {
+    LogStore logs({.folder = folder, .life = life});
+    logs.open("a/1");
+    logs.append("a/1", life);
+  }
+  for (const char* life : {"1", "2"}) {
+    std::string text;
+    std::ifstream(folder + "/life-" + life + "-a-1.log") >> text;
+    EXPECT_EQ(text, life);
+  }
+}
+
 TEST_F(InFolder, FollowersHearWhatIsWritten) {
   struct Ear final : LogFollower {
     void on_log(const std::string& name, std::string_view bytes) override {
@@ -287,7 +300,10 @@ TEST_F(InFolder, OldLogFilesArePruned) {
         path, std::filesystem::file_time_type(std::chrono::seconds(1000 + i)));
   }
   std::ofstream(folder + "/keep.txt") << "x";
-  prune_log_files(folder, 2);
+  prune_log_files(folder, 3, mib(1));
+  EXPECT_FALSE(std::filesystem::exists(folder + "/1.log"));
+  EXPECT_TRUE(std::filesystem::exists(folder + "/2.log"));
+  prune_log_files(folder, 3, Bytes{2});
   EXPECT_FALSE(std::filesystem::exists(folder + "/2.log"));
   EXPECT_TRUE(std::filesystem::exists(folder + "/3.log"));
   EXPECT_TRUE(std::filesystem::exists(folder + "/keep.txt"));

@@ -81,6 +81,35 @@ TEST(Admin, DrainingEndsWhatIsFollowed) {
   EXPECT_TRUE(events.read_answer().whole);
 }
 
+TEST(Admin, WhileItDrainsTheServerAnswersAndSaysSo) {
+  TestGateway gateway;
+  gateway.start();
+  ASSERT_TRUE(gateway.server->drain(seconds(20)));
+  const Answer ready = gateway.ask(get("/readyz"));
+  EXPECT_EQ(ready.status, 503);
+  EXPECT_THAT(ready.body, HasSubstr("draining"));
+  EXPECT_EQ(ready.field("connection"), "close");
+  EXPECT_EQ(gateway.ask(get("/healthz")).status, 200);
+  EXPECT_EQ(gateway.ask(get("/api/v1/ps")).status, 200);
+  EXPECT_EQ(gateway.ask(post("/api/v1/stop/chat", "")).status, 202);
+  for (const std::string& request :
+       {get("/api/v1/events?follow"), get("/api/v1/logs/chat?follow=1"),
+        post("/api/v1/warm/chat", "")}) {
+    const Answer answer = gateway.ask(request);
+    EXPECT_EQ(answer.status, 503) << request;
+    EXPECT_THAT(answer.body, HasSubstr(R"("code":"draining")")) << request;
+    EXPECT_EQ(answer.field("retry-after"), "1") << request;
+  }
+  gateway.dispatcher.on_admit = [](const Arrival&) {
+    return Rejection{RejectReason::draining, seconds(1), "the server is shutting down"};
+  };
+  const Answer refused = gateway.ask(post("/v1/chat/completions", chat_body));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.body, HasSubstr(R"("code":"draining")"));
+  EXPECT_EQ(refused.field("retry-after"), "1");
+  EXPECT_EQ(refused.field("connection"), "close");
+}
+
 TEST(Keys, OpenOnlyWhatTheyMayAndAreSpokenInTheDialectOfTheRoute) {
   TestGateway gateway;
   gateway.options.auth = {

@@ -189,7 +189,9 @@ class FakeAdmin final : public AdminApi {
 
   bool ready() const override { return is_ready; }
   bool can_serve(DeploymentId) const override { return serves; }
-  Result<std::string> ps_json() override { return std::string(R"({"instances":[]})"); }
+  Result<std::string> ps_json(std::string_view) override {
+    return std::string(R"({"instances":[]})");
+  }
   Result<std::string> events_json(const EventFilter& filter) override {
     return "{\"limit\":" + std::to_string(filter.limit) + "}";
   }

@@ -83,6 +83,17 @@ const std::vector<Case>& cases() {
        End::terminal,
        5,
        6},
+      {"usage beside text is cut out of its event",
+       {Dialect::openai, own, true},
+       "data: {\"choices\":[{\"text\":\"a\"}],\"usage\":null}\n\n"
+       "data: {\"choices\":[{\"text\":\"\"}], \"usage\":{\"prompt_tokens\":5},\"id\":1}\n\n"
+       ": stoker-usage input=3,output=4,cached=0,device_ms=5\n\ndata: [DONE]\n\n",
+       "data: {\"choices\":[{\"text\":\"a\"}],\"usage\":null}\n\n"
+       "data: {\"choices\":[{\"text\":\"\"}],\"id\":1}\n\n",
+       "data: [DONE]\n\n",
+       End::terminal,
+       3,
+       4},
       {"usage that the client asked for passes",
        {Dialect::openai, foreign, false},
        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":6}}\n\n"

@@ -580,6 +580,22 @@ TEST_F(HttpServerTest, Drain) {
   EXPECT_NE(busy->received.find("Connection: close\r\n\r\nlast"), std::string::npos);
 }
 
+TEST_F(HttpServerTest, BeginDrainStillAnswersOnceOnEachConnection) {
+  serve();
+  auto idle = connect();
+  ASSERT_TRUE(run_until([&] { return server->connections() == 1; }));
+  server->begin_drain();
+  ASSERT_TRUE(run_until([&] { return idle->closed; }));
+  for (int i = 0; i < 2; ++i) {
+    const std::string answer = exchange_until_closed(get);
+    EXPECT_NE(answer.find("HTTP/1.1 200 OK"), std::string::npos);
+    EXPECT_NE(answer.find("Connection: close"), std::string::npos);
+  }
+  bool done = false;
+  server->drain([&] { done = true; });
+  EXPECT_TRUE(run_until([&] { return done; }));
+}
+
 TEST_F(HttpServerTest, DrainOfNothing) {
   serve();
   bool done = false;
@@ -614,6 +630,25 @@ TEST_F(HttpServerTest, ExchangeKeepsItsRequestAfterTheNextOne) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(handler.held[std::size_t(i)]->request().body, std::to_string(i));
   }
+}
+
+TEST(SocketFile, IsRemovedUnlessAnotherTookItsPlace) {
+  const std::string path = testing::TempDir() + "stoker_socket_file_" + std::to_string(::getpid());
+  const ListenAddress address{.host = {}, .port = 0, .unix_path = path};
+  {
+    const UniqueFd listener = listen_on(address, false).value();
+    SocketFile file(path);
+    const SocketFile moved(std::move(file));
+    EXPECT_EQ(::access(path.c_str(), F_OK), 0);
+  }
+  EXPECT_NE(::access(path.c_str(), F_OK), 0);
+  const UniqueFd first = listen_on(address, false).value();
+  std::optional<SocketFile> file(path);
+  ::unlink(path.c_str());  // by hand, or an overzealous clean-up
+  const UniqueFd successor = listen_on(address, false).value();
+  file.reset();
+  EXPECT_EQ(::access(path.c_str(), F_OK), 0);
+  ::unlink(path.c_str());
 }
 
 // --- Addresses -------------------------------------------------------------------------------

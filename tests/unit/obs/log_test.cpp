@@ -39,6 +39,9 @@ TEST(LogLine, TextIsShortAndAligned) {
             "12:00:00.123 warn  disk_full                free_bytes=0");
   EXPECT_EQ(format_line(Format::text, noon, Level::info, "server_ready", {}),
             "12:00:00.123 info  server_ready");
+  EXPECT_EQ(format_line(Format::text, noon, Level::info, "e",
+                        {{"reason", ""}, {"n", 0}, {"text", std::string()}}),
+            "12:00:00.123 info  e                        n=0");
 }
 
 TEST(LogLine, Json) {

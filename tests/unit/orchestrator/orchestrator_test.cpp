@@ -141,7 +141,7 @@ TEST_F(OrchestratorTest, TheRequestsOfALostInstanceAreToldAndTheQueuedStay) {
   until([&] { return running.target() != nullptr; });
   backend.exit(key_of_last_start(), backend::ExitKind::signal, 9);
   ASSERT_EQ(running.sink->lost.size(), 1U);
-  EXPECT_THAT(running.sink->lost[0], HasSubstr("chat/1"));
+  EXPECT_EQ(running.sink->lost[0], "chat/1 ended while it ran this request (signal 9)");
   EXPECT_TRUE(waiting.sink->lost.empty());
   EXPECT_EQ(waiting.refusal(), nullptr);
   EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 ended with signal 9");
@@ -197,6 +197,15 @@ TEST_F(OrchestratorTest, WhatCanNeverFitIsRefusedWithItsSize) {
   ASSERT_NE(asked.refusal(), nullptr);
   EXPECT_EQ(asked.refusal()->reason, gateway::RejectReason::no_capacity);
   EXPECT_THAT(asked.refusal()->message, HasSubstr("1.0 GiB"));
+  EXPECT_EQ(orchestrator().why_never(chat), asked.refusal()->message);
+}
+
+TEST_F(OrchestratorTest, WhatRunsOrBacksOffIsNotCalledImpossible) {
+  EXPECT_EQ(orchestrator().why_never(chat), "");
+  warm_up();
+  EXPECT_EQ(orchestrator().why_never(chat), "");
+  backend.exit(key_of_last_start(), backend::ExitKind::signal, 9);
+  EXPECT_EQ(orchestrator().why_never(chat), "");
 }
 
 // --- Loads ---------------------------------------------------------------------------------------
