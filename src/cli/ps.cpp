@@ -65,6 +65,11 @@ void print_ps(element root) {
   std::printf("%s", deployments.text().c_str());
   if (!instances.empty()) std::printf("\n%s", instances.text().c_str());
   std::printf("\n%s", devices.text().c_str());
+  for_each_of(root, "instances", [&](element i) {
+    const std::string detail = text_of(i, "load_detail");
+    if (detail.empty()) return;
+    std::printf("\n%s is loading: %s\n", text_of(i, "instance").c_str(), detail.c_str());
+  });
   for_each_of(root, "deployments", [&](element d) {
     const std::string failure = text_of(d, "last_failure");
     if (failure.empty()) return;
@@ -99,6 +104,8 @@ int wait_until_warm(Client& client, const std::string& name) {
     for_each_of(root, "instances", [&](element i) {
       if (text_of(i, "deployment") == name) {
         now = fmt::format("{} {}", text_of(i, "instance"), state_of(i));
+        const std::string detail = text_of(i, "load_detail");
+        if (!detail.empty()) now += ": " + detail;
       }
     });
     if (now != shown && !now.empty()) {

@@ -56,6 +56,7 @@ struct InstanceRecord {
   backend::Device device;
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
+  std::string load_detail;              // what the load waits for, in the worker's words
   std::string failure;                  // why it broke, in the worker's or our own words
   std::string endpoint;                 // once it is ready
   pid_t pid = 0;
@@ -175,6 +176,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
   std::vector<core::Action> orders_;
   std::map<DeploymentId, LastFailure> failures_;
+  std::map<DeploymentId, std::string> load_details_;  // of the newest load that says anything
   bool orders_posted_ = false;
   std::optional<Instant> wakeup_at_;
 
