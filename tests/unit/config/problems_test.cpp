@@ -60,6 +60,43 @@ TEST(Problems, OfASettingInBothBlocksNameBothLines) {
                   "keep one of them)"));
 }
 
+/// A forgotten quote must not swallow the rest of the file, whether the library minds or not.
+TEST(Problems, OfAnOpenQuoteNameTheLineThatOpensIt) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view place;
+  };
+  const std::vector<Case> table = {
+      {"state_dir: \"./s\ndeployments:\n  e: {runtime: echo}\n", "f.yaml:1:12: "},
+      {"state_dir: './s\ndeployments:\n  e: {runtime: echo}\n", "f.yaml:1:12: "},
+      // Closed by the quote of a later value.
+      {"state_dir: \"./s\nauth: keys\ndeployments:\n  e:\n    model: \"m\"\n", "f.yaml:1:12: "},
+      {"deployments:\n  e:\n    runtime: echo\n    env: {A: 'x, B: y}\n    aliases: ['z']\n",
+       "f.yaml:4:14: "},
+      // Legal YAML.
+      {"deployments:\n  e:\n    model: \"a\n      b\"\n", "f.yaml:3:12: "},
+      {"deployments:\n  e:\n    command: [a,\n      'b\n       c']\n", "f.yaml:4:7: "},
+      {"\xEF\xBB\xBFstate_dir: \"a\n  b\"\n", "f.yaml:1:12: "},
+  };
+  for (const auto& [yaml, place] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded),
+                ElementsAre(HasSubstr(fmt::format("{}this quote is not closed", place))))
+        << yaml;
+  }
+}
+
+TEST(Problems, AreNotMadeOfQuotesThatAreClosed) {
+  for (const std::string_view yaml : {
+           R"(deployments: {e: {runtime: echo, env: {A: "a\"b", B: 'it''s', C: "\\"}}})",
+           "deployments:\n  e:\n    runtime: echo\n    env:\n      A: |\n        \"one\n"
+           "        'two\n      B: don't\n      C: \"x\" # \"y\n",
+       }) {
+    EXPECT_THAT(said(read(yaml)), ElementsAre()) << yaml;
+  }
+}
+
 TEST(Problems, OfSettingsAgainstEachOther) {
   struct Case {
     std::string_view yaml;
