@@ -79,6 +79,10 @@ LoadResult ExecRuntime::start_engine(const LoadOrder& order) {
     command.words.push_back(fill_placeholders(word, order.model, port_));
   }
   command.env = options_.env;
+  // Ours to say: the port that is asked, and the device that was placed.
+  std::erase_if(command.env, [](const auto& variable) {
+    return variable.first == "PORT" || variable.first == "CUDA_VISIBLE_DEVICES";
+  });
   command.env.emplace_back("PORT", std::to_string(port_));
   const Result<void> started = engine_.start(command);
   if (!started) {
