@@ -26,7 +26,12 @@ int run(int argc, char** argv, const ServeFunction& serve) {
       "  stoker serve --config stoker.yaml      start the server\n"
       "  stoker run chat \"Hello\"                ask a model, loading it if it is cold\n"
       "  stoker ps                              deployments, instances and devices\n"
-      "  stoker COMMAND --help                  more about one command");
+      "  stoker COMMAND --help                  more about one command\n"
+      "Environment:\n"
+      "  STOKER_CONFIG    the configuration, where --config is not given\n"
+      "  STOKER_URL       where the server is, where --url is not given\n"
+      "  STOKER_API_KEY   the key to send; without it the admin key of the configuration's\n"
+      "                   state_dir");
   Context context;
   int exit_code = exit_ok;
   const Program program{app, context, exit_code};
