@@ -142,12 +142,74 @@ TEST(Problems, OfSettingsAgainstEachOther) {
       {"deployments: {e: {runtime: echo, concurrency: }}", "has no value"},
       {"deployments: [e]", "must be a block of NAME: settings, not a list"},
       {"deployments: {e: {runtime: echo, aliases: x}}", "must be a list"},
+      {"deployments: {e: {runtime: echo, readable: [/]}}", "would show everything"},
+      {"deployments: {e: {runtime: onnx, model: m.gguf}}", "write runtime: llama.cpp"},
+      {"deployments: {e: {model: m.onnx}}", "write runtime: onnx"},
+      {"{listen: 99, deployments: {e: {runtime: echo}}}", "write 127.0.0.1:99, or :99 for all"},
   };
   for (const auto& [yaml, message] : table) {
     const Loaded loaded = read(yaml);
     EXPECT_FALSE(loaded.ok()) << yaml;
     EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
   }
+}
+
+TEST(Problems, OfOptionsAreFoundBeforeAWorkerSeesThem) {
+  const Loaded loaded = read(R"(deployments:
+  chat:
+    model: m.gguf
+    options:
+      contxt: 512
+      threads: many
+      n_gpu_layers: 3
+      embeddings: average
+      mlock: true
+      prompt_cache_memory: 256MiB
+  echo:
+    runtime: echo
+    options: {token_delay: 5 moments, load_time: 1s}
+  own:
+    runtime: command
+    command: [x]
+    options: {speed: high}
+)");
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre(
+          "f.yaml:5:15: deployments.chat.options.contxt: runtime llama.cpp has no such option (did "
+          "you mean 'context'?)",
+          "f.yaml:6:16: deployments.chat.options.threads: must be: whole number, 1 to 1024",
+          "f.yaml:7:21: deployments.chat.options.n_gpu_layers: runtime llama.cpp has no such "
+          "option "
+          "(did you mean 'gpu_layers'?)",
+          "f.yaml:8:19: deployments.chat.options.embeddings: must be: true, false, or one of none, "
+          "mean, cls, last, rank",
+          "f.yaml:13:28: deployments.echo.options.token_delay: must be: duration",
+          "f.yaml:17:22: deployments.own.options.speed: runtime command has no such option (there "
+          "are endpoint, health_interval, health_failures)"));
+}
+
+TEST(Problems, NameWhatWasMeantAndGoOn) {
+  EXPECT_THAT(said(read("deployments: {e: {modle: m.gguf}}")),
+              Contains(HasSubstr("modle: unknown key (did you mean 'model'?)")));
+  // A misplaced block is read all the same, so that what is wrong in it is said at once.
+  EXPECT_THAT(said(read("deployment: {e: {runtime: echo, concurency: 1}}")),
+              ElementsAre(HasSubstr("deployment: unknown key (write deployments:"),
+                          HasSubstr("deployment.e.concurency: unknown key (did you mean "
+                                    "'concurrency'?)")));
+  EXPECT_THAT(said(read("deployments: {e: {runtime: command, command: 'vllm serve'}}")),
+              ElementsAre(HasSubstr("command: must be a list, not a single value (write [a, b])")));
+}
+
+TEST(Problems, OfTheCommandLineNameItsFlagAndTheSettingOnce) {
+  constexpr std::string_view yaml = "deployments: {e: {runtime: echo}}";
+  EXPECT_THAT(said(read(yaml, {{"deployments.e.concurrency", "0"}})),
+              ElementsAre("--set: deployments.e.concurrency: is 0, must be 1 or more"));
+  EXPECT_THAT(said(read(yaml, {{"listen", "99", "--listen"}})),
+              ElementsAre("--listen: '99' is not HOST:PORT (write 127.0.0.1:99, or :99 for all "
+                          "interfaces)"));
+  EXPECT_THAT(said(read(yaml, {{"state_dir", "'x"}})),
+              ElementsAre(HasSubstr("--set: state_dir: this quote is not closed")));
 }
 
 TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {
