@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <map>
 
+#include "app/engine_paths.h"
 #include "base/json_writer.h"
+#include "config/check.h"
+#include "config/runtime_options.h"
 
 namespace stoker::app {
 namespace {
@@ -59,13 +62,6 @@ gateway::RuntimeKind gateway_kind(Runtime runtime) {
       return gateway::RuntimeKind::echo;
   }
   return gateway::RuntimeKind::echo;
-}
-
-std::string local_path(const std::string& model) {
-  if (model.empty() || model.find("://") != std::string::npos) return model;
-  const std::string path = model.starts_with("file:") ? model.substr(5) : model;
-  std::error_code ignored;
-  return fs::absolute(path, ignored).lexically_normal().string();
 }
 
 Bytes file_size(const std::string& path) {
@@ -157,9 +153,14 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
 }
 
 /// What stoker-worker-exec reads: the deployment's options, and how to run its engine.
-std::string exec_options(const DeploymentConfig& d, const std::string& model) {
+std::string exec_options(const DeploymentConfig& d, const std::string& model, bool sandboxed) {
   JsonWriter json;
   json.object([&] {
+    simdjson::dom::parser parser;
+    simdjson::dom::object given;
+    if (parser.parse(d.options).get(given) == simdjson::SUCCESS) {
+      for (const auto field : given) json.raw_field(field.key, simdjson::minify(field.value));
+    }
     json.array("command", [&] {
       for (std::string word : d.command) {
         const std::size_t at = word.find("{model}");
@@ -170,24 +171,26 @@ std::string exec_options(const DeploymentConfig& d, const std::string& model) {
     json.object("env", [&] {
       for (const auto& [name, value] : d.env) json.field(name, value);
     });
-    json.field("health_path", d.health_path);
+    if (!d.health_path.empty()) json.field("health_path", d.health_path);
+    json.field("start_timeout", whole_ms(d.limits.start_timeout));
+    json.field("load_timeout", whole_ms(d.limits.load_timeout));
+    json.field("sandboxed", sandboxed);
   });
   return json.take();
 }
 
-/// What an engine behind `runtime: command` needs to see in its sandbox: the folder of its program
-/// (of `venv/bin/vllm` the whole venv) and every file or folder that its command names.
-std::vector<std::string> command_paths(const DeploymentConfig& d) {
+/// Paths that the worker reads besides its model: a projector.
+std::vector<std::string> option_paths(const DeploymentConfig& d) {
   std::vector<std::string> paths;
-  std::error_code ignored;
-  for (std::size_t i = 0; i < d.command.size(); ++i) {
-    const fs::path word = d.command[i];
-    if (i > 0 && !fs::exists(word, ignored)) continue;
-    if (i == 0 && !word.has_parent_path()) continue;  // found by PATH, in /usr
-    fs::path path = fs::absolute(word, ignored).lexically_normal();
-    if (i == 0) path = path.parent_path();
-    if (i == 0 && path.filename() == "bin") path = path.parent_path();
-    if (path != "/" && path != "/usr") paths.push_back(path.string());
+  simdjson::dom::parser parser;
+  simdjson::dom::object given;
+  if (parser.parse(d.options).get(given) != simdjson::SUCCESS) return paths;
+  for (const config::OptionInfo& option : config::options_of(d.runtime)) {
+    std::string_view path;
+    if (option.type == config::OptionInfo::Type::path &&
+        given[option.name].get(path) == simdjson::SUCCESS && path.starts_with('/')) {
+      paths.emplace_back(path);
+    }
   }
   return paths;
 }
@@ -200,19 +203,29 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
   for (const DeploymentConfig& d : config.deployments) {
     const Result<WorkerKind> worker = worker_for(d);
     if (!worker) return tl::unexpected(worker.error());
-    const std::string model = local_path(d.model);
+    const std::string local = config::local_path(d.model);
+    const std::string model = local.empty() ? d.model : local;
     const auto known = weights.emplace(model, WeightsId{weights.size() + 1}).first;
     DeploymentPlan plan;
     plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
     plan.launch.worker = worker->name;
     plan.launch.speaks_contract = worker->speaks_contract;
     plan.launch.model = model;
-    plan.launch.options = d.runtime == Runtime::command ? exec_options(d, model) : d.options;
+    plan.launch.options = d.runtime == Runtime::command
+                              ? exec_options(d, model, config.sandbox != config::Sandbox::off)
+                              : d.options;
     if (d.runtime != Runtime::command) plan.launch.env.assign(d.env.begin(), d.env.end());
     plan.launch.sandbox.enabled = config.sandbox != config::Sandbox::off;
     plan.launch.sandbox.network = d.network;
-    plan.launch.sandbox.readable_paths = command_paths(d);
-    if (!model.empty()) plan.launch.sandbox.readable_paths.push_back(model);
+    std::vector<std::string>& readable = plan.launch.sandbox.readable_paths;
+    readable = engine_paths(d.command);
+    for (std::string& path : option_paths(d)) readable.push_back(std::move(path));
+    readable.insert(readable.end(), d.readable.begin(), d.readable.end());
+    if (model.starts_with('/')) readable.push_back(model);  // else a name that an engine knows
+    // It holds the environments of all deployments, and a script likes to lie beside it.
+    std::error_code no_file;
+    const fs::path real_file = fs::canonical(config.file, no_file);
+    if (!no_file) plan.launch.sandbox.hidden_files.push_back(real_file.string());
     if (d.resources.memory) {  // stated by the user: it is a limit, not a guess
       plan.launch.memory_limit_percent = 100;
       plan.launch.memory_limit_slack = {};

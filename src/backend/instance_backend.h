@@ -39,6 +39,7 @@ struct SandboxSpec {
   bool network = false;                     // false: no network but its own loopback
   std::vector<std::string> readable_paths;  // files or folders, absolute, visible read-only
   std::vector<std::string> writable_paths;  // the same, visible read-write
+  std::vector<std::string> hidden_files;    // absolute; empty even where a visible folder has them
 };
 
 struct DeviceBinding {

@@ -108,7 +108,10 @@ Result<WorkerMessage> parse_worker_message(std::string_view packet) {
                                       .steps = read.count("steps"),
                                       .tokens = read.count("tokens")});
   }
-  if (type == "loading") return read.finish(WorkerLoading{read.fraction_or_none("fraction")});
+  if (type == "loading") {
+    return read.finish(WorkerLoading{.fraction = read.fraction_or_none("fraction"),
+                                     .detail = read.text_or_empty("detail")});
+  }
   if (type == "loaded") {
     return read.finish(WorkerLoaded{.private_bytes = read.bytes("private_bytes"),
                                     .shared_bytes = read.bytes("shared_bytes")});

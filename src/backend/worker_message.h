@@ -27,6 +27,7 @@ struct WorkerHello {
 };
 struct WorkerLoading {
   std::optional<double> fraction;  // 0..1; without it: loading, but the engine cannot say how far
+  std::string detail;              // what it waits for, for people; may be ""
 };
 struct WorkerLoaded {
   Bytes private_bytes;

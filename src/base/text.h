@@ -18,8 +18,9 @@ namespace stoker {
 /// Decimal digits of an amount in pico-units, without trailing zeros: "0.00005".
 [[nodiscard]] std::string to_text(Pico amount);
 
-/// The known word nearest to `word`: at most two edits away, the first of equals.
-/// Source: Levenshtein distance, two-row dynamic programming.
+/// The known word nearest to `word`: at most two edits away, the first of equals. Two neighbours
+/// that changed places are one edit.
+/// Source: optimal string alignment distance, three-row dynamic programming.
 [[nodiscard]] std::optional<std::string_view> closest(std::string_view word,
                                                       std::span<const std::string_view> known);
 

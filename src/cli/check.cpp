@@ -69,7 +69,8 @@ void add_check(const Program& program) {
     if (options->print) {
       std::printf("%s", config::to_yaml(loaded->config).c_str());
     } else {
-      std::printf("ok: %zu deployments, fingerprint %s\n", loaded->config.deployments.size(),
+      const std::size_t count = loaded->config.deployments.size();
+      std::printf("ok: %zu deployment%s, fingerprint %s\n", count, count == 1 ? "" : "s",
                   config::fingerprint(loaded->config).c_str());
     }
   });

@@ -104,6 +104,11 @@ int run(int argc, char** argv, const ServeFunction& serve) {
       "  stoker run chat \"Hello\"                ask a model, loading it if it is cold\n"
       "  stoker ps                              deployments, instances and devices\n"
       "  stoker COMMAND --help                  more about one command\n"
+      "Environment:\n"
+      "  STOKER_CONFIG    the configuration, where --config is not given\n"
+      "  STOKER_URL       where the server is, where --url is not given\n"
+      "  STOKER_API_KEY   the key to send; without it the admin key of the configuration's\n"
+      "                   state_dir\n"
       "With --json a failure is {\"error\": {\"code\", \"message\", \"fix\"}} on stdout.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.");
   Context context;

@@ -88,6 +88,7 @@ const config::Problem& first_error(const config::Loaded& loaded) {
 Result<Client> Client::connect(const Context& context) {
   std::optional<std::string> url = context.url ? context.url : environment("STOKER_URL");
   std::string key = environment("STOKER_API_KEY").value_or("");
+  std::string key_trouble;
   std::optional<config::ServerConfig> config;
   if (Result<config::Loaded> loaded = load_config(context); loaded && loaded->ok()) {
     config = std::move(loaded->config);
@@ -102,16 +103,25 @@ Result<Client> Client::connect(const Context& context) {
                    "`stoker check` shows all that is wrong; --url finds the server without it");
   }
   if (key.empty() && config) {
-    if (const Result<std::string> admin = ledger::load_admin_key(config->state_dir)) key = *admin;
+    const Result<std::string> admin = ledger::load_admin_key(config->state_dir);
+    if (admin) {
+      key = *admin;
+    } else {
+      key_trouble = fmt::format("no key was sent: {}", admin.error().message);
+    }
+  } else if (key.empty()) {
+    key_trouble =
+        "no key was sent: STOKER_API_KEY is not set, and no configuration says where "
+        "the admin key is";
   }
   Result<net::Endpoint> endpoint =
       url ? net::parse_endpoint(*url) : endpoint_of_listener(config->listen);
   if (!endpoint) return tl::unexpected(endpoint.error());
-  return Client(std::move(*endpoint), std::move(key));
+  return Client(std::move(*endpoint), std::move(key), std::move(key_trouble));
 }
 
-Client::Client(net::Endpoint endpoint, std::string key)
-    : endpoint_(std::move(endpoint)), key_(std::move(key)) {
+Client::Client(net::Endpoint endpoint, std::string key, std::string key_trouble)
+    : endpoint_(std::move(endpoint)), key_(std::move(key)), key_trouble_(std::move(key_trouble)) {
   Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
   STOKER_INVARIANT(loop.has_value(), "{}", loop.error().message);
   loop_ = std::move(*loop);
@@ -140,6 +150,7 @@ Result<Answer> Client::stream(std::string_view method, std::string_view target,
     return failure(ErrorCode::unavailable, fmt::format("the server at {} broke off: {}",
                                                        endpoint_.text(), collector.failure_text));
   }
+  collector.answer.key_trouble = key_trouble_;
   return std::move(collector.answer);
 }
 
@@ -192,6 +203,7 @@ Error error_of(const Answer& answer) {
                                       : ErrorCode::invalid;
   error.message = message.empty() ? fmt::format("the server answered {}", answer.status) : message;
   if (answer.status == 401 || answer.status == 403) {
+    if (!answer.key_trouble.empty()) error.message += "; " + answer.key_trouble;
     error.hint =
         "set STOKER_API_KEY, or name the server's configuration with --config so that its "
         "admin key is found";

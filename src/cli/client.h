@@ -21,6 +21,7 @@ struct Answer {
   std::string start;       // X-Stoker-Start
   std::string request_id;  // X-Request-Id
   std::string body;
+  std::string key_trouble;  // why the call went without the admin key; "" if it had a key
 };
 
 class Client {
@@ -30,7 +31,8 @@ class Client {
   /// Errors: not_found, invalid: nothing says where the server is, with the first of the problems
   /// if the configuration is broken.
   static Result<Client> connect(const Context& context);
-  Client(net::Endpoint endpoint, std::string key);
+  /// `key_trouble`: where no key is, why.
+  Client(net::Endpoint endpoint, std::string key, std::string key_trouble = {});
   ~Client();
   Client(Client&&) noexcept;
   Client& operator=(Client&&) = delete;
@@ -53,6 +55,7 @@ class Client {
  private:
   net::Endpoint endpoint_;
   std::string key_;
+  std::string key_trouble_;
   std::unique_ptr<net::EventLoop> loop_;
   std::unique_ptr<net::HttpClient> http_;
 };

@@ -102,6 +102,11 @@ void print_ps(Client& client, element root) {
   std::printf("%s", deployments.text().c_str());
   if (!instances.empty()) std::printf("\n%s", instances.text().c_str());
   std::printf("\n%s", devices.text().c_str());
+  for_each_of(root, "instances", [&](element i) {
+    const std::string detail = text_of(i, "load_detail");
+    if (detail.empty()) return;
+    std::printf("\n%s is loading: %s\n", text_of(i, "instance").c_str(), detail.c_str());
+  });
   print_deployment_notes(client, root);
 }
 
@@ -127,6 +132,8 @@ Result<void> wait_until_warm(Client& client, const std::string& name) {
     std::string now;
     for_each_of(root, "instances", [&](element i) {
       now = fmt::format("{} {}", text_of(i, "instance"), state_of(i));
+      const std::string detail = text_of(i, "load_detail");
+      if (!detail.empty()) now += ": " + detail;
     });
     if (now != shown && !now.empty()) {
       std::fprintf(stderr, "%s\n", now.c_str());

@@ -68,6 +68,8 @@ class LoadProgress {
       if (text_of(i, "state") == "loading" && fraction > 0) {
         text += fmt::format(" {:.0f}%", fraction * 100);
       }
+      const std::string detail = text_of(i, "load_detail");
+      if (!detail.empty()) text += ": " + detail;
     });
     return text;
   }

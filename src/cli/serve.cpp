@@ -16,7 +16,8 @@ void add_serve(const Program& program, const ServeFunction& serve) {
   };
   auto options = std::make_shared<Options>();
   command->add_option("--config", program.context.config_file, "Configuration (STOKER_CONFIG)");
-  command->add_option("--listen", options->listen, "HOST:PORT or unix:/PATH, over the file's");
+  command->add_option("--listen", options->listen,
+                      "HOST:PORT, :PORT or unix:/PATH, over the file's");
   command->add_option("--set", options->settings,
                       "Change one setting: --set deployments.chat.concurrency=2");
   command->footer(
@@ -26,7 +27,7 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       "Ctrl-C finishes what runs and ends; a second one ends at once.");
   command->callback([program, options, serve] {
     std::vector<config::Override> overrides;
-    if (options->listen) overrides.push_back({"listen", *options->listen});
+    if (options->listen) overrides.push_back({"listen", *options->listen, "--listen"});
     for (const std::string& setting : options->settings) {
       const std::size_t equals = setting.find('=');
       if (equals == std::string::npos) {

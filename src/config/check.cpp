@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "config/rules.h"
+#include "config/runtime_options.h"
 #include "config/tables.h"
 
 namespace stoker::config {
@@ -107,11 +108,12 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
   const bool needs_model = runtime == Runtime::llama_cpp || runtime == Runtime::onnx;
   const bool is_foreign = runtime == Runtime::command || runtime == Runtime::container;
 
-  if (needs_model && deployment.model.empty()) {
+  if (needs_model && deployment.model.empty() && !reader.is_wrong(path("model"))) {
     reader.error_at(path("model"), fmt::format("is missing; runtime {} needs a model", name),
-                    "a path, hf://org/repo/file, https:// or s3://");
+                    "write model: and the path of its file");
   }
-  if (runtime == Runtime::command && deployment.command.empty()) {
+  if (runtime == Runtime::command && deployment.command.empty() &&
+      !reader.is_wrong(path("command"))) {
     reader.error_at(path("command"), "is missing; runtime command needs it",
                     "write command: [program, argument, ...]");
   }
@@ -125,6 +127,18 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
   if (runtime != Runtime::container && !deployment.image.empty()) {
     reader.error_at(path("image"), fmt::format("is given, but the runtime is {}", name),
                     "write runtime: container, or remove it");
+  }
+  if (runtime == Runtime::onnx && deployment.model.ends_with(".gguf")) {
+    reader.error_at(path("model"), "is a GGUF file, but the runtime is onnx",
+                    "write runtime: llama.cpp");
+  }
+  if (runtime == Runtime::llama_cpp && deployment.model.ends_with(".onnx")) {
+    reader.error_at(path("model"), "is an ONNX file, but the runtime is llama.cpp",
+                    "write runtime: onnx");
+  }
+  for (const std::string& readable : deployment.readable) {
+    if (readable != "/") continue;
+    reader.error_at(path("readable"), "/ would show everything", "name the folder");
   }
   if (!deployment.sha256.empty() && deployment.model.empty()) {
     reader.error_at(path("sha256"), "is given without a model");
@@ -183,6 +197,10 @@ void resolve(ServerConfig& config, const Reader& reader) {
     if (!has_min && deployment.mode == Mode::dedicated) {
       scaling.min_instances = scaling.max_instances;
     }
+    if (deployment.runtime == Runtime::command &&
+        !reader.is_given(path_of(deployment, "limits.start_timeout"))) {
+      deployment.limits.start_timeout = foreign_start_timeout;
+    }
     if (!scaling.scale_to_zero_delay) scaling.scale_to_zero_delay = scaling.scale_down_delay;
     for (char& c : deployment.sha256) {
       if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
@@ -210,6 +228,7 @@ void check(const ServerConfig& config, Reader& reader) {
   for (const DeploymentConfig& deployment : config.deployments) {
     check_scaling(deployment, reader);
     check_runtime(deployment, reader);
+    check_options(deployment, reader);
     check_support(deployment, reader);
     if (deployment.keep_warm.min > deployment.keep_warm.max) {
       reader.error_at(path_of(deployment, "keep_warm.min"),
@@ -232,9 +251,29 @@ void check_files(const ServerConfig& config, Reader& reader) {
     const bool is_ours =
         deployment.runtime == Runtime::llama_cpp || deployment.runtime == Runtime::onnx;
     std::error_code error;
-    if (path.empty() || !is_ours || std::filesystem::exists(path, error)) continue;
-    reader.warning_at(path_of(deployment, "model"), fmt::format("{} does not exist", path),
-                      "requests get 503 until it does");
+    const auto is_there = [&error](const std::string& file) {
+      return std::filesystem::exists(file, error);
+    };
+    if (is_ours && !path.empty()) {
+      if (!is_there(path)) {
+        reader.warning_at(path_of(deployment, "model"), fmt::format("{} does not exist", path),
+                          "requests get 503 until it does");
+      } else if (std::filesystem::is_directory(path, error)) {
+        reader.error_at(path_of(deployment, "model"), fmt::format("{} is a folder", path),
+                        "name the file in it");
+      }
+    }
+    if (!deployment.command.empty() && deployment.command[0].starts_with('/') &&
+        !is_there(deployment.command[0])) {
+      reader.warning_at(path_of(deployment, "command"),
+                        fmt::format("{} does not exist", deployment.command[0]),
+                        "requests get 503 until it does");
+    }
+    for (const std::string& readable : deployment.readable) {
+      if (is_there(readable)) continue;
+      reader.warning_at(path_of(deployment, "readable"), fmt::format("{} does not exist", readable),
+                        "it is left out until it does");
+    }
   }
 }
 

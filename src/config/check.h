@@ -7,12 +7,13 @@
 namespace stoker::config {
 
 /// Fills in what follows from other settings: max_instances from min_instances and the mode, the
-/// delay of the last instance from the one of the others; checksums become lower case, aliases lose
-/// `:latest`.
+/// delay of the last instance from the one of the others, start_timeout from the runtime; checksums
+/// become lower case, aliases lose `:latest`.
 void resolve(ServerConfig& config, const Reader& reader);
 /// Needs: a resolved configuration.
 void check(const ServerConfig& config, Reader& reader);
-/// Warns of model files that are not there. Looks at the file system, unlike check().
+/// Warns of files that are not there, refuses folders as models. Looks at the file system, unlike
+/// check().
 void check_files(const ServerConfig& config, Reader& reader);
 
 /// The path of a model on this machine; "" if the model is elsewhere.

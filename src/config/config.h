@@ -65,7 +65,7 @@ struct AutoscalingConfig {
   std::int32_t max_instances = 1;
   /// Share of `concurrency` that scaling aims at, whole percent, 1..100.
   std::int32_t target_utilization_percent = 70;
-  /// Backlog from which queue depth starts more than one instance. Source: DESIGN.md 4.14.
+  /// Backlog from which queue depth starts more than one instance.
   std::int32_t scale_up_threshold = 1;
   std::int32_t spare_instances = 0;
   /// Idle time before an instance above the minimum stops. Unset: keep_warm decides.
@@ -82,10 +82,15 @@ struct KeepWarmConfig {
   Duration max = minutes(15);
 };
 
+/// Engines that compile or download before they answer take ten minutes and more.
+inline constexpr Duration foreign_start_timeout = minutes(15);
+
 struct LimitsConfig {
   std::int32_t max_queued = 512;
-  Duration queue_timeout = minutes(2);     // waiting for an instance
-  Duration start_timeout = minutes(5);     // spawn to the worker's hello
+  Duration queue_timeout = minutes(2);  // waiting for an instance
+  /// Spawn to the worker's hello; of `runtime: command` to its engine's being ready, which may take
+  /// long, so unset in the file it is foreign_start_timeout there.
+  Duration start_timeout = minutes(5);
   Duration load_timeout = minutes(1);      // load without progress
   Duration request_timeout = minutes(10);  // dispatch to last byte
 };
@@ -122,7 +127,8 @@ struct DeploymentConfig {
   std::vector<std::string> command;  // runtime: command
   std::string image;                 // runtime: container
   std::map<std::string, std::string> env;
-  std::string health_path = "/health";
+  std::vector<std::string> readable;  // what its sandbox shows besides, read-only
+  std::string health_path;            // "": the usual ones are tried
   UsageSource usage = UsageSource::none;
   bool network = false;          // may the worker reach the network
   std::int32_t concurrency = 4;  // hard limit of requests in flight per instance
@@ -137,9 +143,11 @@ struct DeploymentConfig {
   ScaleOnConfig scale_on;
 };
 
+/// Paths are absolute when load() gave it; parse() leaves them as they are written.
 struct ServerConfig {
+  std::string file;  // that it was loaded from, absolute; no setting
   std::string listen = "127.0.0.1:8080";
-  std::string state_dir = "./state";  // relative paths are relative to the working directory
+  std::string state_dir = "./state";
   Auth auth = Auth::keys;
   bool devices_auto = true;  // false: `devices` is the whole list
   std::vector<DeviceConfig> devices;

@@ -10,6 +10,7 @@
 #include "base/invariant.h"
 #include "base/json_writer.h"
 #include "config/key.h"
+#include "config/runtime_options.h"
 #include "config/tables.h"
 
 namespace stoker::config {
@@ -173,6 +174,10 @@ Schema for your editor. `configs/example.yaml` holds every key.
 Stoker reads the file named by `--config`, else by `STOKER_CONFIG`, else `./stoker.yaml`, else
 `~/.config/stoker/stoker.yaml`. `--set deployments.chat.concurrency=2` overrides one setting.
 
+Relative paths in the file mean the folder of the file, for every command and from whatever folder it is run: `state_dir`,
+`model`, `readable`, a Unix socket as `listen`, and the paths in `command` and `options`. Those of `--set` and `--listen` mean
+the working directory.
+
 ## Values
 
 | value | write | not |
@@ -187,8 +192,49 @@ Stoker reads the file named by `--config`, else by `STOKER_CONFIG`, else `./stok
 `${env.NAME}` anywhere in a value is replaced by an environment variable, which must be set; `$${env.NAME}` is the
 text itself. Quote it inside `{...}` and `[...]`. Values from variables never appear in messages.
 
-Anchors, aliases (`*name`), tags and second documents are refused, and so are unknown and repeated keys.
+Anchors, aliases (`*name`), tags and second documents are refused, and so are unknown and repeated keys and quoted texts
+of several lines (write those with `|`).
 )";
+
+constexpr std::string_view options_head = R"(
+## options
+
+What `options` of a deployment takes depends on its runtime. A duration is here `"200ms"`, `"5 minutes"` or a number of
+milliseconds; a size `"64MiB"` or a number of bytes.
+)";
+
+constexpr std::string_view engines_text = R"(
+## Engines of your own
+
+With `runtime: command` Stoker runs any HTTP server: `command: [./venv/bin/vllm, serve, "{model}", --port, "{port}"]`.
+
+- `{port}` is a free port of 127.0.0.1 that the engine must listen on; it is in the variable `PORT` too. `{host}` is 127.0.0.1,
+  `{model}` the `model`.
+- The program, if it has a slash, and every argument that names something that exists become absolute paths; an argument
+  without a slash must name a file for that (`web.py` does, a folder `serve` does not). A program without a slash is looked
+  for in the worker's `PATH`, `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.
+- It is ready when `health_path` answers 2xx, and has `limits.start_timeout` (15m unless you set it) for that. One that
+  answers with something else than 2xx or 5xx has `limits.load_timeout`. `stoker ps` shows what it answers.
+- In the sandbox it sees `/usr`, `/opt`, its program's installation, what its arguments name with the folder round it, its
+  `model`, and what `readable` lists; it has no network but its own loopback unless `network: true`. A server without a
+  sandbox (`stoker doctor` says so) hides nothing.
+
+Folder, environment and visible files in full: [the worker contract](../worker-contract.md#foreign-engines-stoker-worker-exec).
+)";
+
+void write_options(std::string& out) {
+  out += options_head;
+  for (const Runtime runtime :
+       {Runtime::llama_cpp, Runtime::onnx, Runtime::command, Runtime::echo}) {
+    out += fmt::format(
+        "\n### runtime: {}\n\n| option | value | default | meaning |\n|---|---|---|---|\n",
+        runtime_name(runtime));
+    for (const OptionInfo& option : options_of(runtime)) {
+      out += fmt::format("| `{}` | {} | {} | {} |\n", option.name, type_text(option),
+                         option.initial, option.doc);
+    }
+  }
+}
 
 constexpr std::string_view spellings_head = R"(
 ## Other spellings
@@ -266,6 +312,8 @@ std::string reference_markdown() {
   const std::vector<KeyInfo> server = infos_of(server_table());
   std::string out(reference_head);
   write_reference(out, "The file", server);
+  write_options(out);
+  out += engines_text;
   out += spellings_head;
   write_spellings(out, "", server);
   return out;

@@ -1,6 +1,19 @@
 #include "config/key.h"
 
+#include <algorithm>
+#include <array>
+
 namespace stoker::config {
+
+bool is_misspelt_block(const YamlEntry& entry, const KeyInfo& block) {
+  if (entry.value.kind != YamlNode::Kind::map || entry.value.entries.empty()) return false;
+  if (!closest(entry.key, std::array{block.name})) return false;
+  if (block.nesting == Nesting::block) return true;
+  return block.nesting == Nesting::map_of_blocks &&
+         std::ranges::all_of(entry.value.entries, [](const YamlEntry& each) {
+           return each.value.kind == YamlNode::Kind::map;
+         });
+}
 
 std::vector<Source> items_of(Reader& reader, const Sources& sources) {
   std::vector<Source> items;

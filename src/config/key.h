@@ -50,25 +50,46 @@ struct Key {
 template <class S>
 using Table = std::vector<Key<S>>;
 
+/// Is `entry`, whose key nobody knows, that block under a name nearly like its own?
+bool is_misspelt_block(const YamlEntry& entry, const KeyInfo& block);
+
 template <class S>
 void read_block(Reader& reader, const Table<S>& table, const Sources& blocks, S& out) {
   std::vector<Sources> given(table.size());
+  std::vector<std::pair<const Source*, const YamlEntry*>> unknown;
   for (const auto& [block, entry] : entries_of(reader, blocks, "a block of settings")) {
     bool known = false;
-    std::vector<std::string_view> names;
     for (std::size_t i = 0; i < table.size() && !known; ++i) {
       const KeyInfo& info = table[i].info;
-      names.push_back(info.name);
       known = info.name == entry->key;
       if (known) given[i].push_back(block->child(*entry, info.name));
       for (const Alias& alias : info.aliases) {
-        names.push_back(alias.name);
         if (known || alias.name != entry->key) continue;
         known = true;
         given[i].push_back(block->child(*entry, info.name, alias.reading));
       }
     }
-    if (!known) reader.unknown_key(*block, *entry, names);
+    if (!known) unknown.emplace_back(block, entry);
+  }
+  // What is missing was meant more probably than what is there already.
+  std::vector<std::string_view> names;
+  for (const bool is_missing : {true, false}) {
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      if (given[i].empty() != is_missing) continue;
+      names.push_back(table[i].info.name);
+      for (const Alias& alias : table[i].info.aliases) names.push_back(alias.name);
+    }
+  }
+  for (const auto& [block, entry] : unknown) {
+    reader.unknown_key(*block, *entry, names);
+    // A block under a misspelt name is read as what was meant, so that what is in it is checked.
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      const KeyInfo& info = table[i].info;
+      if (given[i].empty() && is_misspelt_block(*entry, info)) {
+        given[i].push_back(block->child(*entry, info.name));
+        break;
+      }
+    }
   }
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (given[i].empty()) continue;

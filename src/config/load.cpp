@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "config/check.h"
+#include "config/paths.h"
 #include "config/reader.h"
 #include "config/tables.h"
 #include "config/yaml_tree.h"
@@ -79,7 +80,7 @@ YamlNode nested(const std::vector<std::string>& segments, YamlNode value) {
 }
 
 struct Document {
-  std::string name;  // of the file, or "--set PATH"
+  std::string name;  // of the file, or "--set"
   YamlNode root;
   bool is_override = false;
 };
@@ -97,13 +98,19 @@ bool read_documents(std::string_view yaml, std::string_view file_name,
   expand_macros(*root, file_name, environment, problems);
   documents.push_back({std::string(file_name), std::move(*root), false});
   for (const Override& setting : overrides) {
-    const std::string name = "--set " + setting.path;
-    std::optional<YamlNode> value = parse_yaml(setting.value, name, problems);
-    if (!value) continue;
-    forget_places(*value);
-    expand_macros(*value, name, environment, problems);
-    documents.push_back(
-        {name, nested(split_path(setting.path, documents.front().root), std::move(*value)), true});
+    const std::size_t before = problems.size();
+    std::optional<YamlNode> value = parse_yaml(setting.value, setting.flag, problems);
+    if (value) {
+      forget_places(*value);
+      expand_macros(*value, setting.flag, environment, problems);
+      documents.push_back(
+          {setting.flag,
+           nested(split_path(setting.path, documents.front().root), std::move(*value)), true});
+    }
+    for (std::size_t i = before; i < problems.size(); ++i) {
+      problems[i].path = setting.path;
+      problems[i].line = 0;
+    }
   }
   return true;
 }
@@ -141,7 +148,12 @@ Loaded parse_and_check(std::string_view yaml, std::string_view file_name,
     read_block(reader, server_table(), roots, loaded.config);
     resolve(loaded.config, reader);
     check(loaded.config, reader);
-    if (files == Files::look) check_files(loaded.config, reader);
+    if (files == Files::look) {
+      std::error_code ignored;
+      loaded.config.file = std::filesystem::absolute(file_name, ignored).string();
+      resolve_paths(loaded.config, std::string(file_name), reader);
+      check_files(loaded.config, reader);
+    }
   }
   loaded.problems = std::move(reader.problems());
   std::ranges::stable_sort(loaded.problems, {}, [&](const Problem& problem) {

@@ -19,8 +19,9 @@ using Environment = std::function<std::optional<std::string>(std::string_view na
 
 /// A setting from the command line: `--set deployments.chat.concurrency=2`.
 struct Override {
-  std::string path;   // canonical keys joined by '.'
-  std::string value;  // YAML text
+  std::string path;            // canonical keys joined by '.'
+  std::string value;           // YAML text
+  std::string flag = "--set";  // how it was given, for messages
 };
 
 struct Loaded {
@@ -34,6 +35,7 @@ struct Loaded {
 [[nodiscard]] Loaded parse(std::string_view yaml, std::string_view file_name,
                            const Environment& environment,
                            const std::vector<Override>& overrides = {});
+/// Also makes relative paths absolute (paths.h) and looks at the files that are named.
 [[nodiscard]] Loaded load(const std::string& path, const Environment& environment,
                           const std::vector<Override>& overrides = {});
 

@@ -11,7 +11,8 @@ std::string to_text(const Problem& problem) {
   if (problem.line > 0) text += fmt::format(":{}:{}", problem.line, problem.column);
   if (!text.empty()) text += ": ";
   if (problem.severity == Problem::Severity::warning) text += "warning: ";
-  if (!problem.path.empty()) text += problem.path + ": ";
+  const bool is_flag_of_its_own = problem.file == "--" + problem.path;  // --listen
+  if (!problem.path.empty() && !is_flag_of_its_own) text += problem.path + ": ";
   text += problem.message;
   if (!problem.hint.empty()) text += fmt::format(" ({})", problem.hint);
   return text;

@@ -33,6 +33,7 @@ constexpr std::array advices = {
     Advice{"port", "write listen: 127.0.0.1:8080"},
     Advice{"host", "write listen: 127.0.0.1:8080"},
     Advice{"models", "write deployments:"},
+    Advice{"deployment", "write deployments:, and below it NAME: with its settings"},
     Advice{"min_instances", "belongs under autoscaling:"},
     Advice{"max_instances", "belongs under autoscaling:"},
     Advice{"min_replicas", "belongs under autoscaling:"},
@@ -84,6 +85,7 @@ void Reader::add(Problem::Severity severity, const Source& source, std::string m
 }
 
 void Reader::error(const Source& source, std::string message, std::string hint) {
+  wrong_.insert(source.canonical.substr(0, source.canonical.find('[')));
   add(Problem::Severity::error, source, std::move(message), std::move(hint));
 }
 
@@ -120,6 +122,15 @@ void Reader::note(const Source& source) {
 
 bool Reader::is_given(std::string_view canonical) const {
   return noted_.contains(canonical);
+}
+
+bool Reader::is_override(std::string_view canonical) const {
+  const auto found = noted_.find(canonical);
+  return found != noted_.end() && found->second.is_override;
+}
+
+bool Reader::is_wrong(std::string_view canonical) const {
+  return wrong_.contains(canonical);
 }
 
 Source Reader::nearest(std::string_view canonical) const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,11 @@ class Reader {
   /// Remembers the source for error_at(); the first one stays unless a later one overrides it.
   void note(const Source& source);
   [[nodiscard]] bool is_given(std::string_view canonical) const;
+  /// From the command line, not from the file.
+  [[nodiscard]] bool is_override(std::string_view canonical) const;
+  /// An error was reported at exactly that setting or an item of it, so that what follows from its
+  /// value need not be said.
+  [[nodiscard]] bool is_wrong(std::string_view canonical) const;
   std::vector<Problem>& problems() { return problems_; }
 
  private:
@@ -66,6 +72,7 @@ class Reader {
 
   std::vector<Problem> problems_;
   std::map<std::string, Source, std::less<>> noted_;
+  std::set<std::string, std::less<>> wrong_;  // canonical paths
 };
 
 /// The ones that count: overrides if there are any, else all.

@@ -89,9 +89,14 @@ std::optional<Mistake> check_listen(std::string_view text) {
     return Mistake{"a socket path must be 1 to 107 bytes long", std::string(hint)};
   }
   const std::size_t colon = text.rfind(':');
-  const std::string_view port = colon == std::string_view::npos ? text : text.substr(colon + 1);
-  const std::string_view written_host =
-      colon == std::string_view::npos ? "" : text.substr(0, colon);
+  if (colon == std::string_view::npos) {
+    return Mistake{fmt::format("'{}' is not HOST:PORT", text),
+                   is_port(text)
+                       ? fmt::format("write 127.0.0.1:{0}, or :{0} for all interfaces", text)
+                       : std::string(hint)};
+  }
+  const std::string_view port = text.substr(colon + 1);
+  const std::string_view written_host = text.substr(0, colon);
   const bool bracketed = written_host.starts_with('[') && written_host.ends_with(']');
   if (!is_port(port) || (!bracketed && written_host.find(':') != std::string_view::npos) ||
       written_host.find_first_of(" /") != std::string_view::npos) {
@@ -115,8 +120,7 @@ std::optional<Mistake> check_model(std::string_view text) {
   for (const std::string_view known : {"hf", "https", "http", "s3", "file"}) {
     if (scheme == known) return std::nullopt;
   }
-  return Mistake{fmt::format("'{}://' is not known", scheme),
-                 "a path, file:, hf://, https:// or s3://"};
+  return Mistake{fmt::format("'{}://' is not known", scheme), "write a path or file:PATH"};
 }
 
 std::optional<Mistake> check_sha256(std::string_view text) {
@@ -135,6 +139,7 @@ std::optional<Mistake> check_currency(std::string_view text) {
 
 std::optional<Mistake> check_health_path(std::string_view text) {
   const bool printable = std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+  if (text.empty()) return std::nullopt;  // unset
   if (text.starts_with('/') && printable) return std::nullopt;
   return Mistake{fmt::format("'{}' is not a path", text), "it begins with /, for example /health"};
 }

@@ -13,7 +13,7 @@ namespace stoker::config {
 /// What a request may say instead of a name; slashes and capitals are welcome.
 [[nodiscard]] std::optional<Mistake> check_alias(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_device_id(std::string_view text);
-/// "127.0.0.1:8080", "[::1]:8080", ":8080", "8080", "unix:/path".
+/// "127.0.0.1:8080", "[::1]:8080", ":8080", "unix:/path". Not "8080": as likely a typing mistake.
 [[nodiscard]] std::optional<Mistake> check_listen(std::string_view text);
 /// Can only this machine reach the (well-formed) address?
 [[nodiscard]] bool is_loopback(std::string_view listen);

@@ -36,8 +36,8 @@ const Table<DeviceConfig>& device_table() {
                    "Memory that instances may take; unset: what is measured"),
       value_key("slots", &S::slots, Count{0, 1024},
                 "Instances at the same time; 0: as many as memory allows"),
-      value_key("price_per_hour", &S::price_per_hour, Price{},
-                "What the device costs you, for `stoker usage` and `stoker plan`"),
+      value_key("price_per_hour", &S::price_per_hour, Price{}, "What the device costs you", {},
+                Effect::later),
   };
   return table;
 }
@@ -46,13 +46,16 @@ const Table<ModelStoreConfig>& model_store_table() {
   using S = ModelStoreConfig;
   static const Table<S> table = {
       value_key("path", &S::path, Text{"path"},
-                "Where downloaded models are kept; empty: `models` in `state_dir`"),
+                "Where downloaded models are kept; empty: `models` in `state_dir`", {},
+                Effect::later),
       optional_key("disk", &S::disk, Size{mib(1)},
-                   "Most that downloaded models may take; unset: free space decides"),
+                   "Most that downloaded models may take; unset: free space decides", {},
+                   Effect::later),
       optional_key(
           "host_memory", &S::host_memory, Size{},
           "Host memory for models that are not on a device; part of a `cpu` device's memory; "
-          "unset: 80 % of what is available"),
+          "unset: 80 % of what is available",
+          {}, Effect::later),
   };
   return table;
 }
@@ -181,12 +184,15 @@ const Table<LimitsConfig>& limits_table() {
                 "Longest wait for an instance; then 503",
                 {{"max_time_in_queue_seconds", R::seconds}, {"max_queue_wait", R::seconds}}),
       value_key("start_timeout", &S::start_timeout, Time{ms(1)},
-                "Longest time from spawning a worker until it answers; its load has `load_timeout`",
+                "Longest time from spawning a worker until it answers; its load has "
+                "`load_timeout`. With `runtime: command` until its engine is ready; unset, that "
+                "is 15m",
                 {{"startup_timeout", R::seconds},
                  {"init_timeout", R::seconds},
                  {"healthCheckTimeout", R::seconds}}),
       value_key("load_timeout", &S::load_timeout, Time{ms(1)},
-                "Longest time that a load may make no progress"),
+                "Longest time that a load may make no progress; with `runtime: command`, that the "
+                "engine may answer its health path with anything but 2xx or 5xx"),
       value_key("request_timeout", &S::request_timeout, Time{ms(1)},
                 "Longest run of a request, from its dispatch to the last byte",
                 {{"timeout", R::seconds},
@@ -250,13 +256,18 @@ const Table<ScaleOnConfig>& scale_on_table() {
 /// `options`: any map, kept as JSON for the worker. An override replaces single entries.
 Key<DeploymentConfig> options_key() {
   Key<DeploymentConfig> key;
-  key.info = {"options", "Settings of the runtime, passed on with their types",
-              {},        Effect::now,
-              "map",     R"({"type":["object","null"]})"};
+  key.info = {"options",
+              "Settings of the runtime, passed on with their types; which there are "
+              "depends on it",
+              {},
+              Effect::now,
+              "map",
+              R"({"type":["object","null"]})"};
   key.read = [](Reader& reader, const Sources& sources, DeploymentConfig& out) {
     YamlNode merged;
     merged.kind = YamlNode::Kind::map;
     for (const auto& [block, entry] : entries_of(reader, sources, "a block of settings")) {
+      reader.note(block->child(*entry, entry->key));  // for what check_options() says
       const auto known = std::ranges::find(merged.entries, entry->key, &YamlEntry::key);
       if (known == merged.entries.end()) {
         merged.entries.push_back(*entry);
@@ -312,17 +323,26 @@ Table<DeploymentConfig> make_deployment_table() {
           "aliases", &S::aliases, Text{"alias", check_alias},
           "Further names that requests may use; may hold slashes; a `:latest` suffix is ignored"),
       value_key("model", &S::model, Text{"path or URL", check_model},
-                "File of the model: a path, `file:`, `hf://org/repo/file`, `https://` or `s3://`"),
+                "File of the model: a path or `file:PATH`. `hf://org/repo/file`, `https://` and "
+                "`s3://` are accepted, but nothing is downloaded yet"),
       value_key("sha256", &S::sha256, Text{"64 hexadecimal digits", check_sha256},
-                "Checksum that the model file must have"),
-      value_key("runtime", &S::runtime, runtimes(), "What serves the model"),
+                "Checksum that the model file must have. *Is not compared yet in this version*"),
+      value_key("runtime", &S::runtime, runtimes(),
+                "What serves the model; `container` cannot run yet in this version"),
       options_key(),
       list_key("command", &S::command, Text{},
-               "Program and arguments for `runtime: command`; `{model}` and `{port}` are replaced"),
-      value_key("image", &S::image, Text{"image"}, "Image for `runtime: container`"),
+               "Program and arguments for `runtime: command`; `{model}`, `{port}` and `{host}` are "
+               "replaced. How it runs: \"Engines of your own\" in the reference"),
+      value_key("image", &S::image, Text{"image"},
+                "Image for `runtime: container`, which cannot run yet in this version"),
       env_key(),
+      list_key(
+          "readable", &S::readable, Text{"path", check_not_empty},
+          "Files and folders that the worker's sandbox shows besides what it needs, read-only"),
       value_key("health_path", &S::health_path, Text{"path", check_health_path},
-                "Where a foreign engine answers 200 when it is ready",
+                "Where a foreign engine answers 2xx when it is ready and 5xx before; unset: the "
+                "first of `/health`, `/v1/models` and `/v2/health/ready` that it knows, else any "
+                "answer of `/`",
                 {{"checkEndpoint"}, {"health_check_path"}}),
       value_key("usage", &S::usage,
                 Choice<UsageSource>{{{"none", UsageSource::none}, {"inject", UsageSource::inject}}},

@@ -30,6 +30,69 @@ Problem error_at(std::string_view file, Place place, std::string message, std::s
   return problem;
 }
 
+/// Does the quoted scalar that opens at `at` end on the line on which it begins?
+bool closes_on_its_line(std::string_view text, std::size_t at) {
+  const char quote = text[at];
+  for (std::size_t i = at + 1; i < text.size() && text[i] != '\n'; ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      if (quote == '"' || i + 1 >= text.size() || text[i + 1] != '\'') return true;
+      ++i;  // '' is one ' in single quotes
+    }
+  }
+  return false;
+}
+
+constexpr std::string_view open_quote = "this quote is not closed on its line";
+constexpr std::string_view open_quote_hint =
+    "close it; text of several lines is written with | and indented";
+
+/// Behind an open quote the library sees something else than the writer did, and names a place far
+/// away. This finds where a value or key opens a quote that its line does not close. It is no
+/// parser and may be fooled by odd plain text, so it is asked only about a file that is broken.
+std::optional<Place> find_open_quote(std::string_view text) {
+  std::size_t block_indent = std::string_view::npos;  // of the key above a block scalar
+  std::int32_t line_number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++line_number;
+    const std::size_t indent = line.find_first_not_of(' ');
+    if (indent == std::string_view::npos) continue;
+    if (block_indent != std::string_view::npos && indent > block_indent) continue;
+    block_indent = std::string_view::npos;
+    bool begins = true;  // a value or a key may begin here
+    int brackets = 0;
+    for (std::size_t i = indent; i < line.size(); ++i) {
+      const char c = line[i];
+      const bool before_space = i + 1 >= line.size() || line[i + 1] == ' ';
+      if (c == ' ') continue;
+      if (c == '#' && (i == 0 || line[i - 1] == ' ')) break;
+      if (begins && (c == '"' || c == '\'')) {
+        if (!closes_on_its_line(line, i)) {
+          return Place{line_number, static_cast<std::int32_t>(i) + 1};
+        }
+        for (++i; line[i] != c || (c == '\'' && i + 1 < line.size() && line[i + 1] == c); ++i) {
+          if (line[i] == '\\' && c == '"') ++i;
+          if (line[i] == '\'' && c == '\'') ++i;
+        }
+        begins = false;
+      } else if (begins && (c == '|' || c == '>')) {
+        block_indent = indent;
+        break;
+      } else {
+        if (c == '[' || c == '{') ++brackets;
+        if (c == ']' || c == '}') --brackets;
+        begins = c == '[' || c == '{' || (c == ',' && brackets > 0) || (c == ':' && before_space) ||
+                 (c == '-' && begins && before_space);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 /// Ends parsing at once. Caught in parse_yaml and nowhere else.
 struct Refused {
   Problem problem;
@@ -39,8 +102,8 @@ struct Refused {
 /// so that growing vectors move nothing that is pointed to.
 class TreeBuilder final : public YAML::EventHandler {
  public:
-  TreeBuilder(std::string_view file, std::vector<Problem>& problems)
-      : file_(file), problems_(problems) {}
+  TreeBuilder(std::string_view text, std::string_view file, std::vector<Problem>& problems)
+      : text_(text), file_(file), problems_(problems) {}
 
   [[nodiscard]] YamlNode take() { return std::move(root_); }
 
@@ -64,6 +127,9 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                 const std::string& value) override {
     refuse_tag(mark, tag);
+    if (tag == "!" && opens_quote(mark)) {
+      refuse(mark, std::string(open_quote), std::string(open_quote_hint));
+    }
     if (expects_key()) {
       begin_entry(mark, value);
       return;
@@ -101,6 +167,18 @@ class TreeBuilder final : public YAML::EventHandler {
     if (tag.empty() || tag == "?" || tag == "!") return;
     refuse(mark, fmt::format("tag '{}': tags are not supported", tag),
            "quote the value to keep it text");
+  }
+  /// Legal YAML, and nearly always a forgotten quote that has swallowed what follows.
+  bool opens_quote(const YAML::Mark& mark) {
+    for (; line_ < mark.line; ++line_) {
+      line_begin_ = std::min(text_.find('\n', line_begin_), text_.size() - 1) + 1;
+    }
+    constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";  // the library does not count it
+    const bool is_shifted = line_ == 0 && text_.starts_with(byte_order_mark);
+    const std::size_t at = line_begin_ + static_cast<std::size_t>(mark.column) +
+                           (is_shifted ? byte_order_mark.size() : 0);
+    const bool is_quote = at < text_.size() && (text_[at] == '"' || text_[at] == '\'');
+    return is_quote && !closes_on_its_line(text_, at);
   }
   [[nodiscard]] bool expects_key() const {
     return !stack_.empty() && stack_.back().node.kind == YamlNode::Kind::map &&
@@ -149,8 +227,11 @@ class TreeBuilder final : public YAML::EventHandler {
     frame.entry.reset();
   }
 
+  std::string_view text_;
   std::string_view file_;
   std::vector<Problem>& problems_;
+  int line_ = 0;  // marks come in order, so that the text is walked once
+  std::size_t line_begin_ = 0;
   YamlNode root_;
   std::vector<Frame> stack_;
   int documents_ = 0;
@@ -304,13 +385,18 @@ std::optional<YamlNode> parse_yaml(std::string_view text, std::string_view file_
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    TreeBuilder builder(file_name, problems);
+    TreeBuilder builder(text, file_name, problems);
     while (parser.HandleNextDocument(builder)) {
     }
     return builder.take();
   } catch (const Refused& refused) {
     problems.push_back(refused.problem);
   } catch (const YAML::Exception& broken) {
+    if (const std::optional<Place> quote = find_open_quote(text)) {
+      problems.push_back(
+          error_at(file_name, *quote, std::string(open_quote), std::string(open_quote_hint)));
+      return std::nullopt;
+    }
     problems.push_back(error_at(file_name, place_of(broken.mark), "broken YAML: " + broken.msg,
                                 "indent with spaces; quote text that holds ': ' or ' #'"));
   }

@@ -1,7 +1,7 @@
 // YAML text -> a plain tree that knows where everything stands. The only file pair that sees the
 // YAML library. Refused here: anchors and aliases (a small text could grow without bound, and there
-// is nothing to share), tags, second documents, keys that are not plain text, duplicate keys, more
-// than 64 levels.
+// is nothing to share), tags, second documents, keys that are not plain text, duplicate keys,
+// quoted text of several lines, more than 64 levels.
 #pragma once
 
 #include <cstdint>

@@ -76,6 +76,7 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
       json.field("pid", static_cast<std::int64_t>(record->pid));
       json.field("endpoint", record->endpoint);
       if (record->load_fraction) json.field("load_fraction", *record->load_fraction);
+      if (!record->load_detail.empty()) json.field("load_detail", record->load_detail);
       if (!record->failure.empty()) json.field("failure", record->failure);
     } else {
       json.null_field("device");

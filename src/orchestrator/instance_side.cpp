@@ -171,6 +171,7 @@ InstanceRecord* Orchestrator::record(backend::InstanceKey key) {
 void Orchestrator::note_failure(DeploymentId deployment, std::string text) {
   const std::lock_guard lock(core_mutex_);
   failures_[deployment] = {std::move(text), false};
+  load_details_.erase(deployment);
 }
 
 /// Tells once when a deployment begins to fail without end: from then on its requests are refused.
@@ -441,6 +442,11 @@ void Orchestrator::on_loading(InstanceRecord& r, const backend::WorkerLoading& m
   {
     const std::lock_guard lock(records_mutex_);
     r.load_fraction = m.fraction;
+    r.load_detail = m.detail;
+  }
+  if (!m.detail.empty()) {
+    const std::lock_guard lock(core_mutex_);
+    load_details_[r.deployment] = fmt::format("{} is loading: {}", r.name, m.detail);
   }
   Outcome outcome = step(core::LoadProgressed{r.key.instance, r.key.generation});
   deliver(outcome);
@@ -482,6 +488,7 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     r.timeline.ready = net::monotonic_now();
     if (r.timeline.loaded == Instant{}) r.timeline.loaded = r.timeline.ready;
     r.load_fraction = 1;
+    r.load_detail.clear();
     r.endpoint = m.endpoint;
     target->instance = r.key.instance;
     target->generation = r.key.generation;
@@ -496,6 +503,7 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     targets_[r.key.instance] = std::move(target);
     const auto failure = failures_.find(r.deployment);
     if (failure != failures_.end()) failure->second.is_past = true;
+    load_details_.erase(r.deployment);
   }
   health_.arm(r.key, net::monotonic_now());
   const gateway::StartTimeline& t = r.timeline;
@@ -612,6 +620,7 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
     const std::lock_guard lock(core_mutex_);
     targets_.erase(key.instance);
     exits_.erase(key.instance);
+    load_details_.erase(deployment);
   }
   deliver(outcome);
   look_for_crash_loop(deployment);

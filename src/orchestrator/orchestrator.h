@@ -57,6 +57,7 @@ struct InstanceRecord {
   backend::Device device;
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
+  std::string load_detail;              // what the load waits for, in the worker's words
   std::string failure;                  // why it broke, in the worker's or our own words
   std::string endpoint;                 // once it is ready
   pid_t pid = 0;
@@ -181,6 +182,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   std::vector<core::Action> orders_;
   std::map<InstanceId, std::string> exits_;  // how it ended, while its requests are told
   std::map<DeploymentId, LastFailure> failures_;
+  std::map<DeploymentId, std::string> load_details_;  // of the newest load that says anything
   bool orders_posted_ = false;
   std::optional<Instant> wakeup_at_;
 

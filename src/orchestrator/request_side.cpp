@@ -168,6 +168,7 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
   const auto failure = failures_.find(refuse.deployment);
   const bool explains = failure != failures_.end() && !failure->second.is_past;
   const std::string why = explains ? ": " + failure->second.text : std::string();
+  const auto loading = load_details_.find(refuse.deployment);
   const std::string again = fmt::format("the next attempt is in {}", to_text(refuse.retry_after));
   gateway::Rejection rejection{reason_of(refuse.reason), refuse.retry_after, {}};
   switch (refuse.reason) {
@@ -178,7 +179,8 @@ gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const
     case core::RefuseReason::queue_timeout:
       rejection.message =
           fmt::format("no instance of '{}' became free within {} (limits.queue_timeout){}", name,
-                      to_text(plan.spec.limits.queue_timeout), why);
+                      to_text(plan.spec.limits.queue_timeout),
+                      loading == load_details_.end() ? why : ": " + loading->second);
       break;
     case core::RefuseReason::load_failed:
       rejection.message = fmt::format("'{}' could not be loaded{}; {}", name, why, again);

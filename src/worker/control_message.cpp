@@ -141,9 +141,10 @@ std::string hello_packet(const Hello& hello) {
   });
 }
 
-std::string loading_packet(std::optional<double> fraction) {
+std::string loading_packet(std::optional<double> fraction, std::string_view detail) {
   return packet("loading", [&](JsonWriter& json) {
     if (fraction) json.field("fraction", *fraction);
+    if (!detail.empty()) json.field("detail", bounded(detail));
   });
 }
 

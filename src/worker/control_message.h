@@ -47,7 +47,8 @@ struct Hello {
   std::int64_t pid = 0;
 };
 [[nodiscard]] std::string hello_packet(const Hello& hello);
-[[nodiscard]] std::string loading_packet(std::optional<double> fraction);
+[[nodiscard]] std::string loading_packet(std::optional<double> fraction,
+                                         std::string_view detail = {});
 [[nodiscard]] std::string loaded_packet(MemoryUse memory);
 [[nodiscard]] std::string ready_packet(MemoryUse memory, std::string_view endpoint);
 [[nodiscard]] std::string load_failed_packet(const LoadError& error);

@@ -41,7 +41,7 @@ class Loader::Progress final : public LoadProgress {
     }
     say(fraction);
   }
-  void advance() override { say(std::nullopt); }
+  void advance(const std::string& waits_for) override { say(std::nullopt, waits_for); }
   [[nodiscard]] bool stopped() const override { return loader_.stop_load_.load(); }
   bool pause(Duration time) override {
     std::unique_lock lock(loader_.mutex_);
@@ -50,14 +50,14 @@ class Loader::Progress final : public LoadProgress {
   }
 
  private:
-  void say(std::optional<double> fraction) {
+  void say(std::optional<double> fraction, std::string_view detail = {}) {
     const Instant now = net::monotonic_now();
     {
       const std::lock_guard lock(mutex_);
       if (said_at_.ns != 0 && now < said_at_ + loading_interval) return;
       said_at_ = now;
     }
-    loader_.reports_.send(loading_packet(fraction));
+    loader_.reports_.send(loading_packet(fraction, detail));
   }
 
   Loader& loader_;

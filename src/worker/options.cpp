@@ -188,7 +188,8 @@ std::optional<std::string> OptionReader::finish() {
     const std::vector<std::string_view> known(impl_->known.begin(), impl_->known.end());
     const auto guess = closest(key, known);
     problem(fmt::format("unknown option `{}`{}", key,
-                        guess ? fmt::format("; did you mean `{}`?", *guess) : ""));
+                        guess ? fmt::format("; did you mean `{}`?", *guess)
+                              : fmt::format("; there are {}", fmt::join(known, ", "))));
   }
   if (impl_->problems.empty()) return std::nullopt;
   return fmt::format("{}", fmt::join(impl_->problems, "; "));

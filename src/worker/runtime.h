@@ -62,8 +62,9 @@ class LoadProgress {
   virtual ~LoadProgress() = default;
   /// `fraction` 0..1, not falling. Cheap: messages go out at most every 250 ms.
   virtual void advance(double fraction) = 0;
-  /// Progress of unknown size: a `loading` message without a fraction.
-  virtual void advance() = 0;
+  /// Progress of unknown size: a `loading` message without a fraction. `waits_for` is for people,
+  /// "" if there is nothing to say.
+  virtual void advance(const std::string& waits_for) = 0;
   /// True once the load is no longer wanted (unload, shutdown): return soon, with any error.
   [[nodiscard]] virtual bool stopped() const = 0;
   /// Sleeps; wakes early when the load is stopped. Gives false if it is stopped.

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -259,6 +261,53 @@ TEST_F(ExecWorker, DirectEnginesAreReachedAtTheirOwnPort) {
       fmt::format(R"({{"command":["python3","{}/openai_server.py"],"endpoint":"direct"}})",
                   STOKER_TEST_SERVERS)));
   EXPECT_TRUE(ready.string("endpoint").starts_with("http://127.0.0.1:")) << ready.text;
+}
+
+bool holds(const Json& message, const std::string& pattern) {
+  return std::regex_search(message.string("message"), std::regex(pattern));
+}
+
+TEST_F(ExecWorker, AnEngineThatRefusesItsHealthPathIsEnded) {
+  WorkerProcess worker(exec_program());
+  worker.send(load_packet(
+      fmt::format(R"({{"command":["python3","{}/openai_server.py"],"health_path":"/nope",)"
+                  R"("load_timeout":"300ms"}})",
+                  STOKER_TEST_SERVERS)));
+  const Json failed = worker.wait_for("load_failed");
+  EXPECT_EQ(failed.string("code"), "start_failed");
+  EXPECT_TRUE(holds(failed,
+                    "was not ready within .* \\(limits.load_timeout\\): GET /nope on port "
+                    "[0-9]+ answered 404, [0-9]+ times; set health_path"))
+      << failed.text;
+  EXPECT_EQ(worker.wait_exit(), 3);
+}
+
+TEST_F(ExecWorker, AnEngineThatIgnoresItsPortIsEndedAndToldOf) {
+  WorkerProcess worker(exec_program());
+  const std::string program =
+      "import http.server as h; "
+      "h.HTTPServer(('127.0.0.1', 0), h.BaseHTTPRequestHandler).serve_forever()";
+  worker.send(load_packet(
+      fmt::format(R"({{"command":["python3","-c","{}"],"start_timeout":"2s"}})", program)));
+  const Json failed = worker.wait_for("load_failed");
+  EXPECT_EQ(failed.string("code"), "start_failed");
+  EXPECT_TRUE(holds(failed,
+                    "limits.start_timeout\\): nothing listens on 127.0.0.1:[0-9]+, [0-9]+ "
+                    "times; the engine listens on port [0-9]+: tell it"))
+      << failed.text;
+  EXPECT_EQ(worker.wait_exit(), 3);
+}
+
+TEST_F(ExecWorker, AProgramThatCannotBeRunIsExplained) {
+  const std::string link = folder_.file("link");
+  std::filesystem::create_symlink("/nonexistent/python", link);
+  WorkerProcess worker(exec_program());
+  worker.send(load_packet(fmt::format(R"({{"command":["{}"],"sandboxed":true}})", link)));
+  EXPECT_TRUE(holds(worker.wait_for("load_failed"),
+                    "it is a link, and /nonexistent/python is missing.*sandbox.*readable:"));
+  WorkerProcess other(exec_program());
+  other.send(load_packet(R"({"command":["no-such-engine"]})"));
+  EXPECT_TRUE(holds(other.wait_for("load_failed"), "looked for in PATH=.*write its whole path"));
 }
 
 TEST_F(ExecWorker, AnEngineThatStopsAnsweringIsEnded) {

@@ -10,7 +10,7 @@ const servers = path.join(repository, 'tests/contract/servers');
 const kinds = {
   // Programs come from the system's folders, which the sandbox shows; the script is the "model".
   'Python': { command: ['/usr/bin/python3', '{model}'], model: path.join(servers, 'openai_server.py') },
-  'Node': { command: ['/usr/bin/node', '{model}', '{port}'], model: path.join(servers, 'openai_server.mjs'), health_path: '/v1/models' },
+  'Node': { command: ['/usr/bin/node', '{model}', '{port}'], model: path.join(servers, 'openai_server.mjs') },
 };
 const engine = (kind, more = {}) => ({
   runtime: 'command', ...kinds[kind], usage: 'inject', env: { PYTHONUNBUFFERED: '1' },
@@ -39,6 +39,81 @@ function ownScript(stokerFolder, kind) {
   fs.copyFileSync(kinds[kind].model, script);
   return script;
 }
+
+test('paths are relative to the configuration, and an engine sees its neighbours, not the keys', async (t) => {
+  const folder = fs.mkdtempSync(path.join(process.env.TMPDIR ?? '/tmp', 'stoker-paths-'));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const put = (name, text, mode = 0o644) => {
+    fs.mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+    fs.writeFileSync(path.join(folder, name), text, { mode });
+  };
+  // A virtual environment's program is a link into another prefix.
+  put('prefix/bin/engine', `#!/usr/bin/python3\n${fs.readFileSync(path.join(servers, 'openai_server.py'), 'utf8')}`, 0o755);
+  fs.mkdirSync(path.join(folder, 'venv/bin'), { recursive: true });
+  fs.symlinkSync(path.join(folder, 'prefix/bin/engine'), path.join(folder, 'venv/bin/engine'));
+  put('app/neighbour.py', 'WORD = "hello"\n');
+  put('app/web.py', `
+import http.server, os, sys
+import neighbour
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.answer(self.rfile.read(int(self.headers['Content-Length'])).decode())
+    def do_GET(self):
+        self.answer(neighbour.WORD)
+    def answer(self, name):
+        try:
+            text = open(name).read() if name.startswith('/') else name
+        except OSError as error:
+            text = 'refused: ' + error.strerror
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+`);
+  put('shown/file', 'shown');
+  put('hidden/file', 'hidden');
+  const stoker = await Stoker.start(t, { state_dir: './state', deployments: {
+    linked: { runtime: 'command', command: ['./venv/bin/engine'], autoscaling: { max_instances: 1 } },
+    web: { runtime: 'command', command: ['/usr/bin/python3', 'app/web.py', '{port}'], readable: ['shown', '.'], autoscaling: { max_instances: 1 } },
+  } }, { folder });
+  const answer = await stoker.chat('linked', { max_tokens: 1 });
+  assert.equal(answer.status, 200, answer.text);
+  const read = async (name) => (await stoker.call('/invoke/web/x', { method: 'POST', body: Buffer.from(path.join(folder, name)) })).text;
+  assert.equal((await stoker.call('/invoke/web/x')).text, 'hello');
+  assert.equal(await read('shown/file'), 'shown');
+  const { checks } = JSON.parse((await cli(['doctor', '--json'])).stdout);
+  if (checks.find((check) => check.check === 'sandbox').state === 'ok') {
+    // `readable: [.]` shows the folder round the configuration, but neither it nor the state.
+    assert.equal(await read('hidden/file'), 'hidden');
+    assert.match(await read('stoker.yaml'), /^refused/);
+    assert.match(await read('state/admin.key'), /^refused/);
+  }
+  const shown = await cli(['ps', '--config', stoker.configFile, '--url', stoker.url]);
+  assert.equal(shown.code, 0, shown.stderr);
+  const lost = await cli(['ps', '--url', stoker.url], { env: { STOKER_CONFIG: '', HOME: '/nonexistent' } });
+  assert.match(lost.stderr, /STOKER_API_KEY is not set, and no configuration/);
+  fs.renameSync(path.join(folder, 'state/admin.key'), path.join(folder, 'state/kept'));
+  const without = await cli(['ps', '--config', stoker.configFile, '--url', stoker.url]);
+  assert.match(without.stderr, new RegExp(`no key was sent: there is no ${folder}/state/admin.key`));
+  await stoker.end();
+});
+
+test('an engine that is up and never ready is ended, and everybody is told what it answers', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: {
+    slow: engine('Python', { health_path: '/nope', limits: { load_timeout: '1m', queue_timeout: '1s' } }),
+    wrong: engine('Python', { health_path: '/nope', limits: { load_timeout: '500ms' } }),
+  } });
+  const wrong = await stoker.chat('wrong', { max_tokens: 1 });
+  assert.equal(wrong.status, 503, wrong.text);
+  assert.match(wrong.json.error.message, /GET \/nope on port \d+ answered 404, \d+ times; set health_path/);
+  const slow = await stoker.chat('slow', { max_tokens: 1 });
+  assert.equal(slow.status, 503, slow.text);
+  assert.match(slow.json.error.message, /queue_timeout.*slow\/\d+ is loading: GET \/nope on port \d+ answered 404/);
+  assert.match((await stoker.instances('slow'))[0].load_detail, /^GET \/nope on port \d+ answered 404$/);
+  const shown = await cli(['ps', '--config', stoker.configFile, '--url', stoker.url]);
+  assert.match(shown.stdout, /slow\/\d+ is loading: GET \/nope on port \d+ answered 404/);
+});
 
 for (const kind of Object.keys(kinds)) {
   const skip = !fs.existsSync(kinds[kind].command[0]) && `${kinds[kind].command[0]} is missing`;

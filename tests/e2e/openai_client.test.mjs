@@ -128,3 +128,19 @@ test('errors have the classes that callers catch', async (t) => {
   aborter.abort();
   await Promise.all([first, second]);
 });
+
+test('llama.cpp: embeddings that are not set up are told in words of the configuration', { skip: !hasEngines && 'built without engines' }, async (t) => {
+  const stoker = await Stoker.start(t, { deployments: {
+    chat: llama(), simple: llama({ embeddings: true }), none: llama({ embeddings: 'none' }),
+  } });
+  const ask = (model) => stoker.post('/v1/embeddings', { model, input: 'an owl' });
+  const plain = await ask('chat');
+  assert.equal(plain.status, 501, plain.text);
+  assert.match(plain.json.error.message, /options: \{embeddings: mean\}/);
+  const unpooled = await ask('none');
+  assert.equal(unpooled.status, 400, unpooled.text);
+  assert.match(unpooled.json.error.message, /options: \{embeddings: mean\}/);
+  const simple = await ask('simple');
+  assert.equal(simple.status, 200, simple.text);
+  assert.ok(simple.json.data[0].embedding.length > 0);
+});

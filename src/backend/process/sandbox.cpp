@@ -89,6 +89,12 @@ void append_bindings(std::vector<std::string>& list, const SandboxSpec& spec,
   for (const Binding& binding : bindings) {
     append(list, {binding.writable ? "--bind" : "--ro-bind-try", binding.path, binding.path});
     if (is_below(paths.state_dir, binding.path)) append(list, {"--tmpfs", paths.state_dir});
+    for (const std::string& file : spec.hidden_files) {
+      // Gone meanwhile, it needs no cover, and bubblewrap could not make one.
+      if (is_below(file, binding.path) && ::access(file.c_str(), F_OK) == 0) {
+        append(list, {"--ro-bind", "/dev/null", file});
+      }
+    }
   }
 }
 

@@ -43,6 +43,9 @@ tl::expected<ExecOptions, std::string> read_exec_options(const std::string& json
   if (!exec.health_path.empty() && !exec.health_path.starts_with('/')) {
     options.problem("option `health_path` must begin with /");
   }
+  exec.start_timeout = options.duration("start_timeout", exec.start_timeout);
+  exec.load_timeout = options.duration("load_timeout", exec.load_timeout);
+  exec.sandboxed = options.boolean("sandboxed", false);
   const std::string endpoint = options.text("endpoint", "relay");
   if (endpoint != "relay" && endpoint != "direct") {
     options.problem(fmt::format("option `endpoint` must be direct or relay, not {}", endpoint));

@@ -14,8 +14,11 @@ namespace stoker::worker {
 struct ExecOptions {
   std::vector<std::string> command;  // with {model}, {port} and {host}; never empty
   std::vector<std::pair<std::string, std::string>> env;
-  std::string health_path;  // empty: what answers of the usual ones
-  bool direct = false;      // `endpoint: direct`: the gateway talks to the engine's port itself
+  std::string health_path;               // empty: what answers of the usual ones
+  Duration start_timeout = minutes(15);  // from its spawn until it is ready
+  Duration load_timeout = minutes(1);    // up, and refusing its health path
+  bool sandboxed = false;                // this worker may be in a sandbox, for messages
+  bool direct = false;  // `endpoint: direct`: the gateway talks to the engine's port itself
   Duration health_interval = seconds(5);  // 0: no health probes
   std::int64_t health_failures = 3;       // in a row, with nothing relayed meanwhile: it hangs
 };

@@ -1,36 +1,33 @@
 #include "worker/exec/exec_runtime.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <future>
 #include <system_error>
 
 #include "base/invariant.h"
+#include "base/text.h"
+#include "net/clock.h"
 #include "worker/exec/http_probe.h"
+#include "worker/exec/listening_ports.h"
+#include "worker/exec/missing_program.h"
 
 namespace stoker::worker {
 namespace {
 
 constexpr Duration first_poll = ms(20);
 constexpr Duration longest_poll = ms(250);
-constexpr Duration probe_limit = seconds(2);
 constexpr Duration term_grace = seconds(1);
 constexpr Duration kill_limit = ms(400);
 constexpr int exit_engine_hung = 4;
-
-constexpr std::array<std::string_view, 3> usual_health_paths = {"/health", "/v1/models",
-                                                                "/v2/health/ready"};
-
-bool is_success(std::optional<int> status) {
-  return status && *status >= 200 && *status < 300;
-}
 
 /// The engine's own code, save those that mean something else in the worker contract.
 int exit_code_of(int status) {
@@ -82,44 +79,67 @@ LoadResult ExecRuntime::start_engine(const LoadOrder& order) {
     command.words.push_back(fill_placeholders(word, order.model, port_));
   }
   command.env = options_.env;
+  // Ours to say: the port that is asked, and the device that was placed.
+  std::erase_if(command.env, [](const auto& variable) {
+    return variable.first == "PORT" || variable.first == "CUDA_VISIBLE_DEVICES";
+  });
   command.env.emplace_back("PORT", std::to_string(port_));
   const Result<void> started = engine_.start(command);
-  if (!started) return load_failure(LoadFailure::start_failed, started.error().message);
+  if (!started) {
+    return load_failure(
+        LoadFailure::start_failed,
+        started.error().message + explain_missing(command.words[0], options_.sandboxed));
+  }
   return {};
 }
 
+/// A foreign engine announces nothing, so it is asked again and again. Only this worker knows what
+/// the engine answers, so it keeps both limits itself, and the orchestrator hears `loading` for as
+/// long as they allow. An engine that serves HTTP and refuses its health path will hardly change
+/// its mind, so it gets the shorter one.
 LoadResult ExecRuntime::wait_until_up(LoadProgress& progress) {
-  // A foreign engine announces nothing, so it is asked again and again.
-  for (Duration interval = first_poll; !is_up(); interval.ns = interval.ns * 5 / 4) {
+  const std::string& program = options_.command[0];
+  ReadyProbe probe(port_, options_.health_path);
+  const Instant begun = net::monotonic_now();
+  Instant moved = begun;
+  for (Duration interval = first_poll; !probe.ask(); interval.ns = interval.ns * 5 / 4) {
     if (const std::optional<int> status = engine_.exit_status()) {
+      return load_failure(LoadFailure::start_failed, fmt::format("{} ended before it was ready: {}",
+                                                                 program, exit_text(*status)));
+    }
+    const Instant now = net::monotonic_now();
+    if (!probe.is_refused()) moved = now;
+    const bool is_refused = now - moved >= options_.load_timeout;
+    if (is_refused || now - begun >= options_.start_timeout) {
       return load_failure(
           LoadFailure::start_failed,
-          fmt::format("{} ended before it was ready: {}", options_.command[0], exit_text(*status)));
+          fmt::format("{} runs, but was not ready within {} (limits.{}): {}, {} times{}", program,
+                      to_text(is_refused ? options_.load_timeout : options_.start_timeout),
+                      is_refused ? "load_timeout" : "start_timeout", probe.last_result(),
+                      probe.times(), advice_for(probe)));
     }
-    progress.advance();
+    progress.advance(probe.last_result());
     if (!progress.pause(std::min(interval, longest_poll))) {
       return load_failure(LoadFailure::internal, "stopped");
     }
   }
+  health_path_ = probe.path();
   return {};
 }
 
-bool ExecRuntime::is_up() {
-  const auto found = [this](std::string_view path) {
-    health_path_ = path;
-    return true;
-  };
-  if (!options_.health_path.empty()) {
-    return is_success(probe_http(port_, options_.health_path, probe_limit)) &&
-           found(options_.health_path);
+/// What the user may do about an engine that does not get ready; begins with "; ", or "".
+std::string ExecRuntime::advice_for(const ReadyProbe& probe) const {
+  if (probe.is_refused()) return "; set health_path to a path that gives 2xx once it is ready";
+  if (probe.somebody_listens()) return {};
+  const std::vector<int> others = listening_ports(list_descendants());
+  if (!others.empty()) {
+    return fmt::format("; the engine listens on port {}: tell it {{port}} in its command",
+                       fmt::join(others, ", "));
   }
-  for (const std::string_view path : usual_health_paths) {
-    const std::optional<int> status = probe_http(port_, std::string(path), probe_limit);
-    if (is_success(status)) return found(path);
-    // Nobody there, or there but not ready yet: the other paths would say less.
-    if (!status || *status >= 500) return false;
-  }
-  return probe_http(port_, "/", probe_limit) && found("/");
+  const bool is_told = std::ranges::any_of(options_.command, [](const std::string& word) {
+    return word.find("{port}") != std::string::npos;
+  });
+  return is_told ? "" : "; does it read PORT? If not, tell it {port} in its command";
 }
 
 void ExecRuntime::watch_health() {

@@ -13,6 +13,7 @@
 #include "worker/exec/engine_process.h"
 #include "worker/exec/exec_options.h"
 #include "worker/exec/health_watch.h"
+#include "worker/exec/ready_probe.h"
 #include "worker/exec/relay.h"
 #include "worker/runtime.h"
 
@@ -37,8 +38,7 @@ class ExecRuntime final : public Runtime, private net::FdHandler {
  private:
   LoadResult start_engine(const LoadOrder& order);
   LoadResult wait_until_up(LoadProgress& progress);
-  /// Gives: whether the engine answers as one that is ready; remembers which path said so.
-  bool is_up();
+  [[nodiscard]] std::string advice_for(const ReadyProbe& probe) const;
   void watch_health();
   void run_relay(bool on);
   void on_events(std::uint32_t events) override;  // SIGCHLD

@@ -31,7 +31,7 @@ void HealthWatch::run() {
       const auto interval = std::chrono::nanoseconds(question_.interval.ns);
       if (wake_.wait_for(lock, interval, [this] { return stopping_; })) return;
     }
-    const bool answers = probe_http(question_.port, question_.path, question_.interval).has_value();
+    const bool answers = probe_http(question_.port, question_.path, question_.interval).answered();
     const std::uint64_t steps = counters_.steps.load(std::memory_order_relaxed);
     failed = answers || steps != steps_before ? 0 : failed + 1;
     steps_before = steps;

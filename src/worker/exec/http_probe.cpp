@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <optional>
 #include <string_view>
 
 #include "base/unique_fd.h"
@@ -44,34 +45,45 @@ std::optional<int> parse_status(std::string_view line) {
 
 }  // namespace
 
-std::optional<int> probe_http(int port, const std::string& path, Duration at_most) {
+ProbeResult probe_http(int port, const std::string& path, Duration at_most) {
+  constexpr ProbeResult refused{ProbeResult::Kind::refused};
+  constexpr ProbeResult silent{ProbeResult::Kind::silent};
   const Instant deadline = net::monotonic_now() + at_most;
   const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_in address = loopback(port);
-  if (!fd) return std::nullopt;
+  if (!fd) return silent;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
       errno != EINPROGRESS) {
-    return std::nullopt;
+    return refused;
   }
-  if (!wait_for(fd.get(), POLLOUT, deadline)) return std::nullopt;
+  if (!wait_for(fd.get(), POLLOUT, deadline)) return silent;
+  int connected = 0;
+  socklen_t size_of_it = sizeof connected;
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &connected, &size_of_it) != 0 ||
+      connected != 0) {
+    return refused;
+  }
   const std::string request = fmt::format(
       "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAccept: */*\r\nConnection: close\r\n\r\n", path,
       port);
-  // A fresh connection takes so few bytes at once, or it is not connected.
+  // A fresh connection takes so few bytes at once, or it is not connected any more.
   if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size())) {
-    return std::nullopt;
+    return silent;
   }
   std::string line;
   std::array<char, 512> buffer{};
   while (line.find("\r\n") == std::string::npos && line.size() < 4096) {
-    if (!wait_for(fd.get(), POLLIN, deadline)) return std::nullopt;
+    if (!wait_for(fd.get(), POLLIN, deadline)) return silent;
     const ssize_t size = ::recv(fd.get(), buffer.data(), buffer.size(), 0);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (size <= 0) return std::nullopt;
+    if (size <= 0 && line.empty()) return silent;
+    if (size <= 0) break;
     line.append(buffer.data(), static_cast<std::size_t>(size));
   }
-  return parse_status(line);
+  const std::optional<int> status = parse_status(line);
+  if (!status) return {ProbeResult::Kind::not_http};
+  return {ProbeResult::Kind::answered, *status};
 }
 
 int find_free_port() {

@@ -165,6 +165,10 @@ void RelayConnection::on_events(Which side, std::uint32_t events) {
   const std::shared_ptr<RelayConnection> self = shared_from_this();  // close() drops the owner's
   // The gateway has closed or reset: nobody will read, so the engine need not go on.
   const bool client_gone = side == client && (events & (EPOLLHUP | EPOLLERR)) != 0;
+  // A connection that was kept and is given up between two requests ends in the ordinary way: a
+  // reset would be an error in the engine's log. A Unix socket reports this end as a hang-up too.
+  const bool at_rest = !busy_since(relay_.loop_.now() - Relay::quiet_after);
+  if (client_gone && at_rest && (events & EPOLLERR) == 0) return close();
   if (client_gone || (events & EPOLLERR) != 0) return abort();
   if (!pump(client) || !pump(engine)) return abort();
   if (directions_[client]->shut && directions_[engine]->shut) return close();

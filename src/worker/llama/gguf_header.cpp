@@ -19,14 +19,14 @@ struct GgufDelete {
   void operator()(gguf_context* gguf) const { gguf_free(gguf); }
 };
 
-// "<architecture>.context_length"
-std::int64_t trained_context(const gguf_context* gguf) {
+// The number at "<architecture>.<name>"; 0 where there is none.
+std::int64_t number_of_architecture(const gguf_context* gguf, const char* name) {
   const auto architecture = gguf_find_key(gguf, "general.architecture");
   if (architecture < 0 || gguf_get_kv_type(gguf, architecture) != GGUF_TYPE_STRING) return 0;
-  const std::string key = fmt::format("{}.context_length", gguf_get_val_str(gguf, architecture));
-  const auto length = gguf_find_key(gguf, key.c_str());
-  if (length < 0 || gguf_get_kv_type(gguf, length) != GGUF_TYPE_UINT32) return 0;
-  return gguf_get_val_u32(gguf, length);
+  const std::string key = fmt::format("{}.{}", gguf_get_val_str(gguf, architecture), name);
+  const auto found = gguf_find_key(gguf, key.c_str());
+  if (found < 0 || gguf_get_kv_type(gguf, found) != GGUF_TYPE_UINT32) return 0;
+  return gguf_get_val_u32(gguf, found);
 }
 
 }  // namespace
@@ -47,7 +47,9 @@ tl::expected<GgufHeader, LoadError> read_gguf_header(const std::string& path) {
         LoadFailure::model_broken,
         fmt::format("{}: not a GGUF file that llama.cpp can read: {}", path, load_errors()));
   }
-  return GgufHeader{.trained_context = trained_context(gguf.get()), .file_bytes = info.st_size};
+  return GgufHeader{.trained_context = number_of_architecture(gguf.get(), "context_length"),
+                    .names_pooling = number_of_architecture(gguf.get(), "pooling_type") > 0,
+                    .file_bytes = info.st_size};
 }
 
 }  // namespace stoker::worker

@@ -11,6 +11,7 @@ namespace stoker::worker {
 
 struct GgufHeader {
   std::int64_t trained_context = 0;  // tokens; 0: the file does not say
+  bool names_pooling = false;        // the model says itself how its embeddings are pooled
   std::int64_t file_bytes = 0;
 };
 

@@ -54,11 +54,12 @@ std::string one_of(OptionReader& options, std::string_view key, std::string_view
 }
 
 // `embeddings: true`, `embeddings: mean`, or absent. Gives: the pooling, "model" for the model's
-// own, empty when the deployment generates.
-std::string embeddings_pooling(OptionReader& options) {
+// own, empty when the deployment generates. A model that names no pooling would give a vector per
+// token, which the OpenAI route refuses, so that `true` alone would never serve it.
+std::string embeddings_pooling(OptionReader& options, bool names_pooling) {
   const auto raw = options.raw("embeddings");
   if (!raw || *raw == "false") return {};
-  if (*raw == "true") return "model";
+  if (*raw == "true") return names_pooling ? "model" : "mean";
   return one_of(options, "embeddings", "none", kPoolings);
 }
 
@@ -118,7 +119,8 @@ void add_serving_arguments(OptionReader& options, Arguments& out) {
 }  // namespace
 
 tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
-                                                        std::int64_t trained_context) {
+                                                        std::int64_t trained_context,
+                                                        bool names_pooling) {
   OptionReader options(order.options);
   Arguments out;
   LlamaArguments result;
@@ -138,7 +140,7 @@ tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
   out.flag("--no-kv-unified");
   out.pair("--threads", options.integer("threads", 1, {.min = 1, .max = 1024}));
 
-  const std::string pooling = embeddings_pooling(options);
+  const std::string pooling = embeddings_pooling(options, names_pooling);
   const std::int64_t default_batch = pooling.empty() ? std::min(kDefaultBatch, context) : context;
   const auto batch = options.integer("batch", default_batch, {.min = kMinBatch, .max = kMaxTokens});
   const auto ubatch = options.integer("ubatch", batch, {.min = kMinBatch, .max = kMaxTokens});

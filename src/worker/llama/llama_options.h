@@ -10,7 +10,8 @@
 //                      bounded by time as well, see step_pacer.h. With embeddings: the longest
 //                      input
 //   gpu_layers         layers on the GPU (default: all that fit the device's kind)
-//   embeddings         true, or the pooling: none, mean, cls, last, rank (rank serves /v1/rerank)
+//   embeddings         the pooling: mean, cls, last, rank (serves /v1/rerank), none; true: the
+//   model's own, mean where it names none
 //   chat_template      a built-in name or a Jinja text (default: the model's); jinja: true
 //   load_mode          auto (= mmap), none, mmap, mlock, mmap+mlock, dio; mlock: true adds mlock
 //   repack             true: weights are repacked at load, slower start, faster decode (default
@@ -38,9 +39,10 @@ struct LlamaArguments {
   std::string projector;  // path; empty: text only
 };
 
-/// `trained_context`: what the model's header says, tokens.
+/// `trained_context`, `names_pooling`: what the model's header says (gguf_header.h).
 /// Errors: bad_option with all problems.
 [[nodiscard]] tl::expected<LlamaArguments, LoadError> llama_arguments(const LoadOrder& order,
-                                                                      std::int64_t trained_context);
+                                                                      std::int64_t trained_context,
+                                                                      bool names_pooling = false);
 
 }  // namespace stoker::worker

@@ -134,6 +134,26 @@ void relay_stream(WorkerExchange& exchange, server_http_res& response, RequestTa
   if (!started && !exchange.stopped()) exchange.start_stream(response.content_type);
 }
 
+// llama.cpp advises arguments of its own program, which nobody here can give it.
+// Gives: what to do instead; "" if the answer stands.
+std::string_view advice_for(int status, std::string_view body) {
+  if (status < 400) return {};
+  const auto says = [body](std::string_view words) {
+    return body.find(words) != std::string_view::npos;
+  };
+  if (says("--embedding")) {
+    return "this deployment does not serve embeddings: set options: {embeddings: mean}";
+  }
+  if (says("Pooling type 'none'")) {
+    return "this deployment gives a vector per token, which this route cannot: set options: "
+           "{embeddings: mean}";
+  }
+  if (says("--rerank")) {
+    return "this deployment does not serve rerank: set options: {embeddings: rank}";
+  }
+  return {};
+}
+
 }  // namespace
 
 void LlamaRoutes::serve(WorkerExchange& exchange) {
@@ -166,8 +186,12 @@ void LlamaRoutes::serve(WorkerExchange& exchange) {
   response.reset();  // cancels what is still running
   exchange.set_usage(tasks.wait());
   if (exchange.stopped()) return;
+  const std::string_view advice = streamed ? std::string_view() : advice_for(status, body);
   if (streamed) {
     exchange.finish();
+  } else if (!advice.empty()) {
+    exchange.respond_error(status, status == 501 ? "not_supported_error" : "invalid_request_error",
+                           "not_supported", advice);
   } else {
     exchange.respond(status, content_type, body);
   }

@@ -141,7 +141,7 @@ LoadResult LlamaRuntime::load(const LoadOrder& order, LoadProgress& progress) tr
   log_while_loading();
   const auto header = read_gguf_header(order.model);
   if (!header) return tl::unexpected(header.error());
-  auto arguments = llama_arguments(order, header->trained_context);
+  auto arguments = llama_arguments(order, header->trained_context, header->names_pooling);
   if (!arguments) return tl::unexpected(arguments.error());
   weights_files_ = {order.model};
   std::int64_t weights_bytes = header->file_bytes;

@@ -35,7 +35,7 @@ void LoadWatch::watch(const std::stop_token& ended) {
   bool gave_up = false;
   while (!wake.wait_for(lock, ended, interval, [&] { return ended.stop_requested(); })) {
     const Duration now = process_cpu_time();
-    if (now - before >= least_work) progress_.advance();
+    if (now - before >= least_work) progress_.advance({});
     before = now;
     if (progress_.stopped() && !std::exchange(gave_up, true)) give_up_();
   }

@@ -158,6 +158,13 @@ TEST(Sandbox, TheStateFolderStaysHiddenBelowAReadablePath) {
                               "/srv/state/models/m.gguf /srv/state/models/m.gguf"));
 }
 
+TEST(Sandbox, AHiddenFileStaysHiddenBelowAReadablePath) {
+  const std::string line = joined(sandbox_arguments(
+      "bwrap", {.readable_paths = {"/etc"}, .hidden_files = {"/etc/passwd", "/etc/no/such"}}, {},
+      {.state_dir = "/srv/state", .program_dir = {}}, {}));
+  EXPECT_THAT(line, HasSubstr("--ro-bind-try /etc /etc --ro-bind /dev/null /etc/passwd -- "));
+}
+
 TEST(Sandbox, NetworkIsGivenOnlyOnRequest) {
   const std::vector<std::string> words = sandbox_arguments("bwrap", {.network = true}, {}, {}, {});
   EXPECT_THAT(words, Not(Contains("--unshare-net")));

@@ -18,6 +18,8 @@ TEST(WorkerMessage, EveryTypeIsRead) {
       7);
   EXPECT_EQ(std::get<WorkerLoading>(read(R"({"type":"loading","fraction":0.25})")).fraction, 0.25);
   EXPECT_EQ(std::get<WorkerLoading>(read(R"({"type":"loading"})")).fraction, std::nullopt);
+  EXPECT_EQ(std::get<WorkerLoading>(read(R"({"type":"loading","detail":"waits"})")).detail,
+            "waits");
   EXPECT_EQ(std::get<WorkerLoaded>(
                 read(R"({"type":"loaded","private_bytes":1,"shared_bytes":2,"more":[]})"))
                 .shared_bytes,

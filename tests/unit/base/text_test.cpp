@@ -65,6 +65,8 @@ TEST(Text, ClosestAllowsTwoEditsAndTakesTheFirstOfEquals) {
   EXPECT_EQ(closest("min_instnces", known), "min_instances");
   EXPECT_EQ(closest("mix_instances", known), "min_instances");
   EXPECT_EQ(closest("limts", known), "limits");
+  const std::vector<std::string_view> models{"model", "mode"};
+  EXPECT_EQ(closest("modle", models), "model") << "neighbours that changed places are one edit";
   EXPECT_EQ(closest("limits", known), "limits");
   EXPECT_EQ(closest("environment", known), std::nullopt);
   EXPECT_EQ(closest("", {}), std::nullopt);

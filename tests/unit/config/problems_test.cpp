@@ -60,6 +60,43 @@ TEST(Problems, OfASettingInBothBlocksNameBothLines) {
                   "keep one of them)"));
 }
 
+/// A forgotten quote must not swallow the rest of the file, whether the library minds or not.
+TEST(Problems, OfAnOpenQuoteNameTheLineThatOpensIt) {
+  struct Case {
+    std::string_view yaml;
+    std::string_view place;
+  };
+  const std::vector<Case> table = {
+      {"state_dir: \"./s\ndeployments:\n  e: {runtime: echo}\n", "f.yaml:1:12: "},
+      {"state_dir: './s\ndeployments:\n  e: {runtime: echo}\n", "f.yaml:1:12: "},
+      // Closed by the quote of a later value.
+      {"state_dir: \"./s\nauth: keys\ndeployments:\n  e:\n    model: \"m\"\n", "f.yaml:1:12: "},
+      {"deployments:\n  e:\n    runtime: echo\n    env: {A: 'x, B: y}\n    aliases: ['z']\n",
+       "f.yaml:4:14: "},
+      // Legal YAML.
+      {"deployments:\n  e:\n    model: \"a\n      b\"\n", "f.yaml:3:12: "},
+      {"deployments:\n  e:\n    command: [a,\n      'b\n       c']\n", "f.yaml:4:7: "},
+      {"\xEF\xBB\xBFstate_dir: \"a\n  b\"\n", "f.yaml:1:12: "},
+  };
+  for (const auto& [yaml, place] : table) {
+    const Loaded loaded = read(yaml);
+    EXPECT_FALSE(loaded.ok()) << yaml;
+    EXPECT_THAT(said(loaded),
+                ElementsAre(HasSubstr(fmt::format("{}this quote is not closed", place))))
+        << yaml;
+  }
+}
+
+TEST(Problems, AreNotMadeOfQuotesThatAreClosed) {
+  for (const std::string_view yaml : {
+           R"(deployments: {e: {runtime: echo, env: {A: "a\"b", B: 'it''s', C: "\\"}}})",
+           "deployments:\n  e:\n    runtime: echo\n    env:\n      A: |\n        \"one\n"
+           "        'two\n      B: don't\n      C: \"x\" # \"y\n",
+       }) {
+    EXPECT_THAT(said(read(yaml)), ElementsAre()) << yaml;
+  }
+}
+
 TEST(Problems, OfSettingsAgainstEachOther) {
   struct Case {
     std::string_view yaml;
@@ -105,12 +142,74 @@ TEST(Problems, OfSettingsAgainstEachOther) {
       {"deployments: {e: {runtime: echo, concurrency: }}", "has no value"},
       {"deployments: [e]", "must be a block of NAME: settings, not a list"},
       {"deployments: {e: {runtime: echo, aliases: x}}", "must be a list"},
+      {"deployments: {e: {runtime: echo, readable: [/]}}", "would show everything"},
+      {"deployments: {e: {runtime: onnx, model: m.gguf}}", "write runtime: llama.cpp"},
+      {"deployments: {e: {model: m.onnx}}", "write runtime: onnx"},
+      {"{listen: 99, deployments: {e: {runtime: echo}}}", "write 127.0.0.1:99, or :99 for all"},
   };
   for (const auto& [yaml, message] : table) {
     const Loaded loaded = read(yaml);
     EXPECT_FALSE(loaded.ok()) << yaml;
     EXPECT_THAT(said(loaded), Contains(HasSubstr(std::string(message)))) << yaml;
   }
+}
+
+TEST(Problems, OfOptionsAreFoundBeforeAWorkerSeesThem) {
+  const Loaded loaded = read(R"(deployments:
+  chat:
+    model: m.gguf
+    options:
+      contxt: 512
+      threads: many
+      n_gpu_layers: 3
+      embeddings: average
+      mlock: true
+      prompt_cache_memory: 256MiB
+  echo:
+    runtime: echo
+    options: {token_delay: 5 moments, load_time: 1s}
+  own:
+    runtime: command
+    command: [x]
+    options: {speed: high}
+)");
+  EXPECT_THAT(
+      said(loaded),
+      ElementsAre(
+          "f.yaml:5:15: deployments.chat.options.contxt: runtime llama.cpp has no such option (did "
+          "you mean 'context'?)",
+          "f.yaml:6:16: deployments.chat.options.threads: must be: whole number, 1 to 1024",
+          "f.yaml:7:21: deployments.chat.options.n_gpu_layers: runtime llama.cpp has no such "
+          "option "
+          "(did you mean 'gpu_layers'?)",
+          "f.yaml:8:19: deployments.chat.options.embeddings: must be: true, false, or one of none, "
+          "mean, cls, last, rank",
+          "f.yaml:13:28: deployments.echo.options.token_delay: must be: duration",
+          "f.yaml:17:22: deployments.own.options.speed: runtime command has no such option (there "
+          "are endpoint, health_interval, health_failures)"));
+}
+
+TEST(Problems, NameWhatWasMeantAndGoOn) {
+  EXPECT_THAT(said(read("deployments: {e: {modle: m.gguf}}")),
+              Contains(HasSubstr("modle: unknown key (did you mean 'model'?)")));
+  // A misplaced block is read all the same, so that what is wrong in it is said at once.
+  EXPECT_THAT(said(read("deployment: {e: {runtime: echo, concurency: 1}}")),
+              ElementsAre(HasSubstr("deployment: unknown key (write deployments:"),
+                          HasSubstr("deployment.e.concurency: unknown key (did you mean "
+                                    "'concurrency'?)")));
+  EXPECT_THAT(said(read("deployments: {e: {runtime: command, command: 'vllm serve'}}")),
+              ElementsAre(HasSubstr("command: must be a list, not a single value (write [a, b])")));
+}
+
+TEST(Problems, OfTheCommandLineNameItsFlagAndTheSettingOnce) {
+  constexpr std::string_view yaml = "deployments: {e: {runtime: echo}}";
+  EXPECT_THAT(said(read(yaml, {{"deployments.e.concurrency", "0"}})),
+              ElementsAre("--set: deployments.e.concurrency: is 0, must be 1 or more"));
+  EXPECT_THAT(said(read(yaml, {{"listen", "99", "--listen"}})),
+              ElementsAre("--listen: '99' is not HOST:PORT (write 127.0.0.1:99, or :99 for all "
+                          "interfaces)"));
+  EXPECT_THAT(said(read(yaml, {{"state_dir", "'x"}})),
+              ElementsAre(HasSubstr("--set: state_dir: this quote is not closed")));
 }
 
 TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {

@@ -67,6 +67,8 @@ TEST(ControlMessage, RefusesWhatIsNoOrder) {
 TEST(ControlMessage, WritesWhatTheContractSays) {
   EXPECT_EQ(loading_packet(0.5), R"({"type":"loading","fraction":0.5})");
   EXPECT_EQ(loading_packet(std::nullopt), R"({"type":"loading"})");
+  EXPECT_EQ(loading_packet(std::nullopt, "GET / on port 1 answered 503"),
+            R"({"type":"loading","detail":"GET / on port 1 answered 503"})");
   EXPECT_EQ(ready_packet({mib(1), kib(4)}, ""),
             R"({"type":"ready","private_bytes":1048576,"shared_bytes":4096})");
   EXPECT_EQ(

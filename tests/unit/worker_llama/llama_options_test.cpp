@@ -47,6 +47,12 @@ TEST(LlamaOptions, LetsAnEmbeddingFillTheContextInOneStep) {
   EXPECT_EQ(value_of(*arguments, "--pooling"), "rank");
 }
 
+TEST(LlamaOptions, PoolsByMeanWhereTheModelNamesNoPooling) {
+  const LoadOrder order = order_with(R"({"embeddings":true})");
+  EXPECT_EQ(value_of(*llama_arguments(order, 512), "--pooling"), "mean");
+  EXPECT_EQ(value_of(*llama_arguments(order, 512, true), "--pooling"), "") << "the model's own";
+}
+
 TEST(LlamaOptions, PassesFurtherArgumentsLast) {
   const auto arguments = llama_arguments(order_with(R"({"extra_args":["--top-k","5"]})"), 512);
   ASSERT_TRUE(arguments);

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 class RecordedProgress final : public LoadProgress {
  public:
   void advance(double fraction) override { last_fraction = fraction; }
-  void advance() override {}
+  void advance(const std::string&) override {}
   bool pause(Duration) override { return !stop; }
   [[nodiscard]] bool stopped() const override { return stop; }
 
