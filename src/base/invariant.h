@@ -15,8 +15,8 @@ class InvariantBroken : public std::logic_error {
 };
 
 /// While one lives, a broken invariant of this thread throws InvariantBroken instead of ending the
-/// process. For the simulator and for tests alone, which then drop the object whose invariant broke:
-/// it cannot be used any more.
+/// process. For the simulator and for tests alone, which then drop the object whose invariant
+/// broke: it cannot be used any more.
 class InvariantsThrow {
  public:
   InvariantsThrow();

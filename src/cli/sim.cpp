@@ -157,8 +157,9 @@ void add_sim(const Program& program) {
   command->add_option("--requests", options->requests, "About so many in each")
       ->check(CLI::Range(1, 100'000'000));
   command->add_option("--threads", options->threads, "Worlds at a time (default: all CPUs)");
-  command->add_option("--sweep-every", options->sweep_every,
-                      "Steps between two full checks of the core")
+  command
+      ->add_option("--sweep-every", options->sweep_every,
+                   "Steps between two full checks of the core")
       ->check(CLI::Range(1, 1 << 20));
   command->add_flag("--calm", options->calm, "Nothing breaks");
   command->add_flag("--trace", options->trace, "Print every event and every order");

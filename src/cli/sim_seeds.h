@@ -21,13 +21,13 @@ struct ManyResult {
   std::uint64_t requests = 0;
   std::uint64_t events = 0;
   std::uint64_t violations = 0;
-  std::uint64_t action_hash = 0;     // over all seeds, whatever the number of threads
+  std::uint64_t action_hash = 0;  // over all seeds, whatever the number of threads
   Duration virtual_time;
   sim::StateCounts states;
   std::optional<sim::SeedResult> first_violation;  // of the lowest seed
 };
 /// Stops early after a violation. `progress` hears the sum so far after each seed, under a lock.
-[[nodiscard]] ManyResult run_seeds(
-    const ManyOptions& options, const std::function<void(const ManyResult&)>& progress = {});
+[[nodiscard]] ManyResult run_seeds(const ManyOptions& options,
+                                   const std::function<void(const ManyResult&)>& progress = {});
 
 }  // namespace stoker::cli

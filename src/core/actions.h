@@ -27,9 +27,9 @@ struct StartInstance {
   std::vector<DeviceId> devices;  // ascending, on one node; empty: the pool chooses
   PoolId pool;                    // zero: our own devices
   StartReason reason = StartReason::from_zero;
-  MemoryNeed reserved;         // on each device
-  Instant wanted_at;           // when the need arose; before `now` if it had to wait for room
-  Duration expected_start;     // until it is ready, as far as that was learned
+  MemoryNeed reserved;      // on each device
+  Instant wanted_at;        // when the need arose; before `now` if it had to wait for room
+  Duration expected_start;  // until it is ready, as far as that was learned
 };
 
 enum class StopMode : std::uint8_t { graceful, kill };

@@ -33,23 +33,34 @@ void Core::forget() {
 }
 
 void Core::handle(const Event& event) {
-  std::visit(
-      Overloaded{
-          [&](const DeviceAdded& e) { on(e); }, [&](const PoolAdded& e) { on(e); },
-          [&](const DeviceLost& e) { on(e); }, [&](const DeviceReturned& e) { on(e); },
-          [&](const DeploymentAdded& e) { on(e); }, [&](const DeploymentChanged& e) { on(e); },
-          [&](const DeploymentRemoved& e) { on(e); }, [&](const RequestArrived& e) { on(e); },
-          [&](const RequestEnded& e) { on(e); }, [&](const RequestCancelled& e) { on(e); },
-          [&](const RequestUndelivered& e) { on(e); }, [&](const InstancePlaced& e) { on(e); },
-          [&](const StartOutcomeUnknown& e) { on(e); }, [&](const InstanceUp& e) { on(e); },
-          [&](const LoadProgressed& e) { on(e); }, [&](const InstanceReady& e) { on(e); },
-          [&](const LoadFailed& e) { on(e); }, [&](const InstanceExited& e) { on(e); },
-          [&](const StartFailed& e) { on(e); }, [&](const InstanceHung& e) { on(e); },
-          [&](const InstanceUnkillable& e) { on(e); }, [&](const WarmRequested& e) { on(e); },
-          [&](const StopRequested& e) { on(e); }, [&](const ShutdownRequested& e) { on(e); },
-          [](const WokeUp&) {},  // what was due has been done
-      },
-      event);
+  std::visit(Overloaded{
+                 [&](const DeviceAdded& e) { on(e); },
+                 [&](const PoolAdded& e) { on(e); },
+                 [&](const DeviceLost& e) { on(e); },
+                 [&](const DeviceReturned& e) { on(e); },
+                 [&](const DeploymentAdded& e) { on(e); },
+                 [&](const DeploymentChanged& e) { on(e); },
+                 [&](const DeploymentRemoved& e) { on(e); },
+                 [&](const RequestArrived& e) { on(e); },
+                 [&](const RequestEnded& e) { on(e); },
+                 [&](const RequestCancelled& e) { on(e); },
+                 [&](const RequestUndelivered& e) { on(e); },
+                 [&](const InstancePlaced& e) { on(e); },
+                 [&](const StartOutcomeUnknown& e) { on(e); },
+                 [&](const InstanceUp& e) { on(e); },
+                 [&](const LoadProgressed& e) { on(e); },
+                 [&](const InstanceReady& e) { on(e); },
+                 [&](const LoadFailed& e) { on(e); },
+                 [&](const InstanceExited& e) { on(e); },
+                 [&](const StartFailed& e) { on(e); },
+                 [&](const InstanceHung& e) { on(e); },
+                 [&](const InstanceUnkillable& e) { on(e); },
+                 [&](const WarmRequested& e) { on(e); },
+                 [&](const StopRequested& e) { on(e); },
+                 [&](const ShutdownRequested& e) { on(e); },
+                 [](const WokeUp&) {},  // what was due has been done
+             },
+             event);
 }
 
 void Core::fire(const Timers::Due& due) {
@@ -158,8 +169,8 @@ Core::Device& Core::device(DeviceId id) {
 /// The only writer of Instance::state.
 void Core::advance(Instance& instance, InstanceInput input) {
   const std::optional<InstanceState> next = lifecycle::next_state(instance.state, input);
-  STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}",
-                   instance.id.value, to_text(instance.state), static_cast<int>(input));
+  STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}", instance.id.value,
+                   to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
   instance.state = *next;
   instance.since = now_;

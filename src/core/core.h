@@ -146,12 +146,12 @@ class Core {
     InstanceState state = InstanceState::planned;
     StartReason reason = StartReason::from_zero;
     StopReason drain_reason = StopReason::stop_request;
-    std::vector<DeviceId> devices;   // while they hold memory for it; ascending
-    std::vector<DeviceId> awaits;    // planned: where room is being made
+    std::vector<DeviceId> devices;  // while they hold memory for it; ascending
+    std::vector<DeviceId> awaits;   // planned: where room is being made
     std::vector<RequestId> in_flight;
-    PoolId pool;                       // what it holds of a pool, and of each of its devices
+    PoolId pool;  // what it holds of a pool, and of each of its devices
     std::int32_t pool_devices = 0;
-    std::int32_t priority = 0;         // of its deployment when it was planned
+    std::int32_t priority = 0;  // of its deployment when it was planned
     std::int32_t share_permille = 0;
     bool exclusive = false;
     Instant wanted_at;
@@ -159,7 +159,7 @@ class Core {
     Instant ready_at;
     Instant since;
     Instant idle_since;
-    Instance* longer_idle = nullptr;   // neighbours in the list of idle instances
+    Instance* longer_idle = nullptr;  // neighbours in the list of idle instances
     Instance* shorter_idle = nullptr;
     bool is_idle = false;
     bool keep_check_set = false;
@@ -319,10 +319,10 @@ class Core {
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked
   bool pools_changed_ = false;
   std::vector<DeploymentId> unplaceable_;  // no device could hold them when they were wanted
-  std::vector<DeploymentId> forgotten_;  // removed and empty; erased at the end of the step
+  std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;
-  std::vector<ReadyInstance> ready_;         // buffers of choose_for
+  std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;
   std::uint64_t next_instance_ = 1;
   std::uint64_t next_order_ = 1;

@@ -27,9 +27,8 @@ bool Core::is_for_waiters(const Instance& instance) {
 }
 
 void Core::on(const DeviceAdded& e) {
-  const auto at =
-      std::lower_bound(devices_.begin(), devices_.end(), e.device.id,
-                       [](const Device& d, DeviceId id) { return d.spec.id < id; });
+  const auto at = std::lower_bound(devices_.begin(), devices_.end(), e.device.id,
+                                   [](const Device& d, DeviceId id) { return d.spec.id < id; });
   STOKER_INVARIANT(at == devices_.end() || at->spec.id != e.device.id, "device {}",
                    e.device.id.value);
   devices_.insert(at, Device(e.device));
@@ -458,8 +457,8 @@ void Core::note_device_start(const Instance& instance, bool worked) {
     }
     // Where else would they go? The only device of its kind is used as it is.
     const bool others = std::any_of(devices_.begin(), devices_.end(), [&](const Device& other) {
-      return other.spec.id != id && other.spec.kind == on_device.spec.kind &&
-             !other.distrusted && !other.unusable();
+      return other.spec.id != id && other.spec.kind == on_device.spec.kind && !other.distrusted &&
+             !other.unusable();
     });
     if (!others) continue;
     on_device.distrusted = true;

@@ -31,10 +31,9 @@ void Core::check_invariants() const {
     std::int32_t ready_in_flight = 0;
     for (const Instance* each : d->instances) {
       STOKER_INVARIANT(each->owner == d.get(), "V5 instance {}", each->id.value);
-      const bool live = each->state == InstanceState::planned ||
-                        each->state == InstanceState::starting ||
-                        each->state == InstanceState::loading ||
-                        each->state == InstanceState::ready;
+      const bool live =
+          each->state == InstanceState::planned || each->state == InstanceState::starting ||
+          each->state == InstanceState::loading || each->state == InstanceState::ready;
       counts.live += live ? 1 : 0;
       counts.planned += each->state == InstanceState::planned ? 1 : 0;
       counts.ready += each->state == InstanceState::ready ? 1 : 0;
@@ -46,14 +45,18 @@ void Core::check_invariants() const {
     STOKER_INVARIANT(counts == d->counts && ready_in_flight == d->ready_in_flight,
                      "deployment {}: counted {} live {} ready {} draining", id.value, counts.live,
                      counts.ready, counts.draining);
-    STOKER_INVARIANT(counts.live + counts.draining <= std::max(d->spec.scale.max_instances, 1) ||
-                         d->changed,
-                     "V17 deployment {}", id.value);
-    STOKER_INVARIANT(std::is_sorted(d->instances.begin(), d->instances.end(),
-                                    [](const Instance* a, const Instance* b) {
-                                      return a->id < b->id;
-                                    }),
-                     "deployment {}", id.value);
+    for (const Instance* each : d->instances) {
+      STOKER_INVARIANT(each->state != InstanceState::planned || !d->queue.empty() ||
+                           !is_for_waiters(*each) || counts.live <= minimum_of(*d),
+                       "V4 instance {} is planned for nobody", each->id.value);
+    }
+    STOKER_INVARIANT(
+        counts.live + counts.draining <= std::max(d->spec.scale.max_instances, 1) || d->changed,
+        "V17 deployment {}", id.value);
+    STOKER_INVARIANT(
+        std::is_sorted(d->instances.begin(), d->instances.end(),
+                       [](const Instance* a, const Instance* b) { return a->id < b->id; }),
+        "deployment {}", id.value);
   }
   std::size_t idle = 0;
   std::size_t planned = 0;
@@ -61,10 +64,10 @@ void Core::check_invariants() const {
     running += static_cast<std::int32_t>(instance->in_flight.size());
     const Deployment& d = *instance->owner;
     STOKER_INVARIANT(find_instance(id) == instance.get(), "instance {}", id.value);
-    STOKER_INVARIANT(static_cast<std::int32_t>(instance->in_flight.size()) <=
-                             d.spec.scale.concurrency ||
-                         d.changed,
-                     "V9 instance {}", id.value);
+    STOKER_INVARIANT(
+        static_cast<std::int32_t>(instance->in_flight.size()) <= d.spec.scale.concurrency ||
+            d.changed,
+        "V9 instance {}", id.value);
     for (const RequestId each : instance->in_flight) {
       const Request* request = requests_.find(each);
       STOKER_INVARIANT(request != nullptr && request->instance == instance.get() &&
@@ -90,9 +93,9 @@ void Core::check_invariants() const {
   STOKER_INVARIANT(planned == waiting_.size(), "{} != {}", planned, waiting_.size());
   for (const Instance* each = longest_idle_; each != nullptr; each = each->shorter_idle) {
     STOKER_INVARIANT(each->is_idle && idle > 0, "instance {}", each->id.value);
-    STOKER_INVARIANT(each->shorter_idle == nullptr ||
-                         each->shorter_idle->idle_since >= each->idle_since,
-                     "instance {}", each->id.value);
+    STOKER_INVARIANT(
+        each->shorter_idle == nullptr || each->shorter_idle->idle_since >= each->idle_since,
+        "instance {}", each->id.value);
     --idle;
   }
   STOKER_INVARIANT(idle == 0, "{} idle instances are not in the list", idle);

@@ -59,8 +59,7 @@ void Core::admit(const RequestArrived& e, Deployment& d) {
     return;
   }
   requests_.insert(e.request, request);
-  enqueue(e.request, request,
-          e.deadline == Instant{} ? now_ + limits.queue_timeout : e.deadline);
+  enqueue(e.request, request, e.deadline == Instant{} ? now_ + limits.queue_timeout : e.deadline);
   scale(d);
 }
 
@@ -116,8 +115,7 @@ void Core::on(const RequestUndelivered& e) {
   if (request.state == RequestState::cancelling) {
     actions_->push_back(FailRequest{e.request, instance.id});  // nobody wants it to run again
   } else if (request.attempts >= most_attempts || shutting_down_ || d.removed) {
-    actions_->push_back(
-        Refuse{e.request, d.spec.id, RefuseReason::undeliverable, shortest_retry});
+    actions_->push_back(Refuse{e.request, d.spec.id, RefuseReason::undeliverable, shortest_retry});
   } else {
     request.state = RequestState::queued;
     request.instance = nullptr;
@@ -245,11 +243,11 @@ Duration Core::until_retry(const Deployment& d) const {
 /// When the queue that is full now should have room: what waits, at the pace that was seen, and the
 /// start before it if nothing is ready.
 Duration Core::until_shorter(const Deployment& d) const {
-  const std::int64_t slots =
-      std::int64_t{std::max(d.counts.live, 1)} * d.spec.scale.concurrency;
+  const std::int64_t slots = std::int64_t{std::max(d.counts.live, 1)} * d.spec.scale.concurrency;
   // A quarter of the queue, so that not all who were refused come back to a queue still full.
   const std::int64_t turns = (d.queue.size() / 4 + slots) / slots;
-  Duration wait{std::min(d.service_time.ns, longest_retry.ns) * std::min<std::int64_t>(turns, 1000)};
+  Duration wait{std::min(d.service_time.ns, longest_retry.ns) *
+                std::min<std::int64_t>(turns, 1000)};
   if (d.counts.ready == 0) wait = wait + d.start_time.get();
   return std::clamp(wait, shortest_retry, longest_retry);
 }

@@ -58,16 +58,14 @@ Core::Promised Core::promised_before(const Device& device, const Instance* seeke
     if (other == seeker) continue;
     if (seeker != nullptr && wait_key(*seeker) < wait_key(*other)) continue;
     const Deployment& owner = *other->owner;
-    promised.bytes +=
-        device.memory.cost_of(need_of(owner, device.spec.kind), owner.spec.weights);
+    promised.bytes += device.memory.cost_of(need_of(owner, device.spec.kind), owner.spec.weights);
     ++promised.slots;
   }
   return promised;
 }
 
 /// The device as `seeker` sees it; null: as one more instance of `d` that comes last.
-DeviceView Core::view_of(const Device& device, const Instance* seeker,
-                         const Deployment& d) const {
+DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d) const {
   const MemoryNeed need = need_of(d, device.spec.kind);
   DeviceView view;
   view.id = device.spec.id;
@@ -133,11 +131,10 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
       continue;
     }
     const Deployment& owner = *each->owner;
-    const auto left =
-        spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
+    const auto left = spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
     if (left->second-- <= 0) continue;
-    view.candidates.push_back({each->id, busy, idle_loss(*each), each->idle_since, frees,
-                               each->share_permille});
+    view.candidates.push_back(
+        {each->id, busy, idle_loss(*each), each->idle_since, frees, each->share_permille});
   }
   const Promised promised = promised_before(device, &seeker);
   view.free_soon -= promised.bytes;
@@ -167,8 +164,7 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   Placement placement = place(d.spec.needs, views);
   if (all && !placement.possible && forget_distrust(views)) placement = place(d.spec.needs, views);
   if (!placement.devices.empty()) {
-    start(instance, placement.devices,
-          need_of(d, device(placement.devices.front()).spec.kind));
+    start(instance, placement.devices, need_of(d, device(placement.devices.front()).spec.kind));
     return true;
   }
   if (all && !placement.possible) {
@@ -265,8 +261,8 @@ void Core::make_room(Instance& instance, const Placement& placement,
   }
   if (!eviction.devices.empty()) return;
   for (std::size_t i = 0; i < where.size(); ++i) {
-    if (!later[i] || !may_pass(why_unfit(d.spec.needs, views[i].device)
-                                   .value_or(Unfit::too_little_free))) {
+    if (!later[i] ||
+        !may_pass(why_unfit(d.spec.needs, views[i].device).value_or(Unfit::too_little_free))) {
       continue;
     }
     timers_.set_earlier(TimerKind::swap, where[i]->spec.id.value, *later[i]);
@@ -303,10 +299,13 @@ bool Core::try_pool(Instance& instance) {
   Instance* victim = soon < 0 ? idle_in(pool, instance) : nullptr;
   if (!instance.wait_told) {
     instance.wait_told = true;
-    actions_->push_back(AwaitRoom{instance.id, d.spec.id,
-                                  victim != nullptr || soon >= 0 ? WaitReason::evicting
-                                                                 : WaitReason::quota,
-                                  {}, {}, {}});
+    actions_->push_back(
+        AwaitRoom{instance.id,
+                  d.spec.id,
+                  victim != nullptr || soon >= 0 ? WaitReason::evicting : WaitReason::quota,
+                  {},
+                  {},
+                  {}});
   }
   if (victim != nullptr) stop(*victim, StopMode::graceful, StopReason::make_room);
   return false;

@@ -16,10 +16,11 @@ void Core::scale(Deployment& d) {
   if (d.removed) return;
   const ScalePolicy& policy = d.spec.scale;
   const Counts& counts = d.counts;
-  const std::int32_t free_slots = counts.live * policy.concurrency - d.ready_in_flight;
-  const ScaleDecision decision =
-      decide_scale(policy, Demand{d.queue.size(), counts.live, free_slots,
-                                  d.minimum_suspended || shutting_down_});
+  // Below zero after a new, lower concurrency: that is no backlog of anybody.
+  const std::int32_t free_slots = std::max(0, counts.live * policy.concurrency - d.ready_in_flight);
+  const ScaleDecision decision = decide_scale(
+      policy,
+      Demand{d.queue.size(), counts.live, free_slots, d.minimum_suspended || shutting_down_});
   d.desired = decision.desired_instances;
   const std::int32_t room = policy.max_instances - counts.live - counts.draining;
   const std::int32_t missing = std::min(decision.desired_instances - counts.live, room);
@@ -56,8 +57,7 @@ void Core::plan(Deployment& d, StartReason reason) {
 }
 
 /// It has its place. Needs: planned, and the need fits.
-void Core::start(Instance& instance, const std::vector<DeviceId>& devices,
-                 const MemoryNeed& need) {
+void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need) {
   Deployment& d = *instance.owner;
   await_at(instance, {});
   waiting_.erase(wait_key(instance));
@@ -97,9 +97,8 @@ void Core::drop_planned(Instance& instance) {
 
 Duration Core::keep_for(const Instance& instance) const {
   const ScalePolicy& policy = instance.owner->spec.scale;
-  const std::optional<Duration> delay = instance.owner->counts.placed() == 1
-                                            ? policy.scale_to_zero_delay
-                                            : policy.scale_down_delay;
+  const std::optional<Duration> delay =
+      instance.owner->counts.placed() == 1 ? policy.scale_to_zero_delay : policy.scale_down_delay;
   if (delay) return *delay;
   if (policy.keep_warm.policy == KeepWarmPolicy::fixed) return policy.keep_warm.max;
   const Duration break_even{instance.owner->start_time.get().ns * policy.keep_warm.wait_weight};
@@ -110,8 +109,8 @@ Duration Core::keep_for(const Instance& instance) const {
 Duration Core::first_check_of(const Instance& instance) const {
   const ScalePolicy& policy = instance.owner->spec.scale;
   const Duration now = keep_for(instance);
-  return std::min({now, policy.scale_down_delay.value_or(now),
-                   policy.scale_to_zero_delay.value_or(now)});
+  return std::min(
+      {now, policy.scale_down_delay.value_or(now), policy.scale_to_zero_delay.value_or(now)});
 }
 
 void Core::check_keep(Instance& instance) {

@@ -47,8 +47,8 @@ std::string unfit_text(const UnfitCounts& counts) {
   std::string text;
   for (std::size_t i = 0; i < counts.size(); ++i) {
     if (counts[i] == 0) continue;
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", counts[i],
-                        to_text(static_cast<Unfit>(i)));
+    text +=
+        fmt::format("{}{} {}", text.empty() ? "" : ", ", counts[i], to_text(static_cast<Unfit>(i)));
   }
   return text;
 }
@@ -102,9 +102,8 @@ std::string describe(const Event& event, const Names& n) {
           [&](const InstanceUp& e) { return n.instance(e.instance) + " is up"; },
           [&](const LoadProgressed& e) { return n.instance(e.instance) + " loads"; },
           [&](const InstanceReady& e) {
-            return fmt::format(
-                "{} is ready with {}", n.instance(e.instance),
-                to_text(e.measured.private_bytes + e.measured.shared_bytes));
+            return fmt::format("{} is ready with {}", n.instance(e.instance),
+                               to_text(e.measured.private_bytes + e.measured.shared_bytes));
           },
           [&](const LoadFailed& e) {
             return fmt::format("{} could not load: {}", n.instance(e.instance), why(e.failure));
@@ -120,9 +119,7 @@ std::string describe(const Event& event, const Names& n) {
           [&](const InstanceUnkillable& e) {
             return n.instance(e.instance) + " outlives its kill";
           },
-          [&](const WarmRequested& e) {
-            return n.deployment(e.deployment) + " shall be warm";
-          },
+          [&](const WarmRequested& e) { return n.deployment(e.deployment) + " shall be warm"; },
           [&](const StopRequested& e) {
             return e.instance ? n.instance(e.instance) + " shall stop"
                               : n.deployment(e.deployment) + " shall stop";

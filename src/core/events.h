@@ -37,10 +37,10 @@ struct RequestArrived {
   RequestId request;
   DeploymentId deployment;
   TenantId tenant;
-  std::int32_t priority = 0;  // larger is served first
-  Instant deadline;           // latest dispatch; {0}: queue_timeout of the deployment
-  std::int64_t cost = 1;      // what it is expected to take, to share fairly between tenants
-  std::uint64_t affinity = 0; // hash of its session or prompt prefix; 0: any instance will do
+  std::int32_t priority = 0;   // larger is served first
+  Instant deadline;            // latest dispatch; {0}: queue_timeout of the deployment
+  std::int64_t cost = 1;       // what it is expected to take, to share fairly between tenants
+  std::uint64_t affinity = 0;  // hash of its session or prompt prefix; 0: any instance will do
 };
 /// A dispatched request is over and its worker has let go of it.
 struct RequestEnded {

@@ -23,8 +23,7 @@ void FairQueue::push(const QueuedRequest& request) {
     tenant.start = std::max(tenant.start, virtual_time_);
     turns_.insert({tenant.start, request.tenant});
   }
-  const bool is_new =
-      tenant.waiting.emplace(Key{-request.priority, request.order}, request).second;
+  const bool is_new = tenant.waiting.emplace(Key{-request.priority, request.order}, request).second;
   STOKER_INVARIANT(is_new, "request {} order {}", request.request.value, request.order);
   ++size_;
 }

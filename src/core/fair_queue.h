@@ -67,7 +67,7 @@ class FairQueue {
   void forget_idle_tenants();
 
   std::map<TenantId, Tenant> tenants_;
-  std::set<Turn> turns_;          // of tenants with waiting requests
+  std::set<Turn> turns_;           // of tenants with waiting requests
   std::int64_t virtual_time_ = 0;  // start of the last request served
   std::int32_t size_ = 0;
 };

@@ -16,8 +16,9 @@ Bytes MemoryLedger::freed_by(InstanceId instance) const {
   const auto it = held_.find(instance);
   if (it == held_.end()) return {};
   const auto shared = shared_.find(it->second.weights);
-  const bool last = shared != shared_.end() && shared->second.holders == 1;
-  return it->second.private_bytes + (last ? shared->second.bytes : Bytes{});
+  if (shared == shared_.end()) return it->second.private_bytes;
+  return it->second.private_bytes + shared->second.bytes -
+         most_shared(it->second.weights, instance);
 }
 
 MemoryNeed MemoryLedger::held_by(InstanceId instance) const {
@@ -53,11 +54,9 @@ bool MemoryLedger::correct(InstanceId instance, const MemoryNeed& measured) {
   Bytes shared_before;
   Bytes shared_after;
   if (shares) {
-    const Shared& shared = shared_.at(holding.weights);
-    shared_before = shared.bytes;
-    // The other holders' statement stands; only a sole holder may lower the reservation.
-    shared_after =
-        shared.holders == 1 ? measured.shared_bytes : std::max(shared.bytes, measured.shared_bytes);
+    shared_before = shared_.at(holding.weights).bytes;
+    // The other holders' statement stands.
+    shared_after = std::max(most_shared(holding.weights, instance), measured.shared_bytes);
   }
   const Bytes after =
       reserved_ - holding.private_bytes - shared_before + new_private + shared_after;
@@ -74,17 +73,27 @@ bool MemoryLedger::correct(InstanceId instance, const MemoryNeed& measured) {
 void MemoryLedger::release(InstanceId instance) {
   const auto it = held_.find(instance);
   if (it == held_.end()) return;
+  const WeightsId weights = it->second.weights;
   reserved_ -= it->second.private_bytes;
-  if (it->second.weights) drop_shared(it->second.weights);
   held_.erase(it);
-}
-
-void MemoryLedger::drop_shared(WeightsId weights) {
+  if (!weights) return;
   const auto shared = shared_.find(weights);
   STOKER_INVARIANT(shared != shared_.end(), "weights {}", weights.value);
-  if (--shared->second.holders > 0) return;
-  reserved_ -= shared->second.bytes;
-  shared_.erase(shared);
+  const bool last = --shared->second.holders == 0;
+  // Those that stay may hold less of it than the one that leaves.
+  const Bytes after = last ? Bytes{} : most_shared(weights, instance);
+  reserved_ -= shared->second.bytes - after;
+  shared->second.bytes = after;
+  if (last) shared_.erase(shared);
+}
+
+/// The most that a holder other than `apart_from` stated.
+Bytes MemoryLedger::most_shared(WeightsId weights, InstanceId apart_from) const {
+  Bytes most;
+  for (const auto& [id, holding] : held_) {
+    if (id != apart_from && holding.weights == weights) most = std::max(most, holding.shared_bytes);
+  }
+  return most;
 }
 
 Bytes MemoryLedger::recount() const {

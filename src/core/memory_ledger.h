@@ -22,7 +22,7 @@ class MemoryLedger {
 
   /// What one more instance would add: its shared part costs nothing if the weights are held.
   [[nodiscard]] Bytes cost_of(const MemoryNeed& need, WeightsId weights) const;
-  /// What letting go of the instance would free; its shared part only if it is the last holder.
+  /// What letting go of the instance would free; of its shared part what no other holder needs.
   [[nodiscard]] Bytes freed_by(InstanceId instance) const;
   [[nodiscard]] MemoryNeed held_by(InstanceId instance) const;
 
@@ -47,7 +47,7 @@ class MemoryLedger {
     Bytes bytes;
     std::int32_t holders = 0;
   };
-  void drop_shared(WeightsId weights);
+  [[nodiscard]] Bytes most_shared(WeightsId weights, InstanceId apart_from) const;
 
   Bytes capacity_;
   Bytes reserved_;

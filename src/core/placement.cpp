@@ -52,9 +52,13 @@ bool cheaper(const EvictionCandidate& a, const EvictionCandidate& b) {
 
 VictimSet victims_on(const DeviceNeed& need, const EvictionView& view) {
   const DeviceView& device = view.device;
-  Room room{need, device.cost, device.free + view.free_soon, device.free_slots + view.slots_soon,
+  Room room{need,
+            device.cost,
+            device.free + view.free_soon,
+            device.free_slots + view.slots_soon,
             device.free_share_permille + view.share_soon_permille,
-            device.residents - view.residents_soon, need.exclusive || device.taken_alone};
+            device.residents - view.residents_soon,
+            need.exclusive || device.taken_alone};
   VictimSet set;
   std::vector<EvictionCandidate> candidates = view.candidates;
   std::sort(candidates.begin(), candidates.end(), cheaper);
@@ -137,7 +141,7 @@ bool may_pass(Unfit unfit) {
 
 Placement place(const DeviceNeed& need, std::span<const DeviceView> devices) {
   Placement result;
-  std::optional<PlacementCost> best;                    // of single devices
+  std::optional<PlacementCost> best;                     // of single devices
   std::map<NodeId, std::vector<PlacementCost>> fitting;  // for several on one node
   std::map<NodeId, std::int32_t> ever;
   for (const DeviceView& device : devices) {

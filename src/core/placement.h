@@ -20,7 +20,7 @@ struct DeviceView {
   NodeId node;
   DeviceKind kind = DeviceKind::cpu;
   bool lost = false;
-  bool distrusted = false;     // starts failed there one after another
+  bool distrusted = false;  // starts failed there one after another
   bool labels_match = true;
   Bytes capacity;
   Bytes free;                  // less what is promised to those who waited before
@@ -29,7 +29,7 @@ struct DeviceView {
   std::int32_t free_slots = 0;
   std::int32_t free_share_permille = 1000;
   std::int32_t residents = 0;
-  bool taken_alone = false;    // by an exclusive instance
+  bool taken_alone = false;  // by an exclusive instance
 };
 
 [[nodiscard]] std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device);
@@ -50,15 +50,16 @@ struct Placement {
   Bytes most_free;                // on a device that could
   UnfitCounts unfit{};
 };
-/// Of the nodes with enough devices that fit now, the one whose costliest chosen device is cheapest.
+/// Of the nodes with enough devices that fit now, the one whose costliest chosen device is
+/// cheapest.
 ///   Cost: O(devices), and a sort per node when it needs more than one.
 [[nodiscard]] Placement place(const DeviceNeed& need, std::span<const DeviceView> devices);
 
 /// An instance that may be stopped for another.
 struct EvictionCandidate {
   InstanceId instance;
-  bool busy = false;   // it has had its stay and would be drained, not cut
-  double loss = 0;     // expected seconds of reloading that stopping it brings, per second
+  bool busy = false;  // it has had its stay and would be drained, not cut
+  double loss = 0;    // expected seconds of reloading that stopping it brings, per second
   Instant idle_since;
   Bytes frees;
   std::int32_t frees_share_permille = 0;

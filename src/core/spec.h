@@ -81,11 +81,11 @@ struct MemoryNeed {
 
 /// What an instance asks of the device or devices that it gets.
 struct DeviceNeed {
-  std::vector<DeviceKind> kinds;     // it can run on; empty: any
-  std::vector<LabelId> labels;       // all of them must be there; ascending
-  std::int32_t devices = 1;          // all on one node; the memory need is of each
-  std::int32_t share_permille = 0;   // of the device's compute, promised; 0: none is
-  bool exclusive = false;            // no other instance may be resident there
+  std::vector<DeviceKind> kinds;    // it can run on; empty: any
+  std::vector<LabelId> labels;      // all of them must be there; ascending
+  std::int32_t devices = 1;         // all on one node; the memory need is of each
+  std::int32_t share_permille = 0;  // of the device's compute, promised; 0: none is
+  bool exclusive = false;           // no other instance may be resident there
 };
 
 struct DeploymentSpec {
@@ -93,13 +93,13 @@ struct DeploymentSpec {
   std::string name;
   ScalePolicy scale;
   RequestLimits limits;
-  MemoryNeed estimate;            // from the file's metadata, until one was measured
+  MemoryNeed estimate;                        // from the file's metadata, until one was measured
   std::map<DeviceKind, MemoryNeed> measured;  // by an earlier life of the server, per device kind
-  WeightsId weights;              // zero: nothing is shared
+  WeightsId weights;                          // zero: nothing is shared
   DeviceNeed needs;
   bool finish_abandoned_load = true;
-  std::int32_t priority = 0;      // larger gets room first
-  PoolId pool;                    // zero: our own devices
+  std::int32_t priority = 0;             // larger gets room first
+  PoolId pool;                           // zero: our own devices
   Duration expected_start = seconds(5);  // spawn to ready, until one was measured
 };
 

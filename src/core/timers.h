@@ -1,7 +1,7 @@
 // Due times of the core, ordered by time, then kind, then id, so that equal inputs fire equally.
-// One time per (kind, id). A 4-ary heap with the place of each timer beside it, because a tree costs
-// an allocation per timer, and a queued request sets and clears one.
-// Source: Johnson, "Priority queues with update and finding minimum spanning trees", 1975.
+// One time per (kind, id). A 4-ary heap with the place of each timer beside it, because a tree
+// costs an allocation per timer, and a queued request sets and clears one. Source: Johnson,
+// "Priority queues with update and finding minimum spanning trees", 1975.
 #pragma once
 
 #include <array>

@@ -30,8 +30,8 @@ struct Timeline {
 /// without it (the head of a stream) the list ends with ttft.
 [[nodiscard]] std::string server_timing(const ledger::Phases& phases, bool whole);
 
-/// "{"request": ..., "deployment": ..., "start": "cold", "phases_ms": {...}, "usage": {...}}" in one
-/// line.
+/// "{"request": ..., "deployment": ..., "start": "cold", "phases_ms": {...}, "usage": {...}}" in
+/// one line.
 [[nodiscard]] std::string receipt_json(std::string_view deployment, const ledger::Usage& usage);
 
 }  // namespace stoker::gateway

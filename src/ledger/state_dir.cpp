@@ -74,7 +74,7 @@ bool is_for_state_alone(const std::filesystem::path& directory) {
 /// Gives: its mode, if others may enter and it is to be closed.
 /// Errors: invalid: it is another user's, or it is open and holds other things.
 Result<std::optional<mode_t>> check_owner(int fd, const std::filesystem::path& directory) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) {
     return tl::unexpected(errno_error(fmt::format("cannot look at {}", directory.native())));
   }

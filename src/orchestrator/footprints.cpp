@@ -96,7 +96,7 @@ bool same(const core::MemoryNeed& a, const core::MemoryNeed& b) {
 }  // namespace
 
 std::string footprint_key(const DeploymentPlan& plan) {
-  struct stat file {};
+  struct stat file{};
   if (plan.launch.model.empty() || ::stat(plan.launch.model.c_str(), &file) != 0) file = {};
   JsonWriter json;
   json.object([&] {

@@ -6,6 +6,7 @@
 
 #include "base/invariant.h"
 #include "base/overloaded.h"
+#include "base/text.h"
 #include "core/describe.h"
 
 namespace stoker::sim {
@@ -17,7 +18,6 @@ using core::StopReason;
 constexpr std::int32_t most_attempts = 2;
 constexpr std::int32_t most_overtaken = 8;
 constexpr Duration overtaken_patience = seconds(2);
-
 
 bool is_graceful_choice(StopReason reason) {
   return reason == StopReason::idle || reason == StopReason::make_room;
@@ -71,7 +71,10 @@ void Checker::wait(RequestId id, Request& r) {
   const auto d = deployments_.find(r.deployment);
   if (d == deployments_.end()) return;
   ++d->second.waiting;
-  if (r.attempts == 0) ++d->second.waiting_never_ran;
+  if (r.attempts == 0) {
+    ++d->second.waiting_never_ran;
+    ++d->second.waiting_never_ran_of[r.tenant];
+  }
   if (++d->second.waiting_of[r.tenant] > 1) return;
   // Time without work earns nothing: it starts where the others are.
   std::int64_t& mine = d->second.served[r.tenant];
@@ -89,7 +92,10 @@ void Checker::no_longer_waits(RequestId id, Request& r) {
   const auto d = deployments_.find(r.deployment);
   if (d == deployments_.end()) return;
   --d->second.waiting;
-  if (r.attempts == 0) --d->second.waiting_never_ran;
+  if (r.attempts == 0) {
+    --d->second.waiting_never_ran;
+    --d->second.waiting_never_ran_of[r.tenant];
+  }
   --d->second.waiting_of[r.tenant];
 }
 
@@ -327,9 +333,9 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
   STOKER_INVARIANT(to.generation == a.generation, "instance {}", a.instance.value);
   STOKER_INVARIANT(to.deployment == r.deployment, "V5 request {} on instance {}", a.request.value,
                    a.instance.value);
-  STOKER_INVARIANT(to.stage == Stage::ready ||
-                       (to.stage == Stage::loading && measured_.has_value()),
-                   "V8 request {} on instance {}", a.request.value, a.instance.value);
+  STOKER_INVARIANT(
+      to.stage == Stage::ready || (to.stage == Stage::loading && measured_.has_value()),
+      "V8 request {} on instance {}", a.request.value, a.instance.value);
   STOKER_INVARIANT(!to.broken, "V8 request {} on the broken instance {}", a.request.value,
                    a.instance.value);
   STOKER_INVARIANT(static_cast<std::int32_t>(to.running.size()) < d.spec.scale.concurrency,
@@ -341,17 +347,17 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
                      d.waiting - 1);
     reached(State::dispatched_at_once);
   } else {
-    reached(std::holds_alternative<core::InstanceReady>(cause)
-                ? State::dispatched_by_ready_instance
-                : State::dispatched_from_queue);
+    reached(std::holds_alternative<core::InstanceReady>(cause) ? State::dispatched_by_ready_instance
+                                                               : State::dispatched_from_queue);
     const auto& lane = lanes_.at(Lane{r.deployment, r.tenant, r.priority});
     for (const auto& [order, id] : lane) {
       if (order >= r.order) break;
       std::int32_t* count = overtaken_.find(id);
       if (count == nullptr) count = &overtaken_.insert(id, 0);
       ++*count;
-      STOKER_INVARIANT(*count <= most_overtaken || now - request(id).arrived_at <= overtaken_patience,
-                       "V18 request {} was overtaken {} times", id.value, *count);
+      STOKER_INVARIANT(
+          *count <= most_overtaken || now - request(id).arrived_at <= overtaken_patience,
+          "V18 request {} was overtaken {} times", id.value, *count);
     }
     // Within a tenant, nobody of lower priority goes before one of higher.
     for (const auto& [other, waiting] : lanes_) {
@@ -401,9 +407,9 @@ void Checker::on(Instant now, const core::Refuse& a, const core::Event& cause) {
       reached(State::refused_queue_full);
       break;
     case core::RefuseReason::tenant_queue_full:
-      STOKER_INVARIANT(own && d->second.waiting_of[r.tenant] - 1 >=
-                                  d->second.spec.limits.max_queued_per_tenant,
-                       "V13 request {}", a.request.value);
+      STOKER_INVARIANT(
+          own && d->second.waiting_of[r.tenant] - 1 >= d->second.spec.limits.max_queued_per_tenant,
+          "V13 request {}", a.request.value);
       reached(State::refused_tenant_queue_full);
       break;
     case core::RefuseReason::queue_timeout:
@@ -435,8 +441,7 @@ void Checker::on(Instant now, const core::Refuse& a, const core::Event& cause) {
       reached(State::refused_undeliverable);
       break;
     case core::RefuseReason::removed:
-      STOKER_INVARIANT(d == deployments_.end() || d->second.removed, "request {}",
-                       a.request.value);
+      STOKER_INVARIANT(d == deployments_.end() || d->second.removed, "request {}", a.request.value);
       reached(State::refused_removed);
       break;
   }
@@ -460,15 +465,15 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   each.share_permille = d.spec.needs.share_permille;
   each.exclusive = d.spec.needs.exclusive;
   each.pool_devices = a.pool ? d.spec.needs.devices : 0;
-  STOKER_INVARIANT(static_cast<std::int32_t>(a.devices.size()) ==
-                       (a.pool ? 0 : d.spec.needs.devices),
-                   "instance {}", a.instance.value);
+  STOKER_INVARIANT(
+      static_cast<std::int32_t>(a.devices.size()) == (a.pool ? 0 : d.spec.needs.devices),
+      "instance {}", a.instance.value);
   NodeId node;
   for (const DeviceId id : a.devices) {
     Device& device = devices_.at(id);
     STOKER_INVARIANT(!device.lost, "instance {} on the lost device {}", a.instance.value, id.value);
-    STOKER_INVARIANT(id == a.devices.front() || device.spec.node == node, "instance {} on two nodes",
-                     a.instance.value);
+    STOKER_INVARIANT(id == a.devices.front() || device.spec.node == node,
+                     "instance {} on two nodes", a.instance.value);
     node = device.spec.node;
     const auto& labels = device.spec.labels;
     STOKER_INVARIANT(std::includes(labels.begin(), labels.end(), d.spec.needs.labels.begin(),
@@ -476,8 +481,10 @@ void Checker::on(Instant now, const core::StartInstance& a) {
                      "instance {} on device {}", a.instance.value, id.value);
     if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
     for (const InstanceId other : device.residents) {
-      if (instances_.at(other).deployment != a.deployment) reached(State::two_models_on_a_device);
-      else if (d.spec.weights) reached(State::shared_weights_resident);
+      if (instances_.at(other).deployment != a.deployment)
+        reached(State::two_models_on_a_device);
+      else if (d.spec.weights)
+        reached(State::shared_weights_resident);
     }
     device.residents.insert(a.instance);
   }
@@ -696,12 +703,17 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
       instances_.erase(it);
     }
   }
-  STOKER_INVARIANT(deadlines_.empty() || deadlines_.begin()->first > now ||
-                       deadlines_.begin()->first == now,
-                   "V14 request {} waits beyond its deadline", deadlines_.begin()->second.value);
+  STOKER_INVARIANT(
+      deadlines_.empty() || deadlines_.begin()->first > now || deadlines_.begin()->first == now,
+      "V14 request {} waits beyond its deadline", deadlines_.begin()->second.value);
   for (const auto& [id, d] : deployments_) {
     STOKER_INVARIANT(d.waiting_never_ran <= d.spec.limits.max_queued || d.changed,
                      "V13 deployment {}", id.value);
+    const std::int32_t limit = d.spec.limits.max_queued_per_tenant;
+    if (limit == 0 || d.changed) continue;
+    for (const auto& [tenant, waiting] : d.waiting_never_ran_of) {
+      STOKER_INVARIANT(waiting <= limit, "V13 deployment {} tenant {}", id.value, tenant.value);
+    }
   }
   if (--until_sweep_ > 0 && !fault_struck_) return;
   until_sweep_ = sweep_every_;
@@ -719,8 +731,8 @@ void Checker::sweep(Instant now, const core::Core& core) {
     const auto it = instances_.find(each.id);
     STOKER_INVARIANT(it != instances_.end(), "V6 instance {}", each.id.value);
     STOKER_INVARIANT(static_cast<std::int32_t>(it->second.running.size()) == each.in_flight,
-                     "V9 instance {}: {} run, it says {}", each.id.value,
-                     it->second.running.size(), each.in_flight);
+                     "V9 instance {}: {} run, it says {}", each.id.value, it->second.running.size(),
+                     each.in_flight);
   }
   std::int32_t waiting = 0;
   for (const core::DeploymentSummary& each : summary.deployments) {
@@ -759,17 +771,17 @@ bool Checker::could_hold(const Deployment& d, bool now) const {
   const core::DeviceNeed& needs = d.spec.needs;
   if (d.spec.pool) {
     std::int32_t held = 0;
-    for (const auto& [id, each] : instances_) held += each.pool == d.spec.pool ? each.pool_devices : 0;
+    for (const auto& [id, each] : instances_)
+      held += each.pool == d.spec.pool ? each.pool_devices : 0;
     return (now ? held : 0) + needs.devices <= pools_.at(d.spec.pool).quota_devices;
   }
   std::map<NodeId, std::int32_t> on_node;
   for (const auto& [id, device] : devices_) {
     const auto& labels = device.spec.labels;
-    const bool stuck = std::any_of(
-        device.residents.begin(), device.residents.end(),
-        [&](InstanceId each) { return instances_.at(each).unkillable; });
-    if (device.lost || stuck || !std::includes(labels.begin(), labels.end(), needs.labels.begin(),
-                                      needs.labels.end())) {
+    const bool stuck = std::any_of(device.residents.begin(), device.residents.end(),
+                                   [&](InstanceId each) { return instances_.at(each).unkillable; });
+    if (device.lost || stuck ||
+        !std::includes(labels.begin(), labels.end(), needs.labels.begin(), needs.labels.end())) {
       continue;
     }
     Bytes free = device.spec.memory;
@@ -826,6 +838,13 @@ void Checker::check_settled(const core::Core& core, const World& world) {
   sweep(world.now(), core);
   STOKER_INVARIANT(world.open_requests() == 0, "L1 {} requests never ended", world.open_requests());
   const core::Summary summary = core.summary();
+  if (trace_) {
+    for (const core::InstanceSummary& each : summary.instances) {
+      trace_(fmt::format("at the end: instance {} of deployment {} is {} with {} on {} devices",
+                         each.id.value, each.deployment.value, to_text(each.state),
+                         to_text(each.private_bytes + each.shared_bytes), each.devices.size()));
+    }
+  }
   std::map<DeploymentId, std::int32_t> placed;
   for (const core::InstanceSummary& each : summary.instances) {
     if (each.state != core::InstanceState::planned) {
@@ -840,12 +859,13 @@ void Checker::check_settled(const core::Core& core, const World& world) {
   }
   for (const core::DeploymentSummary& each : summary.deployments) {
     const Deployment& d = deployments_.at(each.id);
-    STOKER_INVARIANT(d.by_hand || each.live_instances >= d.spec.scale.min_instances ||
-                         !could_hold(d, false),
-                     "L4 deployment {} has {} of {}", each.id.value, each.live_instances,
-                     d.spec.scale.min_instances);
-    STOKER_INVARIANT(placed[each.id] <= d.spec.scale.min_instances, "L3 deployment {} keeps {}",
-                     each.id.value, placed[each.id]);
+    STOKER_INVARIANT(
+        d.by_hand || each.live_instances >= d.spec.scale.min_instances || !could_hold(d, false),
+        "L4 deployment {} has {} of {}", each.id.value, each.live_instances,
+        d.spec.scale.min_instances);
+    const std::int32_t kept = d.removed ? 0 : d.spec.scale.min_instances;
+    STOKER_INVARIANT(placed[each.id] <= kept, "L3 deployment {} keeps {}", each.id.value,
+                     placed[each.id]);
   }
   for (const core::DeviceSummary& each : summary.devices) {
     const auto held = static_cast<std::int32_t>(devices_.at(each.id).residents.size());

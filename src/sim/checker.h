@@ -1,6 +1,6 @@
 // Looks at every event and every order from outside and holds them against what must be true; its
-// own books are kept from events and actions alone, so that a core that miscounts cannot talk itself
-// out of it. Numbers are those of RELIABILITY.md 4.
+// own books are kept from events and actions alone, so that a core that miscounts cannot talk
+// itself out of it. Numbers are those of RELIABILITY.md 4.
 #pragma once
 
 #include <cstdint>
@@ -84,11 +84,12 @@ class Checker final : public Observer {
     core::DeploymentSpec spec;
     std::int32_t waiting = 0;
     std::int32_t waiting_never_ran = 0;
-    std::int32_t most_concurrency = 1;   // of all its specs
+    std::int32_t most_concurrency = 1;  // of all its specs
     std::int32_t most_instances = 1;
-    std::map<TenantId, std::int64_t> served;     // cost dispatched while others waited
-    std::int64_t served_now = 0;  // what the last one served had before it
+    std::map<TenantId, std::int64_t> served;  // cost dispatched while others waited
+    std::int64_t served_now = 0;              // what the last one served had before it
     std::map<TenantId, std::int32_t> waiting_of;
+    std::map<TenantId, std::int32_t> waiting_never_ran_of;
     std::int64_t largest_cost = 1;
     core::MemoryNeed need;  // the estimate, or what was measured last
     bool by_hand = false;   // its minimum rests

@@ -35,8 +35,8 @@ class SeedRun {
  private:
   template <class T>
   T draw(T least, T most) {
-    return static_cast<T>(least + static_cast<T>(prng_.below(
-                                      static_cast<std::uint64_t>(most - least) + 1)));
+    return static_cast<T>(
+        least + static_cast<T>(prng_.below(static_cast<std::uint64_t>(most - least) + 1)));
   }
   bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
 
@@ -59,7 +59,8 @@ class SeedRun {
     }
     if (one_in(3)) {
       has_pool_ = true;
-      world_.add_pool({PoolId{1}, "pool", draw(1, 4), one_in(2) ? seconds(draw(1, 20)) : Duration{}});
+      world_.add_pool(
+          {PoolId{1}, "pool", draw(1, 4), one_in(2) ? seconds(draw(1, 20)) : Duration{}});
     }
   }
 
@@ -151,8 +152,8 @@ class SeedRun {
     for (std::int32_t i = 0; i < count; ++i) {
       arrive(only ? only : any_deployment());
       if (gap.ns > 0) {
-        pass(Duration{static_cast<std::int64_t>(
-            prng_.below(2 * static_cast<std::uint64_t>(gap.ns)))});
+        pass(Duration{
+            static_cast<std::int64_t>(prng_.below(2 * static_cast<std::uint64_t>(gap.ns)))});
       }
     }
   }
@@ -173,8 +174,9 @@ class SeedRun {
     arrival.tenant = flood_ && !one_in(6) ? flood_ : TenantId{draw<std::uint64_t>(1, 4)};
     arrival.priority = one_in(5) ? draw(0, 2) : 0;
     const Duration mean = service_.contains(id) ? service_[id] : ms(100);
-    arrival.service = Duration{mean.ns / 4 + static_cast<std::int64_t>(prng_.below(
-                                                 2 * static_cast<std::uint64_t>(mean.ns)))};
+    arrival.service =
+        Duration{mean.ns / 4 +
+                 static_cast<std::int64_t>(prng_.below(2 * static_cast<std::uint64_t>(mean.ns)))};
     if (one_in(12)) arrival.gone_after = ms(draw(0, 6000));
     if (one_in(20)) arrival.gone_after = arrival.service + ms(1);  // close to its end
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));

@@ -13,8 +13,8 @@
 namespace stoker::sim {
 
 struct SeedOptions {
-  std::int32_t requests = 4000;     // about so many arrive
-  std::int32_t sweep_every = 64;    // events between full sweeps of the core
+  std::int32_t requests = 4000;   // about so many arrive
+  std::int32_t sweep_every = 64;  // events between full sweeps of the core
   bool with_faults = true;
   std::function<void(const std::string&)> trace;  // hears every event and order in words
 };

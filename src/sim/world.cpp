@@ -214,8 +214,8 @@ void World::carry_out(const core::StopInstance& order) {
   if (kill && hits(Fault::process_unkillable)) {
     process->outlives_kill = true;
     plan_in(unkillable_told_after, Happening::told_unkillable, order.generation.value);
-    return die(*process, unkillable_told_after +
-                             seconds(static_cast<std::int64_t>(prng_.below(60))));
+    return die(*process,
+               unkillable_told_after + seconds(static_cast<std::int64_t>(prng_.below(60))));
   }
   if (kill) return die(*process, kill_takes);
   // A hung one does not hear of it: the backend kills it when its grace is over.
@@ -231,7 +231,8 @@ void World::carry_out(const core::Dispatch& order) {
   if (keeps_waits_) waits_.push_back(now_ - open->arrived_at);
   Process* process = find(order.generation);
   if (process == nullptr || process->phase != Phase::ready || process->unreachable) {
-    plan_in(ms(1), Happening::undeliverable, order.request.value, order.generation.value);
+    const Duration tries = faults_.any() ? ms(static_cast<std::int64_t>(prng_.below(50))) : ms(1);
+    plan_in(tries, Happening::undeliverable, order.request.value, order.generation.value);
     return;
   }
   if (process->running.empty()) process->busy_since = now_;
@@ -333,8 +334,7 @@ void World::happen(const Planned& planned) {
     case Happening::told_placed:
       if (!is_in(Phase::pending)) return;
       process->phase = Phase::starting;
-      plan_in(around(behaviours_.at(process->deployment).start), Happening::process_up,
-              planned.id);
+      plan_in(around(behaviours_.at(process->deployment).start), Happening::process_up, planned.id);
       step(core::InstancePlaced{instance, generation});
       return;
     case Happening::client_leaves:
@@ -374,7 +374,8 @@ void World::load_done(Process& process) {
   if (hits(Fault::load_out_of_memory)) failure = core::LoadFailure::out_of_memory;
   if (failure) {
     process.phase = Phase::ending;
-    say(Happening::told_load_failed, process.generation.value, static_cast<std::uint64_t>(*failure));
+    say(Happening::told_load_failed, process.generation.value,
+        static_cast<std::uint64_t>(*failure));
     die(process, ms(1 + static_cast<std::int64_t>(prng_.below(50))));
     return;
   }
@@ -388,8 +389,8 @@ void World::load_done(Process& process) {
 void World::request_done(RequestId request, Generation generation, bool asked) {
   Process* process = find(generation);
   if (process == nullptr || process->phase != Phase::ready || process->hung) return;
-  const bool runs =
-      std::find(process->running.begin(), process->running.end(), request) != process->running.end();
+  const bool runs = std::find(process->running.begin(), process->running.end(), request) !=
+                    process->running.end();
   if (!runs && !asked) return;  // it was cancelled before its end
   if (asked && !runs) state(State::cancel_crossed_the_end);
   if (runs) let_go(*process, request);
@@ -518,7 +519,9 @@ void World::strike(Fault fault) {
       die(*process, seconds(static_cast<std::int64_t>(prng_.below(12))));
       return;
     case Fault::process_hangs:
-      process = any_process(alive);
+      process = any_process([](const Process& p) {
+        return p.phase != Phase::ending && p.phase != Phase::pending;  // no process yet
+      });
       if (process == nullptr || process->hung) return;
       struck();
       process->hung = true;
@@ -678,8 +681,8 @@ void World::restart_server() {
     return;
   }
   ++epoch_;
-  core_ = std::make_unique<core::Core>(
-      core::CoreConfig{Epoch{epoch_}, seed_ + epoch_, seconds(30)});
+  core_ =
+      std::make_unique<core::Core>(core::CoreConfig{Epoch{epoch_}, seed_ + epoch_, seconds(30)});
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});

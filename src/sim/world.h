@@ -39,8 +39,8 @@ struct Arrival {
   TenantId tenant;
   std::int32_t priority = 0;
   Duration service = ms(100);
-  Duration gone_after;        // the client leaves; {0}: it waits for the answer
-  Duration deadline;          // latest dispatch, from now; {0}: the deployment's queue_timeout
+  Duration gone_after;  // the client leaves; {0}: it waits for the answer
+  Duration deadline;    // latest dispatch, from now; {0}: the deployment's queue_timeout
   std::int64_t cost = 1;
   std::uint64_t affinity = 0;
 };
@@ -70,9 +70,9 @@ struct WorldTotals {
   std::uint64_t failed = 0;
   std::uint64_t interrupted = 0;
   std::uint64_t starts = 0;
-  Duration alive;     // sum over instances, order to start .. gone
-  Duration serving;   // sum over instances, at least one request in flight
-  Duration loading;   // sum over instances, order to start .. ready or gone
+  Duration alive;    // sum over instances, order to start .. gone
+  Duration serving;  // sum over instances, at least one request in flight
+  Duration loading;  // sum over instances, order to start .. ready or gone
   std::uint64_t action_hash = 1469598103934665603ULL;
 };
 
@@ -126,7 +126,7 @@ class World {
     std::vector<DeviceId> devices;
     std::vector<RequestId> running;
     bool ready_seen = false;
-    bool hung = false;       // it does nothing more, and says nothing
+    bool hung = false;  // it does nothing more, and says nothing
     bool ignores_cancel = false;
     bool unreachable = false;
     bool outlives_kill = false;

@@ -120,9 +120,14 @@ class Script {
 
   void add_device(const std::vector<std::string>& parts) {
     Options o = options_from(parts, 2);
-    core::DeviceSpec device{DeviceId{devices_.size() + 1}, parts.at(1), core::DeviceKind::cpu,
-                            bytes_of(o["memory"]), o.contains("slots") ? int_of(o["slots"]) : 100,
-                            {}, {}, 0};
+    core::DeviceSpec device{DeviceId{devices_.size() + 1},
+                            parts.at(1),
+                            core::DeviceKind::cpu,
+                            bytes_of(o["memory"]),
+                            o.contains("slots") ? int_of(o["slots"]) : 100,
+                            {},
+                            {},
+                            0};
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     devices_[device.id] = device.name;
     step(core::DeviceAdded{device});

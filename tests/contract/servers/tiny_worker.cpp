@@ -257,7 +257,8 @@ int main(int argc, char** argv) {
   const std::string mode = env("TINY");
   if (mode == "exit_at_once") return 42;
   if (mode == "not_hello") say(R"({"type":"progress","active":0,"steps":0,"tokens":0})");
-  if (mode == "stubborn" || mode == "closes") ::signal(SIGTERM, SIG_IGN);  // before anybody may send one
+  if (mode == "stubborn" || mode == "closes")
+    ::signal(SIGTERM, SIG_IGN);  // before anybody may send one
   say_hello(mode == "wrong_nonce" ? "guess" : env("STOKER_NONCE"));
   std::thread(serve).detach();
   for (const Behaviour& behaviour : behaviours) {

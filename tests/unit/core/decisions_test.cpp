@@ -195,19 +195,25 @@ TEST(WhyUnfit, EachReason) {
   };
   const Case cases[] = {
       {"fits", {}, [](DeviceView&) {}, std::nullopt},
-      {"lost before anything else", {.kinds = {DeviceKind::cuda}},
-       [](DeviceView& v) { v.lost = true; }, Unfit::lost},
+      {"lost before anything else",
+       {.kinds = {DeviceKind::cuda}},
+       [](DeviceView& v) { v.lost = true; },
+       Unfit::lost},
       {"kind", {.kinds = {DeviceKind::cuda}}, [](DeviceView&) {}, Unfit::wrong_kind},
       {"label", {}, [](DeviceView& v) { v.labels_match = false; }, Unfit::wrong_label},
       {"never", {}, [](DeviceView& v) { v.cost = mib(101); }, Unfit::too_small},
       {"distrusted", {}, [](DeviceView& v) { v.distrusted = true; }, Unfit::distrusted},
       {"somebody has it alone", {}, [](DeviceView& v) { v.taken_alone = true; }, Unfit::not_alone},
-      {"wants it alone", {.exclusive = true}, [](DeviceView& v) { v.residents = 1; },
+      {"wants it alone",
+       {.exclusive = true},
+       [](DeviceView& v) { v.residents = 1; },
        Unfit::not_alone},
       {"alone on an empty one", {.exclusive = true}, [](DeviceView&) {}, std::nullopt},
       {"memory", {}, [](DeviceView& v) { v.free = mib(29); }, Unfit::too_little_free},
       {"slots", {}, [](DeviceView& v) { v.free_slots = 0; }, Unfit::no_slot},
-      {"share", {.share_permille = 600}, [](DeviceView& v) { v.free_share_permille = 500; },
+      {"share",
+       {.share_permille = 600},
+       [](DeviceView& v) { v.free_share_permille = 500; },
        Unfit::no_share},
   };
   for (const Case& c : cases) {
@@ -321,8 +327,8 @@ TEST(FairQueue, PriorityThenArrivalWithinATenant) {
   EXPECT_EQ(served, (std::vector<std::uint64_t>{2, 3, 1}));
 }
 
-/// Whatever is pushed, charged and erased: over a time in which two tenants both wait, what each was
-/// served differs from its share by at most two of the largest requests.
+/// Whatever is pushed, charged and erased: over a time in which two tenants both wait, what each
+/// was served differs from its share by at most two of the largest requests.
 TEST(FairQueue, SharesFollowWeights) {
   rc::check([] {
     FairQueue queue;

@@ -21,9 +21,14 @@ class World {
   explicit World(std::uint64_t seed) : prng_(seed), core_({Epoch{3}, seed, seconds(30)}) {
     const std::uint64_t devices = 1 + prng_.below(3);
     for (std::uint64_t i = 1; i <= devices; ++i) {
-      step(DeviceAdded{{DeviceId{i}, "d", DeviceKind::cpu,
+      step(DeviceAdded{{DeviceId{i},
+                        "d",
+                        DeviceKind::cpu,
                         mib(100 + static_cast<std::int64_t>(prng_.below(200))),
-                        1 + static_cast<std::int32_t>(prng_.below(6)), {}, {}, 0}});
+                        1 + static_cast<std::int32_t>(prng_.below(6)),
+                        {},
+                        {},
+                        0}});
     }
     deployments_ = 1 + prng_.below(6);
     for (std::uint64_t i = 1; i <= deployments_; ++i) add_deployment(i);
@@ -136,7 +141,8 @@ class World {
   void arrive() {
     const RequestId id{++next_request_};
     open_.insert(id);
-    step(RequestArrived{id, any_deployment(), {}, static_cast<std::int32_t>(prng_.below(3)), {}, 1, 0});
+    step(RequestArrived{
+        id, any_deployment(), {}, static_cast<std::int32_t>(prng_.below(3)), {}, 1, 0});
   }
 
   void end_one() {

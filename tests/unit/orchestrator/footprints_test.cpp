@@ -74,7 +74,7 @@ TEST_F(FootprintsTest, WhatWasKeptIsThereInTheNextLife) {
   EXPECT_EQ(found.at(core::DeviceKind::cpu).private_bytes, mib(70));
   EXPECT_EQ(found.at(core::DeviceKind::cpu).shared_bytes, mib(900));
   EXPECT_EQ(found.at(core::DeviceKind::cuda).private_bytes, mib(1300));
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat(file.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600U);
 }
@@ -87,9 +87,7 @@ TEST_F(FootprintsTest, WhateverChangesMemoryChangesTheKey) {
       [](DeploymentPlan& p) { p.spec.scale.concurrency = 7; },
       [](DeploymentPlan& p) { p.launch.worker = "onnx"; },
       [](DeploymentPlan& p) { p.launch.options = R"({"context":1024})"; },
-      [](DeploymentPlan& p) {
-        p.launch.env = {{"OMP_NUM_THREADS", "4"}};
-      },
+      [](DeploymentPlan& p) { p.launch.env = {{"OMP_NUM_THREADS", "4"}}; },
       [&](DeploymentPlan& p) { p.launch.model = (folder / "absent").string(); },
       [&](DeploymentPlan&) { std::ofstream(model) << "more weights"; },
       [&](DeploymentPlan&) { fs::last_write_time(model, fs::file_time_type{}); },
