@@ -1,9 +1,10 @@
 """Writes the sources of a core in which the bugs of mutants.py can be switched on.
 
-Usage: plant.py SRC/CORE OUTPUT. Fails if a text to be replaced is not there exactly once: then the
-core has changed and the bug must be planted anew.
+Usage: plant.py SRC/CORE OUTPUT. Fails if a text to be replaced is not there exactly once, line breaks
+apart: then the core has changed and the bug must be planted anew.
 """
 import pathlib
+import re
 import sys
 
 from mutants import MUTANTS
@@ -18,34 +19,31 @@ inline const char* const planted_names[] = {%s};
 """
 
 
+def pattern_of(text: str) -> re.Pattern:
+    """Finds the text however it is broken into lines."""
+    tokens = re.findall(r"\w+|[^\w\s]", text)
+    return re.compile(r"\s*".join(re.escape(token) for token in tokens))
+
+
 def main(source: pathlib.Path, output: pathlib.Path) -> int:
     texts = {path.name: path.read_text() for path in sorted(source.glob("*.cpp"))}
-    # First what holds a longer text with another's inside, so that each is found as it was written.
-    numbered = list(enumerate(MUTANTS, 1))
-    edits: dict[str, list[tuple[int, int, str, str]]] = {}
     failed = False
-    for number, (name, file, find, replace) in numbered:
-        count = texts[file].count(find)
+    for number, (name, file, find, replace) in enumerate(MUTANTS, 1):
+        pattern = pattern_of(find)
+        count = len(pattern.findall(texts[file]))
         if count != 1:
-            print(f"mutants.py: '{name}': its text is in {file} {count} times", file=sys.stderr)
+            print(f"mutants.py: '{name}': its text is in {file} {count} times "
+                  "(or another bug was planted in it)", file=sys.stderr)
             failed = True
             continue
-        edits.setdefault(file, []).append((number, texts[file].index(find), find, replace))
+        planted = replace.replace("PLANTED", f"(::stoker::core::planted_bug == {number})")
+        texts[file] = pattern.sub(lambda _: planted.strip(), texts[file])
     if failed:
         return 1
     output.mkdir(parents=True, exist_ok=True)
-    names = ", ".join(f'"{name}"' for _, (name, *_rest) in numbered)
+    names = ", ".join(f'"{name}"' for name, *_ in MUTANTS)
     write(output / "planted.h", PLANTED_H % (len(MUTANTS), names))
     for file, text in texts.items():
-        for number, _, find, replace in edits.get(file, []):
-            planted = f"(::stoker::core::planted_bug == {number})"
-            replaced = replace.replace("PLANTED", planted)
-            if text.count(find) == 1:
-                text = text.replace(find, replaced)
-                continue
-            # Another bug was planted in the same text: keep both by replacing what is left of it.
-            print(f"mutants.py: number {number} overlaps another one in {file}", file=sys.stderr)
-            return 1
         write(output / file, '#include "planted.h"\n' + text)
     return 0
 
