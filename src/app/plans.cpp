@@ -127,6 +127,18 @@ std::vector<core::DeviceKind> kinds_of(const DeploymentConfig& d) {
   return {};
 }
 
+core::KeepWarmPolicy keep_warm_policy(config::KeepWarmPolicy policy) {
+  switch (policy) {
+    case config::KeepWarmPolicy::fixed:
+      return core::KeepWarmPolicy::fixed;
+    case config::KeepWarmPolicy::break_even:
+      return core::KeepWarmPolicy::break_even;
+    case config::KeepWarmPolicy::adaptive:
+      return core::KeepWarmPolicy::adaptive;
+  }
+  return core::KeepWarmPolicy::break_even;
+}
+
 core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const std::string& model,
                              WeightsId weights) {
   core::DeploymentSpec spec;
@@ -138,9 +150,13 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.scale.concurrency = d.concurrency;
   spec.scale.target_utilization_percent = a.target_utilization_percent;
   spec.scale.scale_up_threshold = a.scale_up_threshold;
-  spec.scale.scale_down_delay = a.scale_down_delay.value_or(d.keep_warm.max);
+  // One delay that is written holds for the last instance too; with none, keep_warm decides.
+  spec.scale.scale_down_delay = a.scale_down_delay;
   spec.scale.scale_to_zero_delay =
-      a.scale_to_zero_delay.value_or(a.scale_down_delay.value_or(d.keep_warm.max));
+      a.scale_to_zero_delay ? a.scale_to_zero_delay : a.scale_down_delay;
+  spec.scale.keep_warm = {keep_warm_policy(d.keep_warm.policy), d.keep_warm.min, d.keep_warm.max,
+                          core::KeepWarm{}.wait_weight};
+  spec.priority = d.priority;
   spec.limits.max_queued = d.limits.max_queued;
   spec.limits.queue_timeout = d.limits.queue_timeout;
   spec.limits.start_timeout = d.limits.start_timeout;

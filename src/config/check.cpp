@@ -163,11 +163,6 @@ void check_support(const DeploymentConfig& deployment, Reader& reader) {
                       "container is accepted, but cannot run yet in this version",
                       "runtime: command starts the engine without a container");
   }
-  if (deployment.keep_warm.policy == KeepWarmPolicy::adaptive) {
-    reader.warning_at(path_of(deployment, "keep_warm.policy"),
-                      fmt::format("adaptive is {}", no_effect_yet),
-                      "keep_warm.max is the idle time");
-  }
   if (deployment.autoscaling.spare_instances > 0) {
     reader.warning_at(path_of(deployment, "autoscaling.spare_instances"),
                       std::string(no_effect_yet), "min_instances keeps some warm");

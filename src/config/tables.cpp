@@ -165,8 +165,9 @@ const Table<KeepWarmConfig>& keep_warm_table() {
                                   {"break_even", KeepWarmPolicy::break_even},
                                   {"adaptive", KeepWarmPolicy::adaptive}}},
           "How long an idle instance stays where no delay is written. `fixed`: `max`; "
-          "`break_even`: as long as waiting costs less than starting again; `adaptive`: from the "
-          "traffic of the deployment. In this version every policy gives `max`"),
+          "`break_even`: as long as idling is expected to cost less than the next cold start, from "
+          "its learned traffic and start time; `adaptive`: the same, and it starts ahead of a "
+          "request that can be foreseen"),
       value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
       value_key("max", &S::max, Time{.may_be_never = true},
                 "Longest time that the policy may choose"),

@@ -18,12 +18,12 @@
 #include "base/units.h"
 #include "core/actions.h"
 #include "core/affinity.h"
-#include "core/arrivals.h"
 #include "core/events.h"
 #include "core/failure_policy.h"
 #include "core/fair_queue.h"
 #include "core/lifecycle.h"
 #include "core/memory_ledger.h"
+#include "core/next_use.h"
 #include "core/placement.h"
 #include "core/spec.h"
 #include "core/start_estimate.h"
@@ -130,10 +130,11 @@ class Core {
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
     StartEstimate start_time;
-    Arrivals arrivals;
+    NextUse::Model next_use;
     Duration service_time = seconds(1);  // of a request on its instance, learned
     Counts counts;
     std::int32_t ready_in_flight = 0;  // on ready instances
+    std::int32_t in_flight = 0;        // on all
     std::int32_t desired = 0;
     bool minimum_suspended = false;
     bool removed = false;
@@ -267,16 +268,21 @@ class Core {
   void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
   void drop_planned(Instance& instance);
   void check_keep(Instance& instance);
+  void note_arrival(Deployment& d);
+  void note_if_idle(Deployment& d);
+  [[nodiscard]] KeepPlan keep_plan(Deployment& d);
   void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
-  [[nodiscard]] Duration keep_for(const Instance& instance) const;
-  [[nodiscard]] Duration first_check_of(const Instance& instance) const;
-  [[nodiscard]] double idle_loss(const Instance& instance) const;
+  void plan_prewarm(Deployment& d);
+  [[nodiscard]] Instant keep_until(const Instance& instance);
+  [[nodiscard]] static Duration break_even_of(const Deployment& d);
+  [[nodiscard]] static Duration first_check_of(const Instance& instance);
+  [[nodiscard]] double idle_loss(const Instance& instance);
 
   // core_rooms.cpp
   bool try_place(Instance& instance, const std::vector<DeviceId>* only);
   bool try_pool(Instance& instance);
-  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker) const;
+  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker);
   void make_room(Instance& instance, const Placement& placement,
                  const std::vector<const Device*>& where);
   void await_at(Instance& instance, std::vector<DeviceId> devices);
@@ -299,7 +305,7 @@ class Core {
   /// How many more of a deployment's instances may go without it falling below its minimum.
   using Spare = std::map<DeploymentId, std::int32_t>;
   [[nodiscard]] EvictionView eviction_view_of(const Device& device, const Instance& seeker,
-                                              Spare& spare, std::optional<Instant>& later) const;
+                                              Spare& spare, std::optional<Instant>& later);
   [[nodiscard]] std::vector<const Device*> likely_devices(const Deployment& d) const;
   [[nodiscard]] std::optional<Instant> evictable_at(const Instance& instance) const;
 
@@ -308,6 +314,9 @@ class Core {
   Actions* actions_ = nullptr;  // of the step that runs
   Prng prng_;
   Timers timers_;
+  NextUse next_use_;
+  DeploymentId last_silent_;  // of those whose silence is told in turn
+  Instant silent_told_at_;
   std::map<DeploymentId, std::unique_ptr<Deployment>> deployments_;
   IdTable<DeploymentId, Deployment*> deployment_by_id_;
   std::map<InstanceId, std::unique_ptr<Instance>> instances_;

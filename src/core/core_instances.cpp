@@ -408,6 +408,7 @@ void Core::remove(Instance& instance) {
     requests_.erase(request);
     actions_->push_back(FailRequest{request, id});
   }
+  note_if_idle(d);
   room_changed(instance);
   release_room(instance);
   for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::keep_check,

@@ -29,7 +29,9 @@ void Core::check_invariants() const {
                      id.value);
     Counts counts;
     std::int32_t ready_in_flight = 0;
+    std::int32_t in_flight = 0;
     for (const Instance* each : d->instances) {
+      in_flight += static_cast<std::int32_t>(each->in_flight.size());
       STOKER_INVARIANT(each->owner == d.get(), "V5 instance {}", each->id.value);
       const bool live =
           each->state == InstanceState::planned || each->state == InstanceState::starting ||
@@ -42,6 +44,8 @@ void Core::check_invariants() const {
         ready_in_flight += static_cast<std::int32_t>(each->in_flight.size());
       }
     }
+    STOKER_INVARIANT(in_flight == d->in_flight, "deployment {}: {} != {}", id.value, in_flight,
+                     d->in_flight);
     STOKER_INVARIANT(counts == d->counts && ready_in_flight == d->ready_in_flight,
                      "deployment {}: counted {} live {} ready {} draining", id.value, counts.live,
                      counts.ready, counts.draining);

@@ -23,6 +23,7 @@ void Core::on(const RequestArrived& e) {
   const bool rested = d->minimum_suspended;
   d->minimum_suspended = false;
   admit(e, *d);
+  note_if_idle(*d);  // it was refused
   if (rested) scale(*d);
 }
 
@@ -31,8 +32,7 @@ void Core::admit(const RequestArrived& e, Deployment& d) {
     actions_->push_back(Refuse{e.request, e.deployment, *reason, until_retry(d)});
     return;
   }
-  d.arrivals.arrived(now_);
-  timers_.clear(TimerKind::prewarm, e.deployment.value);
+  note_arrival(d);
   Request request;
   request.deployment = &d;
   request.tenant = e.tenant;
@@ -80,8 +80,10 @@ void Core::on(const RequestEnded& e) {
     drained(instance);
   } else if (instance.state == InstanceState::ready) {
     if (!d.queue.empty()) dispatch_waiting(d);
+    note_if_idle(d);
     if (instance.in_flight.empty()) became_idle(instance);
   }
+  note_if_idle(d);
   if (shutting_down_ || d.removed) wind_down(d);
 }
 
@@ -139,6 +141,7 @@ void Core::dispatch(RequestId id, Request& request, Instance& to) {
   ++request.attempts;
   to.in_flight.push_back(id);
   ++to.owner->ready_in_flight;
+  ++to.owner->in_flight;
   ++running_;
   actions_->push_back(Dispatch{id, to.id, to.generation});
 }
@@ -186,6 +189,7 @@ void Core::leave_queue(RequestId id, const Request& request) {
   STOKER_INVARIANT(was_there, "V1 request {}", id.value);
   --queued_;
   timers_.clear(TimerKind::queue_deadline, id.value);
+  note_if_idle(*request.deployment);
 }
 
 void Core::leave_instance(RequestId id, const Request& request) {
@@ -196,6 +200,7 @@ void Core::leave_instance(RequestId id, const Request& request) {
   *it = in_flight.back();
   in_flight.pop_back();
   if (instance.state == InstanceState::ready) --instance.owner->ready_in_flight;
+  --instance.owner->in_flight;
   --running_;
   if (request.state == RequestState::cancelling) timers_.clear(TimerKind::cancel_grace, id.value);
 }

@@ -108,7 +108,7 @@ std::optional<Instant> Core::evictable_at(const Instance& instance) const {
 
 /// `later`: becomes the first instant at which one more resident could be stopped.
 EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker, Spare& spare,
-                                    std::optional<Instant>& later) const {
+                                    std::optional<Instant>& later) {
   EvictionView view;
   view.device = view_of(device, &seeker, *seeker.owner);
   view.device.free = device.memory.free();
@@ -312,7 +312,7 @@ bool Core::try_pool(Instance& instance) {
 }
 
 /// The idle instance of another deployment whose loss is least; null: there is none.
-Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) const {
+Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) {
   Instance* best = nullptr;
   double best_loss = 0;
   for (Instance* each : pool.residents) {

@@ -6,6 +6,13 @@
 #include "core/core.h"
 
 namespace stoker::core {
+namespace {
+
+/// A pause shorter than this is not looked into: a plan costs two microseconds.
+constexpr Duration plans_begin_after = seconds(2);
+constexpr Duration silence_told_every = ms(1);
+
+}  // namespace
 
 std::int32_t Core::minimum_of(const Deployment& d) const {
   return d.minimum_suspended || d.removed || shutting_down_ ? 0 : d.spec.scale.min_instances;
@@ -95,34 +102,75 @@ void Core::drop_planned(Instance& instance) {
   instances_.erase(id);
 }
 
-Duration Core::keep_for(const Instance& instance) const {
-  const ScalePolicy& policy = instance.owner->spec.scale;
-  const std::optional<Duration> delay =
-      instance.owner->counts.placed() == 1 ? policy.scale_to_zero_delay : policy.scale_down_delay;
-  if (delay) return *delay;
-  if (policy.keep_warm.policy == KeepWarmPolicy::fixed) return policy.keep_warm.max;
-  const Duration break_even{instance.owner->start_time.get().ns * policy.keep_warm.wait_weight};
-  return std::clamp(break_even, policy.keep_warm.min, policy.keep_warm.max);
+/// The idling that is worth a cold start: the device's time that it takes, and that of those who
+/// wait for it.
+Duration Core::break_even_of(const Deployment& d) {
+  return Duration{d.start_time.get().ns * (1 + d.spec.scale.keep_warm.wait_weight)};
 }
 
-/// The earliest that keep_for can say, however many instances there will be.
-Duration Core::first_check_of(const Instance& instance) const {
+void Core::note_arrival(Deployment& d) {
+  next_use_.arrived(d.next_use, now_);
+  timers_.clear(TimerKind::prewarm, d.spec.id.value);
+  // Those that never come again teach only if somebody says so, now and then, of one after another.
+  if (now_ - silent_told_at_ < silence_told_every) return;
+  silent_told_at_ = now_;
+  auto next = deployments_.upper_bound(last_silent_);
+  if (next == deployments_.end()) next = deployments_.begin();
+  last_silent_ = next->first;
+  next_use_.silent(next->second->next_use, now_);
+}
+
+/// Nothing of it waits or runs any more: the gap until its next request begins.
+void Core::note_if_idle(Deployment& d) {
+  if (d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
+}
+
+KeepPlan Core::keep_plan(Deployment& d) {
+  next_use_.silent(d.next_use, now_);
+  return next_use_.plan(d.next_use, now_, break_even_of(d));
+}
+
+/// Needs: it is idle. When it may stop if no request comes.
+Instant Core::keep_until(const Instance& instance) {
+  Deployment& d = *instance.owner;
+  const ScalePolicy& policy = d.spec.scale;
+  const bool last = d.counts.placed() == 1;
+  const std::optional<Duration> delay =
+      last ? policy.scale_to_zero_delay : policy.scale_down_delay;
+  if (delay) return instance.idle_since + *delay;
+  const KeepWarm& keep = policy.keep_warm;
+  if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
+  // What is learned tells when the next request comes, not when one more instance is needed.
+  const Instant until = last && d.in_flight == 0 && d.queue.empty()
+                            ? keep_plan(d).stop_at
+                            : instance.idle_since + break_even_of(d);
+  return std::clamp(until, instance.idle_since + keep.min, instance.idle_since + keep.max);
+}
+
+/// When to look first: no later than keep_until can say, however many instances there will be, and
+/// not so soon that every pause between two requests costs a plan.
+Duration Core::first_check_of(const Instance& instance) {
   const ScalePolicy& policy = instance.owner->spec.scale;
-  const Duration now = keep_for(instance);
-  return std::min(
-      {now, policy.scale_down_delay.value_or(now), policy.scale_to_zero_delay.value_or(now)});
+  const KeepWarm& keep = policy.keep_warm;
+  const Duration kept =
+      keep.policy == KeepWarmPolicy::fixed
+          ? keep.max
+          : std::clamp(plans_begin_after, keep.min, std::max(keep.min, keep.max));
+  return std::min(policy.scale_down_delay.value_or(kept), policy.scale_to_zero_delay.value_or(kept));
 }
 
 void Core::check_keep(Instance& instance) {
   instance.keep_check_set = false;
   if (!instance.is_idle) return;
   Deployment& d = *instance.owner;
-  const Instant due = instance.idle_since + keep_for(instance);
+  const Instant due = keep_until(instance);
   if (due > now_) {
     instance.keep_check_set = true;
     timers_.set(TimerKind::keep_check, instance.id.value, due);
   } else if (d.counts.placed() > minimum_of(d) && d.queue.empty()) {
+    const bool last = d.counts.placed() == 1;
     stop(instance, StopMode::graceful, StopReason::idle);
+    if (last) plan_prewarm(d);
     scale(d);
   }
   // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
@@ -133,15 +181,25 @@ void Core::look_again_at_idle(Deployment& d) {
   for (Instance* each : d.instances) {
     if (!each->is_idle || each->keep_check_set) continue;
     each->keep_check_set = true;
-    timers_.set(TimerKind::keep_check, each->id.value,
-                std::max(now_, each->idle_since + keep_for(*each)));
+    timers_.set(TimerKind::keep_check, each->id.value, std::max(now_, keep_until(*each)));
   }
 }
 
 /// What stopping the idle instance is expected to cost: seconds of starting again, per second.
-double Core::idle_loss(const Instance& instance) const {
-  const Deployment& d = *instance.owner;
-  return d.arrivals.hazard(now_) * (static_cast<double>(d.start_time.get().ns) / 1e9);
+double Core::idle_loss(const Instance& instance) {
+  Deployment& d = *instance.owner;
+  return next_use_.index(d.next_use, now_) * (static_cast<double>(d.start_time.get().ns) / 1e9);
+}
+
+/// It stops for want of requests; with `adaptive` it comes back ahead of the next one, if that can
+/// be told.
+void Core::plan_prewarm(Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  if (policy.scale_to_zero_delay || policy.keep_warm.policy != KeepWarmPolicy::adaptive) return;
+  const KeepPlan plan = keep_plan(d);
+  if (!plan.start_at) return;
+  timers_.set(TimerKind::prewarm, d.spec.id.value,
+              std::max(now_ + ms(1), *plan.start_at - d.start_time.get()));
 }
 
 /// A request is expected soon: its model is brought up before it comes.

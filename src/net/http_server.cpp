@@ -110,14 +110,14 @@ HttpServer::~HttpServer() = default;
 
 void HttpServer::begin_drain() {
   impl_->draining = true;
-  for (std::size_t i = impl_->connections.size(); i-- > 0;) {
-    impl_->connections[i]->begin_drain();
-  }
 }
 
 void HttpServer::drain(std::function<void()> done) {
   impl_->stop_accepting();
   begin_drain();
+  for (std::size_t i = impl_->connections.size(); i-- > 0;) {
+    impl_->connections[i]->close_if_idle();
+  }
   impl_->drained = std::move(done);
   if (impl_->connections.empty()) impl_->on_empty();
 }

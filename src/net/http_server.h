@@ -121,10 +121,11 @@ class HttpServer {
   HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler);
   /// Closes all connections without telling anybody. Not inside a callback of the server.
   ~HttpServer();
-  /// Closes idle connections; from now on each answer is the last of its connection and says so.
-  /// Goes on accepting, so that whoever comes is told that this server ends.
+  /// From now on each answer is the last of its connection and says so. Goes on accepting, so that
+  /// whoever comes is told that this server ends. Idle connections stay: a request may be on its
+  /// way on them, and a close would meet it with a reset.
   void begin_drain();
-  /// begin_drain(), and accepts no more. `done` is called once no connection is left.
+  /// begin_drain(), accepts no more, and closes idle connections. `done` is called once no connection is left.
   void drain(std::function<void()> done);
   [[nodiscard]] std::size_t connections() const;
 

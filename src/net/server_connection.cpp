@@ -125,7 +125,7 @@ void ServerConnection::set_interest() {
   shared_.loop.modify(fd_.get(), interest_, *this);
 }
 
-void ServerConnection::begin_drain() {
+void ServerConnection::close_if_idle() {
   if (phase_ == Phase::idle && out_.empty()) close();
 }
 

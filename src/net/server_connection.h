@@ -52,7 +52,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   /// Ends what has taken too long; an idle connection gives its buffers back.
   void check_deadlines();
   /// Closes if nothing is under way; else the connection closes after its answer.
-  void begin_drain();
+  void close_if_idle();
   /// The server goes away: closes without telling anybody.
   void close();
 

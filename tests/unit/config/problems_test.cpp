@@ -222,8 +222,6 @@ TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {
        "deployments.e.scale_on: accepted, has no effect yet"},
       {"{runtime: echo, resources: {labels: {zone: a}}}",
        "deployments.e.resources.labels: accepted"},
-      {"{runtime: echo, keep_warm: {policy: adaptive}}",
-       "deployments.e.keep_warm.policy: adaptive is"},
       {"{runtime: container, image: x}", "deployments.e.runtime: container is accepted"},
       {"{runtime: echo, health_path: /ready}", "deployments.e.health_path: has no effect for"},
   };
