@@ -172,6 +172,7 @@ class Core {
     MemoryLedger memory;
     std::vector<Instance*> residents;  // that hold memory here, in the order of their coming
     std::int32_t share_permille = 0;   // promised to residents
+    std::int32_t exclusive = 0;        // residents that want it alone
     std::vector<Instance*> promised;   // planned instances that await room here
     std::vector<DeploymentId> failed_deployments;  // of the failed starts since one worked
     std::int32_t failed_starts = 0;
@@ -296,7 +297,11 @@ class Core {
   [[nodiscard]] static bool is_for_waiters(const Instance& instance);
   [[nodiscard]] static MemoryNeed need_of(const Deployment& d, DeviceKind kind);
   [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
-                                   const Deployment& d) const;
+                                   const Deployment& d) const {
+    return view_of(device, seeker, d, need_of(d, device.spec.kind));
+  }
+  [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
+                                   const Deployment& d, const MemoryNeed& need) const;
   struct Promised {  // to others that looked for room before
     Bytes bytes;
     std::int32_t slots = 0;
@@ -331,6 +336,8 @@ class Core {
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;
+  std::vector<DeviceView> views_;     // buffers of try_place
+  std::vector<const Device*> where_;
   std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;
   std::uint64_t next_instance_ = 1;

@@ -116,6 +116,7 @@ void Core::check_invariants() const {
     const auto residents = static_cast<std::int32_t>(device.residents.size());
     STOKER_INVARIANT(residents == device.memory.residents() && residents <= device.spec.slots,
                      "V12 device {}", id.value);
+    STOKER_INVARIANT(alone == device.exclusive, "V12 device {}", id.value);
     STOKER_INVARIANT(alone == 0 || residents == 1, "device {} is not one's alone", id.value);
     STOKER_INVARIANT(share_permille == device.share_permille && share_permille <= 1000,
                      "V12 device {}", id.value);

@@ -17,8 +17,10 @@ constexpr std::int64_t busy_stay_starts = 4;
 constexpr Duration shortest_busy_stay = seconds(1);
 constexpr Duration longest_busy_stay = seconds(60);
 
-/// With more devices than this, room is looked for where instances have been idle longest.
-constexpr std::size_t devices_to_search = 64;
+/// With more devices than these, room is looked for where instances have been idle longest, on so
+/// many devices: each resident that is weighed costs up to two microseconds.
+constexpr std::size_t search_all_up_to = 32;
+constexpr std::size_t devices_to_search = 8;
 
 Duration busy_stay(Duration start) {
   return std::clamp(Duration{start.ns * busy_stay_starts}, shortest_busy_stay, longest_busy_stay);
@@ -65,8 +67,8 @@ Core::Promised Core::promised_before(const Device& device, const Instance* seeke
 }
 
 /// The device as `seeker` sees it; null: as one more instance of `d` that comes last.
-DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d) const {
-  const MemoryNeed need = need_of(d, device.spec.kind);
+DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d,
+                         const MemoryNeed& need) const {
   DeviceView view;
   view.id = device.spec.id;
   view.node = device.spec.node;
@@ -81,7 +83,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker, const Dep
   view.residents = device.memory.residents();
   view.free_slots = device.spec.slots - view.residents;
   view.free_share_permille = 1000 - device.share_permille;
-  for (const Instance* each : device.residents) view.taken_alone |= each->exclusive;
+  view.taken_alone = device.exclusive > 0;
   if (device.promised.empty()) return view;
   // What others wait for is theirs, unless those that leave bring enough for both.
   Promised promised = promised_before(device, seeker);
@@ -133,8 +135,10 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
     const Deployment& owner = *each->owner;
     const auto left = spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
     if (left->second-- <= 0) continue;
+    const double loss = busy ? 0 : idle_loss(*each);  // busy ones go by who came first
     view.candidates.push_back(
-        {each->id, busy, idle_loss(*each), each->idle_since, frees, each->share_permille});
+        {each->id, busy, loss, busy ? each->ready_at : each->idle_since, frees,
+         each->share_permille});
   }
   const Promised promised = promised_before(device, &seeker);
   view.free_soon -= promised.bytes;
@@ -148,15 +152,18 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
 bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   Deployment& d = *instance.owner;
   const bool all = only == nullptr || d.spec.needs.devices > 1;
-  std::vector<const Device*> where;
-  std::vector<DeviceView> views;
+  std::vector<const Device*>& where = where_;
+  std::vector<DeviceView>& views = views_;
+  where.clear();
+  views.clear();
+  DeviceKind kind = DeviceKind::cpu;
+  MemoryNeed need = need_of(d, kind);
   const auto look_at = [&](const Device& each) {
+    if (each.spec.kind != kind) need = need_of(d, kind = each.spec.kind);
     where.push_back(&each);
-    views.push_back(view_of(each, &instance, d));
+    views.push_back(view_of(each, &instance, d, need));
   };
   if (all) {
-    where.reserve(devices_.size());
-    views.reserve(devices_.size());
     for (const Device& each : devices_) look_at(each);
   } else {
     for (const DeviceId id : *only) look_at(device(id));
@@ -180,7 +187,7 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
     await_at(instance, {});
     return try_place(instance, nullptr);
   }
-  if (all && devices_.size() > devices_to_search && d.spec.needs.devices == 1) {
+  if (all && devices_.size() > search_all_up_to && d.spec.needs.devices == 1) {
     where = likely_devices(d);
   }
   make_room(instance, placement, where);
@@ -210,7 +217,7 @@ std::vector<const Core::Device*> Core::likely_devices(const Deployment& d) const
   std::vector<DeviceId> ids;
   std::size_t looked_at = 0;
   for (const Instance* each = longest_idle_; each != nullptr; each = each->shorter_idle) {
-    if (ids.size() >= devices_to_search || ++looked_at > 4 * devices_to_search) break;
+    if (ids.size() >= devices_to_search || ++looked_at > 8 * devices_to_search) break;
     for (const DeviceId id : each->devices) {
       if (may_pass(why_unfit(d.spec.needs, view_of(device(id), nullptr, d))
                        .value_or(Unfit::too_little_free))) {
@@ -347,6 +354,7 @@ void Core::release_room(Instance& instance) {
     on_device.memory.release(instance.id);
     std::erase(on_device.residents, &instance);
     on_device.share_permille -= instance.share_permille;
+    on_device.exclusive -= instance.exclusive ? 1 : 0;
     if (instance.unkillable) --on_device.unkillable;
   }
   instance.devices.clear();

@@ -76,6 +76,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
     on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
     on_device.residents.push_back(&instance);
     on_device.share_permille += instance.share_permille;
+    on_device.exclusive += instance.exclusive ? 1 : 0;
   }
   advance(instance, InstanceInput::placed);
   if (!instance.pool) {

@@ -7,6 +7,7 @@
 namespace stoker::core {
 
 Bytes MemoryLedger::cost_of(const MemoryNeed& need, WeightsId weights) const {
+  if (!weights || shared_.empty()) return need.private_bytes + need.shared_bytes;
   const auto shared = shared_.find(weights);
   const Bytes already = shared == shared_.end() ? Bytes{} : shared->second.bytes;
   return need.private_bytes + std::max(Bytes{}, need.shared_bytes - already);

@@ -17,6 +17,9 @@ namespace stoker::worker {
 namespace {
 
 constexpr std::size_t weights_bytes = 8 << 20;
+/// Pages of libraries count as ours while nobody else maps them; a program that starts meanwhile
+/// makes some of them shared.
+constexpr Bytes others_change = mib(1);
 
 class MemoryUseTest : public testing::Test {
  protected:
@@ -55,7 +58,7 @@ TEST_F(MemoryUseTest, WrittenPagesOfThemAreOurOwn) {
   for (std::size_t at = 0; at < weights_bytes; at += 4096) static_cast<char*>(map)[at] = 1;
   const MemoryUse after = measure();
   EXPECT_EQ(after.shared_bytes, Bytes{0});
-  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes});
+  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes} - others_change);
   ::munmap(map, weights_bytes);
 }
 
@@ -63,7 +66,7 @@ TEST_F(MemoryUseTest, AnonymousMemoryIsOurOwnOnceTouched) {
   const MemoryUse before = measure();
   std::vector<char> memory(weights_bytes, 1);
   const MemoryUse after = measure();
-  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes});
+  EXPECT_GE(after.private_bytes - before.private_bytes, Bytes{weights_bytes} - others_change);
   EXPECT_EQ(memory.back(), 1);
 }
 
