@@ -137,6 +137,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
 }
 
 void Checker::before_step(Instant now, const core::Event& event) {
+  if (listener_ != nullptr) listener_->before_step(now, event);
   STOKER_INVARIANT(now >= last_, "V21 {} after {}", now.ns, last_.ns);
   last_ = now;
   if (trace_) {
@@ -307,6 +308,7 @@ void Checker::before_step(Instant now, const core::Event& event) {
 }
 
 void Checker::on_action(Instant now, const core::Event& cause, const core::Action& action) {
+  if (listener_ != nullptr) listener_->on_action(now, cause, action);
   if (trace_) trace_("                -> " + core::describe(action));
   std::visit(Overloaded{
                  [&](const core::Dispatch& a) { on(now, a, cause); },

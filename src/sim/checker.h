@@ -20,8 +20,13 @@ namespace stoker::sim {
 class Checker final : public Observer {
  public:
   /// `sweep_every`: events between two full sweeps of the core; each step has the shadow.
-  explicit Checker(std::int32_t sweep_every = 64) : sweep_every_(sweep_every) {}
+  /// `listener`: hears what the checker hears, before it; may be null.
+  explicit Checker(std::int32_t sweep_every = 64, Observer* listener = nullptr)
+      : sweep_every_(sweep_every), listener_(listener) {}
 
+  void on_server_start(Instant now, const core::CoreConfig& config) override {
+    if (listener_ != nullptr) listener_->on_server_start(now, config);
+  }
   void before_step(Instant now, const core::Event& event) override;
   void on_action(Instant now, const core::Event& cause, const core::Action& action) override;
   void after_step(Instant now, const core::Event& event, const core::Core& core) override;
@@ -127,6 +132,7 @@ class Checker final : public Observer {
   void reached(State state) { states_.reached(state); }
 
   const std::int32_t sweep_every_;
+  Observer* const listener_;
   std::function<void(const std::string&)> trace_;
   std::int32_t until_sweep_ = 1;
   bool fault_struck_ = false;

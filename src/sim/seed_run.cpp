@@ -18,7 +18,7 @@ class SeedRun {
   SeedRun(std::uint64_t seed, const SeedOptions& options)
       : options_(options),
         prng_(seed),
-        checker_(options.sweep_every),
+        checker_(options.sweep_every, options.listener),
         world_(seed, options.with_faults ? draw_faults(prng_) : no_faults(), &checker_) {}
 
   void run() {

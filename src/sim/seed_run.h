@@ -17,6 +17,7 @@ struct SeedOptions {
   std::int32_t sweep_every = 64;  // events between full sweeps of the core
   bool with_faults = true;
   std::function<void(const std::string&)> trace;  // hears every event and order in words
+  Observer* listener = nullptr;                   // hears starts of the server, events and orders
 };
 
 struct SeedResult {

@@ -25,8 +25,14 @@ InstanceId instance_of(Generation generation) {
 
 World::World(std::uint64_t seed, FaultPlan faults, Observer* observer)
     : seed_(seed), faults_(faults), observer_(observer), prng_(seed ^ 0x5707e4ULL) {
-  core_ = std::make_unique<core::Core>(core::CoreConfig{Epoch{epoch_}, seed, seconds(30)});
+  start_server();
   if (faults_.any()) plan_in(around(faults_.between_strikes), Happening::fault, 0);
+}
+
+void World::start_server() {
+  const core::CoreConfig config{Epoch{epoch_}, seed_ + epoch_, seconds(30)};
+  if (observer_ != nullptr) observer_->on_server_start(now_, config);
+  core_ = std::make_unique<core::Core>(config);
 }
 
 void World::add_device(const core::DeviceSpec& device) {
@@ -681,8 +687,7 @@ void World::restart_server() {
     return;
   }
   ++epoch_;
-  core_ =
-      std::make_unique<core::Core>(core::CoreConfig{Epoch{epoch_}, seed_ + epoch_, seconds(30)});
+  start_server();
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});

@@ -51,6 +51,7 @@ enum class Ending : std::uint8_t { completed, cancelled, refused, failed, interr
 class Observer {
  public:
   virtual ~Observer() = default;
+  virtual void on_server_start(Instant, const core::CoreConfig&) {}
   virtual void before_step(Instant, const core::Event&) {}
   virtual void on_action(Instant, const core::Event& /*cause*/, const core::Action&) {}
   virtual void after_step(Instant, const core::Event&, const core::Core&) {}
@@ -139,6 +140,7 @@ class World {
     bool cancelled = false;
   };
 
+  void start_server();
   void step(const core::Event& event);
   void catch_up();
   void apply(const core::Event& cause, const core::Action& action);
