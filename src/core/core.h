@@ -167,20 +167,31 @@ class Core {
     bool wait_told = false;
     bool unkillable = false;
   };
-  struct Device {
-    DeviceSpec spec;
-    MemoryLedger memory;
-    std::vector<Instance*> residents;  // that hold memory here, in the order of their coming
-    std::int32_t share_permille = 0;   // promised to residents
-    std::int32_t exclusive = 0;        // residents that want it alone
-    std::vector<Instance*> promised;   // planned instances that await room here
-    std::vector<DeploymentId> failed_deployments;  // of the failed starts since one worked
-    std::int32_t failed_starts = 0;
-    std::int32_t unkillable = 0;  // residents that outlive a kill
+  /// What every start looks at comes first, in two cache lines of each device.
+  struct alignas(64) Device {
+    DeviceId id;  // this and the next three as in spec
+    NodeId node;
+    std::int32_t slots;
+    DeviceKind kind;
     bool lost = false;
     bool distrusted = false;
+    std::int32_t unkillable = 0;      // residents that outlive a kill
+    std::int32_t share_permille = 0;  // promised to residents
+    std::int32_t exclusive = 0;       // residents that want it alone
+    std::vector<Instance*> residents;  // that hold memory here, in the order of their coming
+    std::vector<Instance*> promised;   // planned instances that await room here
+    MemoryLedger memory;
+    DeviceSpec spec;
+    std::vector<DeploymentId> failed_deployments;  // of the failed starts since one worked
+    std::int32_t failed_starts = 0;
 
-    explicit Device(const DeviceSpec& device) : spec(device), memory(device.memory) {}
+    explicit Device(const DeviceSpec& device)
+        : id(device.id),
+          node(device.node),
+          slots(device.slots),
+          kind(device.kind),
+          memory(device.memory),
+          spec(device) {}
     [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
   };
   struct Pool {

@@ -70,18 +70,19 @@ Core::Promised Core::promised_before(const Device& device, const Instance* seeke
 DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d,
                          const MemoryNeed& need) const {
   DeviceView view;
-  view.id = device.spec.id;
-  view.node = device.spec.node;
-  view.kind = device.spec.kind;
+  view.id = device.id;
+  view.node = device.node;
+  view.kind = device.kind;
   view.lost = device.unusable();
   view.distrusted = device.distrusted;
-  view.labels_match = has_labels(device.spec.labels, d.spec.needs.labels);
+  view.labels_match =
+      d.spec.needs.labels.empty() || has_labels(device.spec.labels, d.spec.needs.labels);
   view.capacity = device.memory.capacity();
   view.free = device.memory.free();
   view.cost = device.memory.cost_of(need, d.spec.weights);
   view.holds_weights = view.cost < need.private_bytes + need.shared_bytes;
-  view.residents = device.memory.residents();
-  view.free_slots = device.spec.slots - view.residents;
+  view.residents = static_cast<std::int32_t>(device.residents.size());
+  view.free_slots = device.slots - view.residents;
   view.free_share_permille = 1000 - device.share_permille;
   view.taken_alone = device.exclusive > 0;
   if (device.promised.empty()) return view;
@@ -159,7 +160,7 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   DeviceKind kind = DeviceKind::cpu;
   MemoryNeed need = need_of(d, kind);
   const auto look_at = [&](const Device& each) {
-    if (each.spec.kind != kind) need = need_of(d, kind = each.spec.kind);
+    if (each.kind != kind) need = need_of(d, kind = each.kind);
     where.push_back(&each);
     views.push_back(view_of(each, &instance, d, need));
   };

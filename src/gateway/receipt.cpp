@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "base/json_writer.h"
@@ -36,8 +37,16 @@ std::array<std::int64_t, phase_names.size()> phases_us(const ledger::Phases& pha
   return result;
 }
 
+/// By hand, because every answer carries eight of them: fmt took a fortieth of a request.
 void append_ms(std::string& out, std::int64_t us) {
-  fmt::format_to(std::back_inserter(out), FMT_STRING("{}.{:03}"), us / 1000, us % 1000);
+  std::array<char, 24> digits;
+  const auto ms = std::to_chars(digits.data(), digits.data() + digits.size(), us / 1000);
+  out.append(digits.data(), ms.ptr);
+  const std::int64_t rest = us % 1000;
+  const char fraction[] = {'.', static_cast<char>('0' + rest / 100),
+                           static_cast<char>('0' + rest / 10 % 10),
+                           static_cast<char>('0' + rest % 10)};
+  out.append(fraction, sizeof fraction);
 }
 
 }  // namespace

@@ -179,6 +179,7 @@ class SeedRun {
                  static_cast<std::int64_t>(prng_.below(2 * static_cast<std::uint64_t>(mean.ns)))};
     if (one_in(12)) arrival.gone_after = ms(draw(0, 6000));
     if (one_in(20)) arrival.gone_after = arrival.service + ms(1);  // close to its end
+    if (one_in(15)) arrival.gone_after = ms(draw(1, 100));  // close to its dispatch
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
     if (one_in(3)) arrival.cost = draw(1, 10);
     if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);
@@ -188,7 +189,7 @@ class SeedRun {
   void change_something() {
     if (!world_.server_runs()) return pass(seconds(1));
     const DeploymentId id = any_deployment();
-    if (one_in(6) && world_.deployments().size() > 1) {
+    if (one_in(3) && world_.deployments().size() > 1) {
       world_.remove_deployment(id);
       if (one_in(2)) {
         pass(seconds(draw(1, 40)));

@@ -237,7 +237,7 @@ void World::carry_out(const core::Dispatch& order) {
   if (keeps_waits_) waits_.push_back(now_ - open->arrived_at);
   Process* process = find(order.generation);
   if (process == nullptr || process->phase != Phase::ready || process->unreachable) {
-    const Duration tries = faults_.any() ? ms(static_cast<std::int64_t>(prng_.below(50))) : ms(1);
+    const Duration tries = faults_.any() ? ms(static_cast<std::int64_t>(prng_.below(300))) : ms(1);
     plan_in(tries, Happening::undeliverable, order.request.value, order.generation.value);
     return;
   }
