@@ -6,6 +6,6 @@ int main(int argc, char** argv) {
   return stoker::cli::run(
       argc, argv,
       [](const stoker::config::ServerConfig& config, const stoker::cli::ServeHooks& hooks) {
-        return stoker::app::serve(config, {hooks.on_listening});
+        return stoker::app::serve(config, {hooks.on_listening, hooks.record_events});
       });
 }

@@ -258,6 +258,11 @@ class Server {
     options.epoch = state_->epoch();
     options.seed = state_->epoch().value;
     options.drain_timeout = config_.drain_timeout;
+    if (!options_.record_events.empty()) {
+      auto recorder = orchestrator::EventRecorder::create(options_.record_events);
+      if (!recorder) return tl::unexpected(recorder.error());
+      options.recorder = std::move(*recorder);
+    }
     options.device_memory = device_memory_probe();
     options.keep_footprint = [this](const orchestrator::DeploymentPlan& plan, core::DeviceKind kind,
                                     const core::MemoryNeed& measured) {

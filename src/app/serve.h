@@ -11,6 +11,8 @@ namespace stoker::app {
 struct ServeOptions {
   /// Called once the server listens, with its address; for banners and tests.
   std::function<void(const std::string& address)> on_listening;
+  /// File for every event and order of the decision core; empty: none.
+  std::string record_events;
 };
 
 /// Gives: the exit code: 0 after a drained shutdown, 1 if a port or the state directory is taken or

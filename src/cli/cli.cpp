@@ -129,6 +129,7 @@ int run(int argc, char** argv, const ServeFunction& serve) {
   add_warm(program);
   add_stop(program);
   add_sim(program);
+  add_replay(program);
   Arguments arguments = with_command_first(argc, argv);
   if (arguments.command == "help") arguments = help_as_option(arguments);
   if (!arguments.command.empty() && !is_command(app, arguments.command)) {

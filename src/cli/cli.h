@@ -13,6 +13,7 @@ namespace stoker::cli {
 
 struct ServeHooks {
   std::function<void(const std::string& address)> on_listening;
+  std::string record_events;  // file for the events of the decision core; empty: none
 };
 /// Runs a server until it is told to stop; gives its exit code. Handed in, so that the command line
 /// does not link the server.

@@ -13,6 +13,7 @@ void add_serve(const Program& program, const ServeFunction& serve) {
   struct Options {
     std::vector<std::string> settings;
     std::optional<std::string> listen;
+    std::string record_events;
   };
   auto options = std::make_shared<Options>();
   command->add_option("--config", program.context.config_file, "Configuration (STOKER_CONFIG)");
@@ -20,6 +21,8 @@ void add_serve(const Program& program, const ServeFunction& serve) {
                       "HOST:PORT, :PORT or unix:/PATH, over the file's");
   command->add_option("--set", options->settings,
                       "Change one setting: --set deployments.chat.concurrency=2");
+  command->add_option("--record-events", options->record_events,
+                      "Write every event of the scheduler to a file, for stoker replay");
   command->footer(
       "Examples:\n"
       "  stoker serve --config stoker.yaml\n"
@@ -48,7 +51,7 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       program.exit_code = code;
       return;
     }
-    program.exit_code = serve(loaded->config, {});
+    program.exit_code = serve(loaded->config, {{}, options->record_events});
   });
 }
 

@@ -69,6 +69,9 @@ Orchestrator::Orchestrator(net::EventLoop& loop, backend::InstanceBackend& backe
       core_({options_.epoch, options_.seed, options_.drain_timeout}),
       health_(options_.health) {
   backend_.set_listener(*this);
+  if (options_.recorder != nullptr) {
+    options_.recorder->started({options_.epoch, options_.seed, options_.drain_timeout});
+  }
 }
 
 Orchestrator::~Orchestrator() {

@@ -27,6 +27,7 @@
 #include "net/event_loop.h"
 #include "obs/log.h"
 #include "orchestrator/event_log.h"
+#include "orchestrator/event_recorder.h"
 #include "orchestrator/health_watch.h"
 #include "orchestrator/instance_journal.h"
 #include "orchestrator/launch_spec.h"
@@ -43,6 +44,8 @@ struct OrchestratorOptions {
   /// cannot be told, what the worker measured stands. May block for milliseconds.
   std::function<std::optional<Bytes>(const backend::Device&, const std::vector<pid_t>&)>
       device_memory;
+  /// Hears every event and order of the core; null: nobody does.
+  std::shared_ptr<EventRecorder> recorder;
   /// Hears what an instance was measured to hold; on the starter's thread, so it may block.
   std::function<void(const DeploymentPlan&, core::DeviceKind, const core::MemoryNeed&)>
       keep_footprint;

@@ -101,7 +101,9 @@ Orchestrator::Outcome Orchestrator::step(const core::Event& event, RequestId own
   Outcome outcome;
   const std::lock_guard lock(core_mutex_);
   if (sink != nullptr) waiters_.insert(own, Waiter{std::move(sink), {}, false});
-  core_.step(net::monotonic_now(), event, actions);
+  const Instant now = net::monotonic_now();
+  core_.step(now, event, actions);
+  if (options_.recorder != nullptr) options_.recorder->stepped(now, event, actions);
   for (const core::Action& action : actions) resolve(action, own, outcome);
   if (over) waiters_.erase(over);
   const std::optional<Instant> next = core_.next_wakeup();

@@ -84,8 +84,9 @@ export function sendAndKeep(url, body, headers = {}) {
 export class Stoker {
   /// `config` is the configuration as an object; listen and state_dir are filled in.
   /// `program`: another stoker than that of the build, with the workers beside it.
-  static async start(t, config, { env = {}, wrap = [], folder, program } = {}) {
+  static async start(t, config, { env = {}, wrap = [], folder, program, args = [] } = {}) {
     const stoker = new Stoker();
+    stoker.args = args;
     stoker.program = program ?? path.join(bin, 'stoker');
     stoker.folder = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-e2e-'));
     stoker.ownsFolder = folder === undefined;
@@ -98,7 +99,7 @@ export class Stoker {
   }
 
   async launch(env = {}, wrap = []) {
-    const command = [...wrap, this.program, 'serve', '--config', this.configFile];
+    const command = [...wrap, this.program, 'serve', '--config', this.configFile, ...this.args];
     this.log = '';
     this.process = spawn(command[0], command.slice(1), { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));
