@@ -17,6 +17,20 @@
 namespace stoker::orchestrator {
 namespace {
 
+const char* how_room_comes(core::WaitReason reason) {
+  switch (reason) {
+    case core::WaitReason::evicting:
+      return "idle instances make room";
+    case core::WaitReason::swapping:
+      return "a busy instance leaves when its requests have ended";
+    case core::WaitReason::all_busy:
+      return "all instances are busy, it waits for one";
+    case core::WaitReason::quota:
+      return "the pool's quota is used up";
+  }
+  return "it waits";
+}
+
 core::DeviceKind core_kind(backend::DeviceKind kind) {
   switch (kind) {
     case backend::DeviceKind::cpu:
@@ -368,9 +382,7 @@ void Orchestrator::carry_out(const core::AwaitRoom& order) {
         core::to_text(order.reason),
         fmt::format("'{}' needs {}, the most free is {}: {}", name, to_text(order.needed),
                     to_text(order.most_free),
-                    order.reason == core::WaitReason::evicting
-                        ? "idle instances make room"
-                        : "all instances are busy, it waits for one")});
+                    how_room_comes(order.reason))});
 }
 
 void Orchestrator::watch_health() {

@@ -49,7 +49,6 @@ CREATE TABLE requests (
 ) STRICT;
 CREATE INDEX requests_ended ON requests (ended_at_ns);
 CREATE INDEX requests_deployment ON requests (deployment, request_id);
-CREATE INDEX requests_tenant ON requests (tenant, request_id);
 CREATE TRIGGER requests_no_update BEFORE UPDATE ON requests
   BEGIN SELECT RAISE(ABORT, 'rows of the ledger are never changed'); END;
 CREATE TRIGGER requests_no_delete BEFORE DELETE ON requests
