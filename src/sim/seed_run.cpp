@@ -118,23 +118,29 @@ class SeedRun {
     service_[id] = ms(draw(1, one_in(4) ? 5000 : 400));
   }
 
+  /// Draws are statements of their own: compilers differ in the order of a call's arguments.
   void burst_or_pause() {
-    switch (prng_.below(10)) {
+    const std::uint64_t what = prng_.below(10);
+    const DeploymentId one = any_deployment();
+    const std::int32_t few = draw(20, 60);
+    const std::int32_t many = draw(10, 120);
+    const Duration gap = ms(draw(1, 400));
+    switch (what) {
       case 0:  // everybody at once
-        return arrive_all(draw(10, 80), Duration{}, any_deployment());
+        return arrive_all(many, Duration{}, one);
       case 1:  // one tenant floods
         flood_ = TenantId{draw<std::uint64_t>(1, 4)};
-        arrive_all(draw(20, 60), ms(2), any_deployment());
+        arrive_all(few, ms(2), one);
         flood_ = {};
         return;
       case 2:  // two models in turn
-        return in_turn(draw(4, 30));
+        return in_turn(few / 2);
       case 3:  // nobody
         return pass(seconds(draw(1, 40)));
       case 4:
         return change_something();
       default:  // steady
-        return arrive_all(draw(10, 120), ms(draw(1, 400)), {});
+        return arrive_all(many, gap, {});
     }
   }
 
