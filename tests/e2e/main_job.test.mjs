@@ -1,7 +1,7 @@
 // Cold, warm, held, queued, several instances, several models on one device.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Stoker, echo, hasEngines, llama, readAll, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, deviceForOne, echo, hasEngines, llama, readAll, sseEvents, until } from './lib/stoker.mjs';
 
 const timing = (header) => Object.fromEntries(header.split(', ').map((part) => {
   const [name, dur] = part.split(';dur=');
@@ -66,7 +66,7 @@ test('50 first requests with max N start min(N, the formula) instances', async (
 
 test('two models that do not fit together both answer in turn; a busy one is never evicted', async (t) => {
   const stoker = await Stoker.start(t, {
-    devices: [{ id: 'cpu0', kind: 'cpu', memory: '200MiB' }],
+    devices: [deviceForOne()],
     deployments: {
       a: echo({ memory: '110MiB', tokens: 3 }),
       b: echo({ memory: '110MiB', tokens: 3 }),

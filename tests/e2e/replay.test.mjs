@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Stoker, cli, echo, until } from './lib/stoker.mjs';
+import { Stoker, cli, deviceForOne, echo, until } from './lib/stoker.mjs';
 import { workerOf } from './lib/processes.mjs';
 
 const masked = { GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX512F' };
@@ -22,10 +22,10 @@ test('what a server decided is decided again, byte for byte', async (t) => {
   const file = path.join(folder, 'events.bin');
   const scaling = { max_instances: 2 };
   const stoker = await Stoker.start(t, {
-    devices: [{ id: 'cpu0', kind: 'cpu', memory: '400MiB' }],
+    devices: [deviceForOne()],
     deployments: {
-      a: echo({ tokens: 5, token_delay: '5ms' }, { concurrency: 2, autoscaling: scaling, resources: { memory: '150MiB' } }),
-      b: echo({ tokens: 3, load_time: '100ms' }, { autoscaling: scaling, resources: { memory: '200MiB' }, keep_warm: { policy: 'adaptive', min: '0s' } }),
+      a: echo({ tokens: 5, token_delay: '5ms', memory: '110MiB' }, { concurrency: 2, autoscaling: scaling }),
+      b: echo({ tokens: 3, load_time: '100ms', memory: '110MiB' }, { autoscaling: scaling, keep_warm: { policy: 'adaptive', min: '0s' } }),
       broken: echo({ faults: { load_failed: 'model_broken' } }),
     },
   }, { args: ['--record-events', file] });

@@ -16,6 +16,9 @@ export const onnxModel = process.env.STOKER_TEST_ONNX_MODEL;
 export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
 /// Sanitizers slow everything; deadlines of tests (never of the product) grow by this.
 export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
+/// A device that holds one model of 110 MiB at a time. Under a sanitizer a worker holds many times
+/// what it asks for, so there its slots say so.
+export const deviceForOne = () => ({ id: 'cpu0', kind: 'cpu', ...(patience > 1 ? { memory: '8GiB', slots: 1 } : { memory: '200MiB' }) });
 
 /// Waits until `probe()` gives something true and returns it. The only way tests wait for a state
 /// that nothing signals; it fails with what was last seen.
