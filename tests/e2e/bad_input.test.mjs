@@ -145,9 +145,12 @@ for (const [what, options] of [['missing', { file: undefined }], ['broken', { fi
     assert.equal(run.code, 1);
     assert.match(run.stderr, /^error: .*could not be loaded/);
     assert.equal(/last lines of its log/.test(run.stderr), what !== 'missing', 'the log of a missing file only repeats it');
-    const logs = await cli(['logs', 'chat', '--config', stoker.configFile, '--url', stoker.url]);
-    assert.equal(logs.code, 0);
-    assert.ok(logs.stdout.length > 0);
+    // A worker's last words are written by a thread of their own.
+    await until('its log shows something', async () => {
+      const logs = await cli(['logs', 'chat', '--config', stoker.configFile, '--url', stoker.url]);
+      assert.equal(logs.code, 0);
+      return logs.stdout.length > 0;
+    });
     // The file comes: the next attempt, once its time is there, serves.
     fs.copyFileSync(chatModel, model);
     const served = await until('it is served', async () => {
