@@ -40,7 +40,7 @@ void fields(V& v, DeviceNeed& x) {
 }
 template <class V>
 void fields(V& v, DeviceSpec& x) {
-  v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels, x.price_nano_per_hour);
+  v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels);
 }
 template <class V>
 void fields(V& v, PoolSpec& x) { v(x.id, x.name, x.quota_devices, x.pending_limit); }

@@ -24,8 +24,7 @@ struct DeviceSpec {
   Bytes memory;            // what instances may reserve in all
   std::int32_t slots = 1;  // most instances that may be resident at once
   NodeId node;
-  std::vector<LabelId> labels;           // ascending
-  std::int64_t price_nano_per_hour = 0;  // weighs idle time against waiting; 0: all cost the same
+  std::vector<LabelId> labels;  // ascending
 };
 
 /// Devices that somebody else hands out: the core asks for a shape and counts a quota.

@@ -169,7 +169,6 @@ void Checker::before_step(Instant now, const core::Event& event) {
             Deployment& d = deployments_[e.deployment.id];
             d.spec = e.deployment;
             d.need = e.deployment.estimate;
-            d.most_concurrency = e.deployment.scale.concurrency;
             d.most_instances = e.deployment.scale.max_instances;
           },
           [&](const core::DeploymentChanged& e) {
@@ -183,7 +182,6 @@ void Checker::before_step(Instant now, const core::Event& event) {
             d.changed = true;
             d.failing = false;
             d.starts.clear();
-            d.most_concurrency = std::max(d.most_concurrency, e.deployment.scale.concurrency);
             d.most_instances = std::max(d.most_instances, e.deployment.scale.max_instances);
           },
           [&](const core::DeploymentRemoved& e) {

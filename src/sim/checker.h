@@ -57,7 +57,6 @@ class Checker final : public Observer {
     std::uint64_t affinity = 0;
     std::int32_t attempts = 0;
     bool cancelled = false;
-    bool waited = false;
     std::uint64_t order = 0;
   };
   struct Instance {
@@ -76,7 +75,6 @@ class Checker final : public Observer {
     bool broken = false;
     bool drained = false;
     bool unkillable = false;
-    bool awaited_room = false;
   };
   /// Waiting requests of one deployment, tenant and priority, by order of arrival.
   struct Lane {
@@ -89,7 +87,6 @@ class Checker final : public Observer {
     core::DeploymentSpec spec;
     std::int32_t waiting = 0;
     std::int32_t waiting_never_ran = 0;
-    std::int32_t most_concurrency = 1;  // of all its specs
     std::int32_t most_instances = 1;
     std::map<TenantId, std::int64_t> served;  // cost dispatched while others waited
     std::int64_t served_now = 0;              // what the last one served had before it
@@ -151,7 +148,6 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
-  bool overslept_ = false;
 };
 
 }  // namespace stoker::sim

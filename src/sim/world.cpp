@@ -86,7 +86,7 @@ void World::arrive(const Arrival& arrival) {
   catch_up();
   ++totals_.arrivals;
   if (observer_ != nullptr) observer_->on_arrival(now_, arrival);
-  open_.insert(arrival.request, Open{arrival, now_, {}, false});
+  open_.insert(arrival.request, Open{arrival, {}, false});
   if (arrival.gone_after.ns > 0) {
     plan_in(arrival.gone_after, Happening::client_leaves, arrival.request.value);
   } else if (faults_.any()) {
@@ -234,7 +234,6 @@ void World::carry_out(const core::Dispatch& order) {
   STOKER_INVARIANT(open != nullptr, "V2 request {} is dispatched after its end",
                    order.request.value);
   open->instance = order.generation;
-  if (keeps_waits_) waits_.push_back(now_ - open->arrived_at);
   Process* process = find(order.generation);
   if (process == nullptr || process->phase != Phase::ready || process->unreachable) {
     const Duration tries = faults_.any() ? ms(static_cast<std::int64_t>(prng_.below(300))) : ms(1);

@@ -109,10 +109,6 @@ class World {
   [[nodiscard]] const WorldTotals& totals() const { return totals_; }
   [[nodiscard]] std::size_t open_requests() const { return open_.size(); }
   [[nodiscard]] std::size_t processes() const { return processes_.size() - free_slots_.size(); }
-  [[nodiscard]] bool nothing_planned() const { return queue_.empty(); }
-  /// Waits from arrival to dispatch, in the order of dispatch, if they are kept.
-  void keep_waits() { keeps_waits_ = true; }
-  [[nodiscard]] const std::vector<Duration>& waits() const { return waits_; }
   StateCounts states;
 
  private:
@@ -135,7 +131,6 @@ class World {
   };
   struct Open {  // a request that was admitted and has not ended
     Arrival arrival;
-    Instant arrived_at;
     Generation instance;  // it runs there; zero: it waits
     bool cancelled = false;
   };
@@ -197,8 +192,6 @@ class World {
   std::vector<std::uint32_t> free_slots_;
   IdTable<Generation, std::uint32_t> slots_;  // of processes that are not gone
   std::optional<Instant> asleep_until_;
-  bool keeps_waits_ = false;
-  std::vector<Duration> waits_;
   WorldTotals totals_;
 };
 

@@ -126,8 +126,7 @@ class Script {
                             bytes_of(o["memory"]),
                             o.contains("slots") ? int_of(o["slots"]) : 100,
                             {},
-                            {},
-                            0};
+                            {}};
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     devices_[device.id] = device.name;
     step(core::DeviceAdded{device});
