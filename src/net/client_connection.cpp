@@ -4,10 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -17,6 +15,7 @@ namespace stoker::net {
 namespace {
 
 constexpr std::size_t read_bytes = 64 << 10;
+constexpr std::size_t max_kept_out_bytes = 64 << 10;
 constexpr Duration connect_retry = ms(5);  // while the backlog of a Unix socket is full
 
 std::string describe(std::string_view what, int error) {
@@ -39,7 +38,9 @@ void ClientConnection::begin(const CallRequest& request, CallHandler& handler) {
   handler_ = &handler;
   head_request_ = request.method == "HEAD";
   parser_.reset(head_request_);
-  sent_any_ = paused_ = false;
+  kept_ = sent_any_ = paused_ = false;
+  out_.append(make_head(request));
+  out_.append(request.body);
 }
 
 /// Head of the request in the client's scratch string; valid until the next one is made.
@@ -61,40 +62,51 @@ int ClientConnection::try_connect() {
   return errno;
 }
 
-ClientConnection::Begun ClientConnection::open_and_send(const CallRequest& request,
-                                                        CallHandler& handler) {
+bool ClientConnection::open_and_send(const CallRequest& request, CallHandler& handler) {
   begin(request, handler);
-  fd_.reset(::socket(shared_.address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const int error = fd_ ? try_connect() : errno;
-  if (error == EINPROGRESS || (error == EAGAIN && fd_)) {
-    out_.append(make_head(request));
-    out_.append(request.body);
-    connect_deadline_ = shared_.loop.now() + shared_.options.connect_timeout;
-    connect_later();
-    return Begun::ok;
-  }
-  if (error != 0) {
-    fail(CallFailure::connect_failed, describe("connect", error));
-    return Begun::failed;
-  }
-  on_connected();
-  if (send(make_head(request), request.body)) return Begun::ok;
-  fail(CallFailure::not_delivered, "the peer closed the connection at once");
-  return Begun::failed;
+  return open();
 }
 
-ClientConnection::Begun ClientConnection::send_again(const CallRequest& request,
-                                                     CallHandler& handler) {
+void ClientConnection::send_again(const CallRequest& request, CallHandler& handler) {
   begin(request, handler);
+  kept_ = true;
+  phase_ = Phase::head;
+  shared_.loop.at_round_end(*this);
+}
+
+void ClientConnection::on_round_end() {
+  if (phase_ != Phase::head || out_.empty()) return;  // cancelled, or opened anew meanwhile
   // A Unix socket refuses bytes for a peer that is gone; TCP takes them, so there we look first.
   char byte = 0;
   const bool looks_alive =
       shared_.address.family() == AF_UNIX ||
       (::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN);
-  phase_ = Phase::head;
-  if (looks_alive && send(make_head(request), request.body)) return Begun::ok;
-  close();
-  return Begun::stale;
+  if (!looks_alive || !send_queued()) open_anew();
+}
+
+/// Connects, and sends what is queued. Gives false after the handler has been told of a failure.
+bool ClientConnection::open() {
+  fd_.reset(::socket(shared_.address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int error = fd_ ? try_connect() : errno;
+  if (error == EINPROGRESS || (error == EAGAIN && fd_)) {
+    connect_deadline_ = shared_.loop.now() + shared_.options.connect_timeout;
+    connect_later();
+    return true;
+  }
+  if (error != 0) {
+    fail(CallFailure::connect_failed, describe("connect", error));
+    return false;
+  }
+  return on_connected();
+}
+
+/// The kept connection turned out to be of no use before the peer took anything of the request.
+void ClientConnection::open_anew() {
+  kept_ = false;
+  phase_ = Phase::connecting;
+  if (interest_ != 0) shared_.loop.remove(fd_.get());
+  interest_ = 0;
+  open();
 }
 
 void ClientConnection::connect_later() {
@@ -111,7 +123,6 @@ void ClientConnection::connect_later() {
     if (error == EAGAIN) return connect_later();
     if (error != 0) return fail(CallFailure::connect_failed, describe("connect", error));
     on_connected();
-    on_events(EPOLLOUT);
   });
 }
 
@@ -122,17 +133,19 @@ void ClientConnection::on_connecting(std::uint32_t events) {
   ::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
   if (error != 0) return fail(CallFailure::connect_failed, describe("connect", error));
   on_connected();
-  on_events(EPOLLOUT);
 }
 
-void ClientConnection::on_connected() {
+/// Gives false after the handler has been told of a failure.
+bool ClientConnection::on_connected() {
   shared_.loop.cancel(std::exchange(connect_timer_, 0));
   if (shared_.address.family() != AF_UNIX) {
     const int on = 1;
     ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   phase_ = Phase::head;
-  set_interest();
+  if (send_queued()) return true;
+  fail(CallFailure::not_delivered, "the peer closed the connection at once");
+  return false;
 }
 
 void ClientConnection::close() {
@@ -193,36 +206,19 @@ void ClientConnection::set_interest() {
 
 // --- Sending ---------------------------------------------------------------------------------
 
-/// Sends what is queued and then the two pieces, in one system call; queues what is not taken.
 /// Gives false if the peer is gone and nothing of this request was ever taken. If it is gone later,
 /// it may have answered before: reading tells.
-bool ClientConnection::send(std::string_view first, std::string_view second) {
-  const std::array pieces = {out_.view(), first, second};
-  std::array<iovec, pieces.size()> parts;
-  msghdr message{};
-  message.msg_iov = parts.data();
-  for (const std::string_view piece : pieces) {
-    if (piece.empty()) continue;
-    parts[message.msg_iovlen++] = {const_cast<char*>(piece.data()), piece.size()};
-  }
-  const std::ptrdiff_t sent = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
-  if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+bool ClientConnection::send_queued() {
+  const std::ptrdiff_t sent = ::send(fd_.get(), out_.data(), out_.size(), MSG_NOSIGNAL);
+  if (sent > 0) {
+    out_.consume(static_cast<std::size_t>(sent));
+    sent_any_ = true;
+  } else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
     if (!sent_any_) return false;
     peer_ended_ = true;
     out_.clear();
-    set_interest();
-    return true;
   }
-  std::size_t taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
-  sent_any_ = sent_any_ || taken > 0;
-  const std::size_t from_queue = std::min(taken, out_.size());
-  out_.consume(from_queue);
-  taken -= from_queue;
-  for (const std::string_view piece : {first, second}) {
-    const std::size_t from_piece = std::min(taken, piece.size());
-    taken -= from_piece;
-    out_.append(piece.substr(from_piece));
-  }
+  if (out_.empty() && out_.capacity() > max_kept_out_bytes) out_.release();
   set_interest();
   return true;
 }
@@ -232,7 +228,8 @@ bool ClientConnection::send(std::string_view first, std::string_view second) {
 void ClientConnection::on_events(std::uint32_t events) {
   if (phase_ == Phase::connecting) return on_connecting(events);
   if (phase_ == Phase::idle) return close();  // the peer closed it, or speaks out of turn
-  if ((events & EPOLLOUT) != 0 && !out_.empty() && !send({}, {})) {
+  if (kept_ && !sent_any_ && events != EPOLLOUT) return open_anew();  // the same
+  if ((events & EPOLLOUT) != 0 && !out_.empty() && !send_queued()) {
     return fail(CallFailure::not_delivered, "the peer closed the connection at once");
   }
   if (paused_) {

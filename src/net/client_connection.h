@@ -1,6 +1,8 @@
 // One connection of an HTTP client: sends one request at a time, reads its answer, and goes back to
 // the pool only if the answer was read to its proper end. Internal to the HTTP client.
-// System calls of a warm call: one send, one recv; epoll is told nothing.
+// System calls of a warm call: one send, one recv; epoll is told nothing. The send is put off to the
+// end of the round: requests of one round then go out together, and the peer is woken once for them
+// instead of once for each.
 #pragma once
 
 #include <memory>
@@ -45,18 +47,16 @@ struct CallRequest {
   std::string_view body;
 };
 
-class ClientConnection final : public FdHandler, public Call {
+class ClientConnection final : public FdHandler, public RoundEndHook, public Call {
  public:
-  enum class Begun : std::uint8_t { ok, failed, stale };
-
   ClientConnection(ClientShared& shared, std::size_t index);
   ~ClientConnection() override;
 
-  /// Connects and sends. Gives failed after the handler has been told.
-  Begun open_and_send(const CallRequest& request, CallHandler& handler);
-  /// Sends on a kept connection. Gives stale, and closes, if the peer had closed it before it took
-  /// anything; the handler has heard nothing then.
-  Begun send_again(const CallRequest& request, CallHandler& handler);
+  /// Connects and sends. Gives false after the handler has been told of a failure.
+  bool open_and_send(const CallRequest& request, CallHandler& handler);
+  /// Sends on a kept connection, at the end of the round. If the peer has closed it before it took
+  /// anything, it is opened anew, once.
+  void send_again(const CallRequest& request, CallHandler& handler);
   [[nodiscard]] Instant idle_since() const { return idle_since_; }
   void close();
 
@@ -64,18 +64,20 @@ class ClientConnection final : public FdHandler, public Call {
   void pause() override;
   void resume() override;
   void on_events(std::uint32_t events) override;
+  void on_round_end() override;
 
  private:
   enum class Phase : std::uint8_t { connecting, idle, head, body, closed };
 
   void begin(const CallRequest& request, CallHandler& handler);
   std::string_view make_head(const CallRequest& request);
+  bool open();
+  void open_anew();
   int try_connect();
   void connect_later();
   void on_connecting(std::uint32_t events);
-  void on_connected();
-  bool send(std::string_view first, std::string_view second);
-  void read();
+  bool on_connected();
+  bool send_queued();
   bool read_once();
   void take(std::string_view bytes);
   bool take_head(std::string_view& bytes);
@@ -103,6 +105,7 @@ class ClientConnection final : public FdHandler, public Call {
   Instant connect_deadline_;
   Instant idle_since_;
   bool paused_ = false;
+  bool kept_ = false;        // the current request found it open
   bool sent_any_ = false;    // the kernel took something of the current request
   bool peer_ended_ = false;  // it sends or takes no more: never used again
   bool head_request_ = false;

@@ -19,7 +19,8 @@
 namespace stoker::net {
 namespace {
 
-constexpr int max_events_per_round = 256;
+/// What one event causes may be sent only after those of all the others, so not too many.
+constexpr int max_events_per_round = 64;
 constexpr std::uint64_t wake_key = UINT64_MAX;
 
 }  // namespace

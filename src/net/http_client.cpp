@@ -111,14 +111,14 @@ Call* HttpClient::send(std::string_view method, std::string_view target,
   if (!impl.idle.empty()) {
     ClientConnection* kept = impl.idle.back();
     impl.idle.pop_back();
-    if (kept->send_again(request, handler) == ClientConnection::Begun::ok) return kept;
+    kept->send_again(request, handler);
+    return kept;
   }
   auto fresh = std::make_shared<ClientConnection>(impl, impl.connections.size());
   ClientConnection* connection = fresh.get();
   impl.connections.push_back(std::move(fresh));
   if (impl.sweep == 0) impl.sweep_later();
-  return connection->open_and_send(request, handler) == ClientConnection::Begun::ok ? connection
-                                                                                    : nullptr;
+  return connection->open_and_send(request, handler) ? connection : nullptr;
 }
 
 std::size_t HttpClient::idle_connections() const {

@@ -68,7 +68,7 @@ class HttpClient {
   ~HttpClient();
 
   /// Sends "METHOD TARGET HTTP/1.1", Host, Content-Length and `head_fields` (raw "Name: value\r\n"
-  /// text), then `body` (copied only if the socket does not take it at once).
+  /// text), then `body` (copied): on a kept connection at the end of the loop's round.
   /// A kept connection that turns out to be closed by the peer before it took the request is
   /// replaced by a fresh one once. The handler must live until its last callback. May call the
   /// handler's on_failure before it returns, in which case it gives nullptr.

@@ -107,9 +107,8 @@ std::string_view ServerConnection::make_head(int status, std::string_view head_f
 void ServerConnection::respond(int status, std::string_view head_fields, std::string_view body) {
   const std::string_view head = make_head(status, head_fields, body.size());
   if (coding_ == Coding::none) body = {};
-  const bool more_requests_here = keep_alive_ && bytes_behind_request() > 0;
-  if (more_requests_here) {
-    out_.append(head);  // goes out together with the answers to those
+  if (!blocked_ && body.size() < send_at_once_bytes) {
+    out_.append(head);
     out_.append(body);
     send_soon();
   } else {
