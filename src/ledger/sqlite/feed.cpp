@@ -27,8 +27,8 @@ Result<Feed> Feed::open(const SqliteLedgerOptions& options, Journal& journal,
   if (Result<void> done = ensure_schema(*db); !done) return tl::unexpected(std::move(done.error()));
   const Result<Sequence> position = load_position(*db);
   if (!position) return tl::unexpected(position.error());
-  Result<Statement> insert = db->prepare(insert_sql());
-  if (!insert) return tl::unexpected(std::move(insert.error()));
+  Result<RowWriter> rows = RowWriter::open(*db);
+  if (!rows) return tl::unexpected(std::move(rows.error()));
   Result<Statement> move = db->prepare("UPDATE journal_position SET applied_sequence = ?");
   if (!move) return tl::unexpected(std::move(move.error()));
   Result<JournalReader> reader = JournalReader::open(journal.directory());
@@ -48,7 +48,7 @@ Result<Feed> Feed::open(const SqliteLedgerOptions& options, Journal& journal,
                      options.file.native(), position->value + 1, reader->upcoming().value - 1),
          "restore ledger.db from a backup if their requests are still to be billed"});
   }
-  Feed feed(options, journal, std::move(*db), std::move(*insert), std::move(*move),
+  Feed feed(options, journal, std::move(*db), std::move(*rows), std::move(*move),
             std::move(*reader));
   if (Result<void> skipped = feed.skip_to(*position); !skipped) {
     return tl::unexpected(std::move(skipped.error()));
@@ -85,7 +85,7 @@ Result<void> Feed::store_batch(Sequence last) {
     if (!*entry) break;
     if (Result<void> applied = apply(std::move((*entry)->record), true); !applied) return applied;
   }
-  insert_.reset();
+  if (Result<void> ended = rows_.end_batch(); !ended) return ended;
   move_position_.reset();
   move_position_.bind(static_cast<std::int64_t>(reader_.upcoming().value - 1));
   return move_position_.step().map([](bool) {});
@@ -105,7 +105,7 @@ Result<void> Feed::apply(Record record, bool with_rows) {
   open_.erase(admission);
   if (!with_rows) return {};
   row.amount = amount_of(row.admission.prices, row.usage);
-  return write_row(insert_, row);
+  return rows_.write(row);
 }
 
 }  // namespace stoker::ledger

@@ -11,6 +11,7 @@
 #include "ledger/journal.h"
 #include "ledger/journal_reader.h"
 #include "ledger/sqlite/database.h"
+#include "ledger/sqlite/row_writer.h"
 #include "ledger/sqlite/sqlite_ledger.h"
 
 namespace stoker::ledger {
@@ -28,12 +29,12 @@ class Feed {
   [[nodiscard]] Sequence position() const { return position_; }
 
  private:
-  Feed(const SqliteLedgerOptions& options, Journal& journal, Database db, Statement insert,
+  Feed(const SqliteLedgerOptions& options, Journal& journal, Database db, RowWriter rows,
        Statement move_position, JournalReader reader)
       : max_batch_records_(options.max_batch_records),
         journal_(&journal),
         db_(std::move(db)),
-        insert_(std::move(insert)),
+        rows_(std::move(rows)),
         move_position_(std::move(move_position)),
         reader_(std::move(reader)) {}
 
@@ -44,7 +45,7 @@ class Feed {
   std::uint32_t max_batch_records_;
   Journal* journal_;
   Database db_;  // before its statements, which must go first
-  Statement insert_;
+  RowWriter rows_;
   Statement move_position_;
   JournalReader reader_;
   Sequence position_;

@@ -15,12 +15,8 @@ namespace stoker::ledger {
 /// Number of the last journal record that the rows account for.
 [[nodiscard]] Result<Sequence> load_position(Database& db);
 
-/// All columns of `requests`, comma separated; write_row() and read_row() go in this order.
+/// Columns of the view `requests`, comma separated, in the order in which read_row() takes them.
 extern const char* const request_columns;
-/// "INSERT ..." of one row; a row that is there already stays as it is.
-[[nodiscard]] std::string insert_sql();
-/// Binds and runs insert_sql(). `row` must live until the next reset.
-[[nodiscard]] Result<void> write_row(Statement& insert, const RequestRow& row);
 /// Errors: corrupt (a value that no stoker wrote).
 [[nodiscard]] Result<RequestRow> read_row(Statement& select);
 

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -46,14 +49,23 @@ class Where {
   std::vector<std::variant<std::int64_t, std::string>> values_;
 };
 
-/// What both kinds of query can ask for.
 template <class Query>
-Where common_conditions(const Query& query) {
+void add_times(Where& where, const Query& query) {
+  if (query.since) {
+    where.add("ended_at_ns >= ?", query.since->ns);
+    where.add(
+        "request_id >= (SELECT coalesce(min(first_request_id), 9223372036854775807) FROM batches "
+        "WHERE last_ended_at_ns >= ?)",
+        query.since->ns);
+  }
+  if (query.until) where.add("ended_at_ns < ?", query.until->ns);
+}
+
+template <class Query>
+Where terms_conditions(const Query& query) {
   Where where;
   if (query.deployment) where.add("deployment = ?", *query.deployment);
   if (query.tenant) where.add("tenant = ?", *query.tenant);
-  if (query.since) where.add("ended_at_ns >= ?", query.since->ns);
-  if (query.until) where.add("ended_at_ns < ?", query.until->ns);
   return where;
 }
 
@@ -78,6 +90,7 @@ class SqliteLedger final : public Ledger {
 
  private:
   Result<std::vector<RequestRow>> rows(const Where& where, std::uint32_t max_rows);
+  Result<std::vector<std::int64_t>> terms_of(const RequestFilter& filter);
   Result<UsageTotals> read_totals(Statement& statement);
 
   void run(std::optional<Feed> feed, std::stop_token stop);
@@ -140,16 +153,49 @@ Result<std::optional<RequestRow>> SqliteLedger::find(RequestId request) {
   return look();
 }
 
+/// Numbers of the terms that requests of this deployment or tenant were admitted under.
+Result<std::vector<std::int64_t>> SqliteLedger::terms_of(const RequestFilter& filter) {
+  const Where where = terms_conditions(filter);
+  const std::scoped_lock lock(reading_mutex_);
+  Result<Statement> statement = reading_.prepare("SELECT id FROM request_terms" + where.sql());
+  if (!statement) return tl::unexpected(std::move(statement.error()));
+  where.bind_to(*statement);
+  std::vector<std::int64_t> numbers;
+  while (true) {
+    const Result<bool> more = statement->step();
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) return numbers;
+    numbers.push_back(statement->integer());
+  }
+}
+
 Result<std::vector<RequestRow>> SqliteLedger::list(const RequestFilter& filter) {
   if (filter.max_rows < 1 || filter.max_rows > 10'000) {
     return failure(ErrorCode::invalid, fmt::format("max_rows {}: 1 .. 10000", filter.max_rows));
   }
-  Where where = common_conditions(filter);
+  Where where;
+  add_times(where, filter);
   if (filter.outcome) where.add("outcome = ?", std::string(to_text(*filter.outcome)));
   if (filter.before) {
     where.add("request_id < ?", static_cast<std::int64_t>(filter.before->value));
   }
-  return rows(where, filter.max_rows);
+  if (!filter.deployment && !filter.tenant) return rows(where, filter.max_rows);
+  // The newest of each of the terms, which the index gives in order; then the newest of those.
+  const Result<std::vector<std::int64_t>> terms = terms_of(filter);
+  if (!terms) return tl::unexpected(terms.error());
+  std::vector<RequestRow> found;
+  for (const std::int64_t number : *terms) {
+    Where of_terms = where;
+    of_terms.add("terms = ?", number);
+    Result<std::vector<RequestRow>> some = rows(of_terms, filter.max_rows);
+    if (!some) return some;
+    std::ranges::move(*some, std::back_inserter(found));
+  }
+  std::ranges::sort(found, std::greater(), [](const RequestRow& row) {
+    return row.admission.request;
+  });
+  if (found.size() > filter.max_rows) found.resize(filter.max_rows);
+  return found;
 }
 
 Result<UsageTotals> SqliteLedger::read_totals(Statement& statement) {
@@ -170,7 +216,8 @@ Result<UsageTotals> SqliteLedger::read_totals(Statement& statement) {
 }
 
 Result<std::vector<UsageTotals>> SqliteLedger::totals(const TotalsQuery& query) {
-  const Where where = common_conditions(query);
+  Where where = terms_conditions(query);
+  add_times(where, query);
   std::string groups;
   const auto group = [&](bool wanted, const char* name) {
     if (wanted) groups += (groups.empty() ? " GROUP BY " : ", ") + std::string(name);
@@ -203,7 +250,7 @@ Result<std::vector<UsageTotals>> SqliteLedger::totals(const TotalsQuery& query) 
 
 Result<std::int64_t> SqliteLedger::count() {
   const std::scoped_lock lock(reading_mutex_);
-  return reading_.integer("SELECT count(*) FROM requests");
+  return reading_.integer("SELECT count(*) FROM ended_requests");
 }
 
 Result<void> SqliteLedger::flush() {

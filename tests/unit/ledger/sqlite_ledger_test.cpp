@@ -9,8 +9,10 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "base/prng.h"
 #include "ledger/sqlite/pico_text.h"
 #include "support.h"
 
@@ -71,11 +73,11 @@ std::vector<std::uint64_t> ids(const Result<std::vector<RequestRow>>& rows) {
 }
 
 /// Gives: "" or SQLite's error.
-std::string run_sql(const std::filesystem::path& file, const char* sql) {
+std::string run_sql(const std::filesystem::path& file, const std::string& sql) {
   sqlite3* db = nullptr;
   EXPECT_EQ(sqlite3_open(file.c_str(), &db), SQLITE_OK);
   char* message = nullptr;
-  sqlite3_exec(db, sql, nullptr, nullptr, &message);
+  sqlite3_exec(db, sql.c_str(), nullptr, nullptr, &message);
   const std::string text = message != nullptr ? message : "";
   sqlite3_free(message);
   sqlite3_close(db);
@@ -148,6 +150,54 @@ TEST(SqliteLedger, ListsNewestFirstWithFilters) {
   EXPECT_EQ(books.ledger().count().value(), 4);
 }
 
+TEST(SqliteLedger, FiltersAgreeWithAPlainSearch) {
+  const TempDir dir;
+  Books books(dir.path());
+  Prng prng(3);
+  const auto one_of = [&](const std::vector<std::string>& names) {
+    return names[prng.below(names.size())];
+  };
+  const std::vector<std::string> deployments = {"chat", "embed", "rerank"};
+  const std::vector<std::string> tenants = {"acme", "umbrella"};
+  std::vector<std::pair<Admission, Usage>> all;
+  for (std::uint64_t id = 1; id <= 400; ++id) {
+    Admission a = admission(id, one_of(deployments), one_of(tenants));
+    a.stream = prng.below(2) == 0;
+    Usage u = ending(id, prng.below(3) == 0 ? Outcome::failed : Outcome::completed);
+    u.ended_at.ns += static_cast<std::int64_t>(prng.below(1000)) * 1'000'000'000;  // any order
+    while (!books.journal().append(a)) std::this_thread::yield();
+    ASSERT_TRUE(books.journal().append(u).has_value());
+    all.emplace_back(a, u);
+    if (prng.below(40) == 0) {
+      ASSERT_TRUE(books.ledger().flush().has_value());
+    }
+  }
+  ASSERT_TRUE(books.ledger().flush().has_value());
+  for (int round = 0; round < 200; ++round) {
+    RequestFilter filter;
+    if (prng.below(2) == 0) filter.deployment = one_of(deployments);
+    if (prng.below(2) == 0) filter.tenant = one_of(tenants);
+    if (prng.below(2) == 0) filter.outcome = Outcome::failed;
+    if (prng.below(2) == 0) filter.since = all[prng.below(all.size())].second.ended_at;
+    if (prng.below(2) == 0) filter.until = all[prng.below(all.size())].second.ended_at;
+    if (prng.below(2) == 0) filter.before = RequestId{1 + prng.below(all.size())};
+    filter.max_rows = static_cast<std::uint32_t>(1 + prng.below(60));
+    std::vector<std::uint64_t> expected;
+    for (auto row = all.rbegin(); row != all.rend() && expected.size() < filter.max_rows; ++row) {
+      const auto& [a, u] = *row;
+      if ((!filter.deployment || a.deployment == *filter.deployment) &&
+          (!filter.tenant || a.tenant == *filter.tenant) &&
+          (!filter.outcome || u.outcome == *filter.outcome) &&
+          (!filter.since || u.ended_at >= *filter.since) &&
+          (!filter.until || u.ended_at < *filter.until) &&
+          (!filter.before || a.request < *filter.before)) {
+        expected.push_back(a.request.value);
+      }
+    }
+    ASSERT_EQ(ids(books.ledger().list(filter)), expected) << "round " << round;
+  }
+}
+
 TEST(SqliteLedger, SumsExactly) {
   const TempDir dir;
   Books books(dir.path());
@@ -200,8 +250,13 @@ TEST(SqliteLedger, RowsAreNeverChanged) {
   ASSERT_TRUE(books.ledger().flush().has_value());
   const auto file = dir / "ledger.db";
   EXPECT_THAT(run_sql(file, "UPDATE requests SET amount_pico = '0'"),
-              testing::HasSubstr("never changed"));
-  EXPECT_THAT(run_sql(file, "DELETE FROM requests"), testing::HasSubstr("never deleted"));
+              testing::HasSubstr("it is a view"));
+  for (const std::string table :
+       {"ended_requests", "request_terms", "request_endings", "request_places"}) {
+    EXPECT_THAT(run_sql(file, "UPDATE " + table + " SET rowid = 7"),
+                testing::HasSubstr("never changed"));
+    EXPECT_THAT(run_sql(file, "DELETE FROM " + table), testing::HasSubstr("never deleted"));
+  }
   EXPECT_EQ(books.ledger().count().value(), 1);
 }
 
