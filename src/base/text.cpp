@@ -85,7 +85,17 @@ std::optional<std::string_view> closest(std::string_view word,
 }
 
 std::string public_id(RequestId id) {
-  return fmt::format("req-{:016x}", id.value);
+  std::string text;
+  append_public_id(text, id);
+  return text;
+}
+
+void append_public_id(std::string& text, RequestId id) {
+  constexpr std::string_view hex = "0123456789abcdef";
+  std::array<char, 20> digits = {'r', 'e', 'q', '-'};
+  std::uint64_t rest = id.value;
+  for (std::size_t i = digits.size(); i > 4; rest >>= 4) digits[--i] = hex[rest & 15];
+  text.append(digits.data(), digits.size());
 }
 
 std::optional<RequestId> parse_request_id(std::string_view text) {

@@ -26,6 +26,7 @@ namespace stoker {
 
 /// "req-000001000000002a": what people see and send back for a request.
 [[nodiscard]] std::string public_id(RequestId id);
+void append_public_id(std::string& text, RequestId id);
 [[nodiscard]] std::optional<RequestId> parse_request_id(std::string_view text);
 
 /// RFC 3339 in UTC with milliseconds: "2026-01-31T12:00:00.123Z".

@@ -45,10 +45,9 @@ bool is_listed(std::string_view list, std::string_view name) {
   return false;
 }
 
-std::string pass_on(const net::Fields& fields, std::span<const std::string_view> also_dropped) {
+void pass_on(std::string& text, const net::Fields& fields,
+             std::span<const std::string_view> also_dropped) {
   const std::string_view connection = fields.find("connection").value_or(std::string_view{});
-  std::string text;
-  text.reserve(256);
   for (const net::Field& field : fields) {
     if (is_one_of(field.name, connection_fields) || is_one_of(field.name, also_dropped)) continue;
     if (field.name.size() > own_prefix.size() &&
@@ -58,7 +57,6 @@ std::string pass_on(const net::Fields& fields, std::span<const std::string_view>
     if (!connection.empty() && is_listed(connection, field.name)) continue;
     text.append(field.name).append(": ").append(field.value).append("\r\n");
   }
-  return text;
 }
 
 /// The media type without parameters and white space.
@@ -70,14 +68,15 @@ std::string_view media_type(std::string_view content_type) {
 
 }  // namespace
 
-std::string fields_for_engine(const net::Fields& fields, RequestId request) {
-  std::string text = pass_on(fields, not_for_engines);
-  text.append("X-Stoker-Request: ").append(public_id(request)).append("\r\n");
-  return text;
+void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request) {
+  pass_on(text, fields, not_for_engines);
+  text.append("X-Stoker-Request: ");
+  append_public_id(text, request);
+  text.append("\r\n");
 }
 
-std::string fields_for_client(const net::Fields& fields) {
-  return pass_on(fields, not_for_clients);
+void add_fields_for_client(std::string& text, const net::Fields& fields) {
+  pass_on(text, fields, not_for_clients);
 }
 
 std::string target_for_engine(const RouteMatch& match, const net::HttpRequest& request,

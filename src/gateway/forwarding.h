@@ -14,11 +14,11 @@ namespace stoker::gateway {
 /// Raw header text for the engine: the client's fields without those of the connection
 /// (RFC 9110 7.6.1), without credentials (the engine must never see a key of ours), without what
 /// would change the answer's coding, and with X-Stoker-Request.
-[[nodiscard]] std::string fields_for_engine(const net::Fields& fields, RequestId request);
+void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request);
 
 /// Raw header text for the client: the engine's fields without those of the connection and without
 /// any X-Stoker-* field or Server-Timing, which are the gateway's to set.
-[[nodiscard]] std::string fields_for_client(const net::Fields& fields);
+void add_fields_for_client(std::string& text, const net::Fields& fields);
 
 /// Request target at the engine. Names in the path become the name that the engine knows.
 [[nodiscard]] std::string target_for_engine(const RouteMatch& match,

@@ -93,6 +93,7 @@ GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener
             .limits = options.requests,
             .access_log = options.access_log,
             .running = {},
+            .fields = {},
             .on_done = [this] { check_idle(); }},
       admin_(*loop_, parts.admin, admin_thread),
       server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,

@@ -12,20 +12,31 @@ namespace stoker::gateway {
 namespace {
 
 constexpr std::string_view usage_field = "x-stoker-usage";
+constexpr std::size_t fields_bytes = 512;  // what the engine's fields and ours usually need
 
 }  // namespace
 
 /// X-Request-Id, X-Stoker-Start and Server-Timing; `whole` once the request has ended.
-std::string InferenceRequest::own_fields(bool whole) const {
-  std::string fields = "X-Request-Id: " + public_id(in_.id) + "\r\n";
+void InferenceRequest::add_own_fields(std::string& text, bool whole) const {
+  text.append("X-Request-Id: ");
+  append_public_id(text, in_.id);
+  text.append("\r\n");
   Timeline until_now = timeline_;
   if (!whole) until_now.ended = net::monotonic_now();
   const ledger::StartKind start = start_kind(until_now);
   if (start != ledger::StartKind::none) {
-    fields.append("X-Stoker-Start: ").append(ledger::to_text(start)).append("\r\n");
+    text.append("X-Stoker-Start: ").append(ledger::to_text(start)).append("\r\n");
   }
   const ledger::Phases phases = whole ? ending_.phases : phases_of(until_now);
-  return fields.append("Server-Timing: ").append(server_timing(phases, whole)).append("\r\n");
+  text.append("Server-Timing: ");
+  add_server_timing(text, phases, whole);
+  text.append("\r\n");
+}
+
+std::string InferenceRequest::own_fields(bool whole) const {
+  std::string text;
+  add_own_fields(text, whole);
+  return text;
 }
 
 void InferenceRequest::start_events() {
@@ -35,7 +46,9 @@ void InferenceRequest::start_events() {
 
 void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   engine_status_ = head.status;
-  engine_fields_ = fields_for_client(head.fields);
+  engine_fields_.clear();
+  engine_fields_.reserve(fields_bytes);
+  add_fields_for_client(engine_fields_, head.fields);
   const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
   if (head.status == 200 && is_event_stream(type)) {
     relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage},
@@ -91,7 +104,8 @@ void InferenceRequest::relay_bytes(std::string_view bytes) {
              host_.limits.failed_usage_wait);
     return;
   }
-  answer_.start_bytes(engine_status_, engine_fields_ + own_fields(false));
+  add_own_fields(engine_fields_, false);
+  answer_.start_bytes(engine_status_, engine_fields_);
   answer_.write(held_body_, net::monotonic_now());
   held_body_ = {};
   slow_down();
@@ -169,7 +183,7 @@ void InferenceRequest::on_failure(net::CallFailure failure, const std::string& d
     host_.log.warn(
         "request_undelivered",
         {{"request", public_id(in_.id)}, {"instance", target_->name}, {"reason", detail}});
-    leave_instance();
+    leave_instance(net::monotonic_now());
     device_time_ = {};
     timeline_.dispatched = {};
     target_.reset();

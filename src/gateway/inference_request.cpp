@@ -174,9 +174,12 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
     });
   }
   const net::HttpRequest& request = answer_.exchange().request();
+  std::string& fields = host_.fields;
+  fields.clear();
+  add_fields_for_engine(fields, request.fields, in_.id);
   net::HttpClient& client = host_.upstreams.acquire(*target_);
   net::Call* call =
-      client.send(request.method, in_.engine_target, fields_for_engine(request.fields, in_.id),
+      client.send(request.method, in_.engine_target, fields,
                   in_.changed_body ? std::string_view(*in_.changed_body) : request.body, *this);
   // A call that failed inside send() has already moved the request on.
   if (call != nullptr) call_ = call;
@@ -243,7 +246,7 @@ void InferenceRequest::record() {
   phase_ = Phase::recording;
   cancel_timer(host_.loop, settle_timer_);
   const Instant now = net::monotonic_now();
-  leave_instance();
+  leave_instance(now);
   ending_ = ending(now);
   // The slot is free from here on; how long the journal takes is not the instance's time.
   if (ran_) host_.dispatcher.ended(in_.id, end_state_);
@@ -300,7 +303,8 @@ void InferenceRequest::deliver(bool written) {
   } else if (answer_.form() == ClientAnswer::Form::bytes) {
     answer_.finish();
   } else if (answer_.open()) {
-    answer_.respond(engine_status_, engine_fields_ + own_fields(true), held_body_);
+    add_own_fields(engine_fields_, true);
+    answer_.respond(engine_status_, engine_fields_, held_body_);
   }
   in_.metrics->answer_bytes->add(answer_.body_bytes());
   in_.metrics->on_ended(ending_);
@@ -321,10 +325,10 @@ void InferenceRequest::done() {
 }
 
 /// Gives the connection back to its pool and stops the clock of the device.
-void InferenceRequest::leave_instance() {
+void InferenceRequest::leave_instance(Instant now) {
   if (!holds_share_) return;
   holds_share_ = false;
-  device_time_ = target_->share->end(share_mark_, net::monotonic_now());
+  device_time_ = target_->share->end(share_mark_, now);
   host_.upstreams.release(*target_);
 }
 

@@ -58,6 +58,7 @@ struct RequestHost {
   RequestLimits limits;
   bool access_log = true;
   std::list<std::shared_ptr<InferenceRequest>> running;
+  std::string fields;             // scratch for the head of a request to an engine
   std::function<void()> on_done;  // after each request that left `running`
 };
 
@@ -109,7 +110,7 @@ class InferenceRequest final : public DispatchSink,
   [[nodiscard]] ledger::Usage ending(Instant now);
   void deliver(bool written);
   void done();
-  void leave_instance();
+  void leave_instance(Instant now);
   void stop_call();
   void arm_keep_alive(Instant at);
   void keep_alive();
@@ -127,6 +128,7 @@ class InferenceRequest final : public DispatchSink,
   void fail_late_answer();
   void start_events();
   void slow_down();
+  void add_own_fields(std::string& text, bool whole) const;
   [[nodiscard]] std::string own_fields(bool whole) const;
 
   RequestHost& host_;

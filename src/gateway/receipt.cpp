@@ -85,15 +85,13 @@ ledger::StartKind start_kind(const Timeline& t) {
   return t.start.ready > t.accepted ? ledger::StartKind::cold : ledger::StartKind::warm;
 }
 
-std::string server_timing(const ledger::Phases& phases, bool whole) {
+void add_server_timing(std::string& text, const ledger::Phases& phases, bool whole) {
   const auto us = phases_us(phases);
-  std::string text;
-  text.reserve(160);
   std::int64_t total_us = 0;
   for (std::size_t i = 0; i < phase_names.size(); ++i) {
     total_us += us[i];
     if (phase_names[i].name == "generate" && !whole) break;
-    if (!text.empty()) text += ", ";
+    if (i > 0) text += ", ";
     text += phase_names[i].name;
     text += ";dur=";
     append_ms(text, us[i]);
@@ -102,7 +100,6 @@ std::string server_timing(const ledger::Phases& phases, bool whole) {
     text += ", total;dur=";
     append_ms(text, total_us);
   }
-  return text;
 }
 
 std::string receipt_json(std::string_view deployment, const ledger::Usage& usage) {

@@ -28,7 +28,7 @@ struct Timeline {
 /// Value of the field Server-Timing in ms: "queue;dur=0.051, allocate;dur=0.000, ...". Rounded at
 /// the borders of the phases, so that what is printed adds up. `whole` adds generate and total;
 /// without it (the head of a stream) the list ends with ttft.
-[[nodiscard]] std::string server_timing(const ledger::Phases& phases, bool whole);
+void add_server_timing(std::string& text, const ledger::Phases& phases, bool whole);
 
 /// "{"request": ..., "deployment": ..., "start": "cold", "phases_ms": {...}, "usage": {...}}" in
 /// one line.

@@ -70,7 +70,10 @@ struct HttpResponseHead {
       content_length;  // nullopt: chunked, or until the end of the connection
 };
 
-[[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
+[[nodiscard]] bool equal_letters(const char* a, const char* b, std::size_t size);
+[[nodiscard]] inline bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && equal_letters(a.data(), b.data(), a.size());
+}
 [[nodiscard]] std::string_view reason_phrase(int status);
 /// Undoes percent-encoding; nullopt for a malformed escape or an encoded NUL.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);

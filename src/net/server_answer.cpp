@@ -20,6 +20,19 @@ constexpr std::size_t send_at_once_bytes = 16 << 10;
 
 constexpr std::size_t max_kept_out_bytes = 64 << 10;
 
+std::ptrdiff_t send_pieces(int fd, const std::array<std::string_view, 3>& pieces) {
+  std::array<iovec, 3> parts;
+  std::size_t count = 0;
+  for (const std::string_view piece : pieces) {
+    if (!piece.empty()) parts[count++] = {const_cast<char*>(piece.data()), piece.size()};
+  }
+  if (count == 1) return ::send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = count;
+  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
 void append_number(std::string& text, std::uint64_t number) {
   const fmt::format_int digits(number);
   text.append(digits.data(), digits.size());
@@ -87,7 +100,7 @@ std::string_view ServerConnection::make_head(int status, std::string_view head_f
   head.assign("HTTP/1.1 ");
   append_number(head, static_cast<std::uint64_t>(status));
   head.append(" ").append(reason_phrase(status)).append("\r\n");
-  head.append(shared_.date.text(wall_now()));
+  head.append(shared_.date.text(coarse_wall_now()));
   head.append(head_fields);
   if (content_length && status != 204 && status != 304) {
     head.append("Content-Length: ");
@@ -194,14 +207,7 @@ void ServerConnection::send_now(std::string_view first, std::string_view second)
   const std::array pieces = {out_.view(), first, second};
   std::size_t taken = 0;
   if (!blocked_ && !broken_) {
-    std::array<iovec, pieces.size()> parts;
-    msghdr message{};
-    message.msg_iov = parts.data();
-    for (const std::string_view piece : pieces) {
-      if (piece.empty()) continue;
-      parts[message.msg_iovlen++] = {const_cast<char*>(piece.data()), piece.size()};
-    }
-    const std::ptrdiff_t sent = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    const std::ptrdiff_t sent = send_pieces(fd_.get(), pieces);
     if (sent > 0) {
       taken = static_cast<std::size_t>(sent);
     } else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
