@@ -19,6 +19,8 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <system_error>
 #include <thread>
 
 #include "net/clock.h"
@@ -27,6 +29,18 @@
 
 namespace stoker::test {
 namespace {
+
+/// From the top, so that nobody is left to start another while its children are looked for.
+void kill_with_descendants(pid_t pid) {
+  ::kill(pid, SIGSTOP);
+  std::error_code none;
+  for (const auto& task :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), none)) {
+    std::ifstream children(task.path() / "children");
+    for (pid_t child = 0; children >> child;) kill_with_descendants(child);
+  }
+  ::kill(pid, SIGKILL);
+}
 
 bool wait_readable(int fd, Duration at_most = patience) {
   pollfd polled{fd, POLLIN, 0};
@@ -241,10 +255,10 @@ WorkerProcess::WorkerProcess(const std::string& program,
 
 WorkerProcess::~WorkerProcess() {
   if (pid_ == 0 || exit_code_) return;
-  // A worker ends what it started when the channel closes. Only one that does not is killed, and
-  // late: what it had started would stay.
+  // A worker ends what it started when the channel closes. One that does not is killed, and then,
+  // as a backend would, all that it had started.
   control_.reset();
-  if (!wait_readable(pidfd_.get())) ::kill(pid_, SIGKILL);
+  if (!wait_readable(pidfd_.get())) kill_with_descendants(pid_);
   ::waitpid(pid_, nullptr, 0);
 }
 
