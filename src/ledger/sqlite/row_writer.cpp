@@ -88,10 +88,10 @@ Result<RowWriter> RowWriter::open(Database& db) {
       fmt::format("INSERT INTO ended_requests ({}) VALUES ({}) ON CONFLICT (request_id) DO NOTHING",
                   row_columns, marks_for(row_columns)));
   if (!insert) return tl::unexpected(std::move(insert.error()));
-  Result<Statement> insert_batch = db.prepare(
-      "INSERT INTO batches (last_ended_at_ns, first_request_id) VALUES (?, ?) "
-      "ON CONFLICT DO NOTHING");
-  if (!insert_batch) return tl::unexpected(std::move(insert_batch.error()));
+  Result<Statement> insert_span = db.prepare(
+      "INSERT INTO request_spans (terms, last_request_id, first_request_id, last_ended_at_ns) "
+      "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
+  if (!insert_span) return tl::unexpected(std::move(insert_span.error()));
   Result<SharedValues> terms = SharedValues::open(
       db, "request_terms",
       "deployment, tenant, route, stream, priority, per_request_nano, per_device_second_nano, "
@@ -102,7 +102,7 @@ Result<RowWriter> RowWriter::open(Database& db) {
   if (!endings) return tl::unexpected(std::move(endings.error()));
   Result<SharedValues> places = SharedValues::open(db, "request_places", "instance, device");
   if (!places) return tl::unexpected(std::move(places.error()));
-  return RowWriter(std::move(*insert), std::move(*insert_batch), std::move(*terms),
+  return RowWriter(std::move(*insert), std::move(*insert_span), std::move(*terms),
                    std::move(*endings), std::move(*places));
 }
 
@@ -151,20 +151,27 @@ Result<void> RowWriter::write(const RequestRow& row) {
   const Result<bool> stored = insert_.step();
   if (!stored) return tl::unexpected(stored.error());
 
-  if (!batch_) batch_ = Span{u.ended_at, a.request};
-  batch_->last_ended_at = std::max(batch_->last_ended_at, u.ended_at);
-  batch_->first_request = std::min(batch_->first_request, a.request);
+  Span& span = spans_.try_emplace(*terms, Span{a.request, a.request, u.ended_at}).first->second;
+  span.last_request = std::max(span.last_request, a.request);
+  span.first_request = std::min(span.first_request, a.request);
+  span.last_ended_at = std::max(span.last_ended_at, u.ended_at);
   return {};
 }
 
 Result<void> RowWriter::end_batch() {
   insert_.reset();
-  if (!batch_) return {};
-  insert_batch_.reset();
-  insert_batch_.bind(batch_->last_ended_at.ns);
-  insert_batch_.bind(static_cast<std::int64_t>(batch_->first_request.value));
-  batch_.reset();
-  return insert_batch_.step().map([](bool) {});
+  for (const auto& [terms, span] : spans_) {
+    insert_span_.reset();
+    insert_span_.bind(terms);
+    insert_span_.bind(static_cast<std::int64_t>(span.last_request.value));
+    insert_span_.bind(static_cast<std::int64_t>(span.first_request.value));
+    insert_span_.bind(span.last_ended_at.ns);
+    if (const Result<bool> stored = insert_span_.step(); !stored) {
+      return tl::unexpected(stored.error());
+    }
+  }
+  spans_.clear();
+  return {};
 }
 
 }  // namespace stoker::ledger

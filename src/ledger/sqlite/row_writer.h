@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -50,23 +49,24 @@ class RowWriter {
 
  private:
   struct Span {
-    WallTime last_ended_at;
+    RequestId last_request;
     RequestId first_request;
+    WallTime last_ended_at;
   };
-  RowWriter(Statement insert, Statement insert_batch, SharedValues terms, SharedValues endings,
+  RowWriter(Statement insert, Statement insert_span, SharedValues terms, SharedValues endings,
             SharedValues places)
       : insert_(std::move(insert)),
-        insert_batch_(std::move(insert_batch)),
+        insert_span_(std::move(insert_span)),
         terms_(std::move(terms)),
         endings_(std::move(endings)),
         places_(std::move(places)) {}
 
   Statement insert_;
-  Statement insert_batch_;
+  Statement insert_span_;
   SharedValues terms_;
   SharedValues endings_;
   SharedValues places_;
-  std::optional<Span> batch_;
+  std::unordered_map<std::int64_t, Span> spans_;  // of this batch, by number of the terms
 };
 
 }  // namespace stoker::ledger

@@ -15,7 +15,8 @@ namespace {
 constexpr std::int64_t schema_version = 2;
 
 // What many requests have in common stands in a table of its own, and `requests` puts the rows
-// together again: a third of the columns to write, and one index instead of one per filter.
+// together again. Instead of an index with an entry for each row there are spans: each batch that is
+// stored notes, for each of its terms, between which requests its rows lie and when they ended.
 constexpr const char* create_sql = R"sql(
 BEGIN IMMEDIATE;
 CREATE TABLE request_terms (
@@ -67,7 +68,6 @@ CREATE TABLE ended_requests (
   device_ms INTEGER NOT NULL,
   amount_pico TEXT NOT NULL
 ) STRICT;
-CREATE INDEX ended_requests_terms ON ended_requests (terms);
 CREATE VIEW requests AS
   SELECT request_id, accepted_at_ns, deployment, tenant, route, stream, priority, per_request_nano,
          per_device_second_nano, per_1k_input_tokens_nano, per_1k_output_tokens_nano, ended_at_ns,
@@ -78,12 +78,14 @@ CREATE VIEW requests AS
     CROSS JOIN request_terms ON request_terms.id = terms
     CROSS JOIN request_endings ON request_endings.id = ending
     CROSS JOIN request_places ON request_places.id = place;
--- One row per batch that was stored: where to begin looking for what ended since a time.
-CREATE TABLE batches (
-  last_ended_at_ns INTEGER NOT NULL,
+CREATE TABLE request_spans (
+  terms INTEGER NOT NULL,
+  last_request_id INTEGER NOT NULL,
   first_request_id INTEGER NOT NULL,
-  PRIMARY KEY (last_ended_at_ns, first_request_id)
+  last_ended_at_ns INTEGER NOT NULL,
+  PRIMARY KEY (terms, last_request_id, first_request_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX request_spans_ended ON request_spans (last_ended_at_ns, first_request_id);
 CREATE TABLE journal_position (
   only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
   applied_sequence INTEGER NOT NULL

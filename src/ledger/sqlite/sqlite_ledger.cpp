@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <functional>
 #include <iterator>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -54,8 +54,8 @@ void add_times(Where& where, const Query& query) {
   if (query.since) {
     where.add("ended_at_ns >= ?", query.since->ns);
     where.add(
-        "request_id >= (SELECT coalesce(min(first_request_id), 9223372036854775807) FROM batches "
-        "WHERE last_ended_at_ns >= ?)",
+        "request_id >= (SELECT coalesce(min(first_request_id), 9223372036854775807) "
+        "FROM request_spans WHERE last_ended_at_ns >= ?)",
         query.since->ns);
   }
   if (query.until) where.add("ended_at_ns < ?", query.until->ns);
@@ -89,8 +89,9 @@ class SqliteLedger final : public Ledger {
   Result<void> flush() override;
 
  private:
+  // Both need: reading_mutex_ is held.
   Result<std::vector<RequestRow>> rows(const Where& where, std::uint32_t max_rows);
-  Result<std::vector<std::int64_t>> terms_of(const RequestFilter& filter);
+  Result<std::vector<RequestRow>> rows_in_spans(const RequestFilter& filter, const Where& where);
   Result<UsageTotals> read_totals(Statement& statement);
 
   void run(std::optional<Feed> feed, std::stop_token stop);
@@ -118,7 +119,6 @@ class SqliteLedger final : public Ledger {
 // --- Reading -----------------------------------------------------------------------------------
 
 Result<std::vector<RequestRow>> SqliteLedger::rows(const Where& where, std::uint32_t max_rows) {
-  const std::scoped_lock lock(reading_mutex_);
   Result<Statement> statement =
       reading_.prepare(fmt::format("SELECT {} FROM requests{} ORDER BY request_id DESC LIMIT {}",
                                    request_columns, where.sql(), max_rows));
@@ -139,6 +139,7 @@ Result<std::optional<RequestRow>> SqliteLedger::find(RequestId request) {
   Where where;
   where.add("request_id = ?", static_cast<std::int64_t>(request.value));
   const auto look = [&] {
+    const std::scoped_lock lock(reading_mutex_);
     return rows(where, 1).map([](std::vector<RequestRow> found) {
       return found.empty() ? std::nullopt : std::optional(std::move(found.front()));
     });
@@ -153,48 +154,51 @@ Result<std::optional<RequestRow>> SqliteLedger::find(RequestId request) {
   return look();
 }
 
-/// Numbers of the terms that requests of this deployment or tenant were admitted under.
-Result<std::vector<std::int64_t>> SqliteLedger::terms_of(const RequestFilter& filter) {
-  const Where where = terms_conditions(filter);
-  const std::scoped_lock lock(reading_mutex_);
-  Result<Statement> statement = reading_.prepare("SELECT id FROM request_terms" + where.sql());
-  if (!statement) return tl::unexpected(std::move(statement.error()));
-  where.bind_to(*statement);
-  std::vector<std::int64_t> numbers;
-  while (true) {
-    const Result<bool> more = statement->step();
-    if (!more) return tl::unexpected(more.error());
-    if (!*more) return numbers;
-    numbers.push_back(statement->integer());
-  }
-}
-
 Result<std::vector<RequestRow>> SqliteLedger::list(const RequestFilter& filter) {
   if (filter.max_rows < 1 || filter.max_rows > 10'000) {
     return failure(ErrorCode::invalid, fmt::format("max_rows {}: 1 .. 10000", filter.max_rows));
   }
-  Where where;
+  Where where = terms_conditions(filter);
   add_times(where, filter);
   if (filter.outcome) where.add("outcome = ?", std::string(to_text(*filter.outcome)));
   if (filter.before) {
     where.add("request_id < ?", static_cast<std::int64_t>(filter.before->value));
   }
+  const std::scoped_lock lock(reading_mutex_);
   if (!filter.deployment && !filter.tenant) return rows(where, filter.max_rows);
-  // The newest of each of the terms, which the index gives in order; then the newest of those.
-  const Result<std::vector<std::int64_t>> terms = terms_of(filter);
-  if (!terms) return tl::unexpected(terms.error());
+  return rows_in_spans(filter, where);
+}
+
+/// Looks only where rows of this deployment or tenant lie, newest first, until there are enough.
+Result<std::vector<RequestRow>> SqliteLedger::rows_in_spans(const RequestFilter& filter,
+                                                            const Where& where) {
+  const Where terms = terms_conditions(filter);
+  Result<Statement> spans = reading_.prepare(
+      fmt::format("SELECT first_request_id, last_request_id FROM request_spans WHERE terms IN "
+                  "(SELECT id FROM request_terms{}) ORDER BY last_request_id DESC",
+                  terms.sql()));
+  if (!spans) return tl::unexpected(std::move(spans.error()));
+  terms.bind_to(*spans);
   std::vector<RequestRow> found;
-  for (const std::int64_t number : *terms) {
-    Where of_terms = where;
-    of_terms.add("terms = ?", number);
-    Result<std::vector<RequestRow>> some = rows(of_terms, filter.max_rows);
+  // All above was looked at: spans overlap, as slow requests end in later batches.
+  std::int64_t open_below = filter.before ? static_cast<std::int64_t>(filter.before->value)
+                                          : std::numeric_limits<std::int64_t>::max();
+  while (found.size() < filter.max_rows) {
+    const Result<bool> more = spans->step();
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) break;
+    const std::int64_t first = spans->integer();
+    const std::int64_t last = std::min(spans->integer(), open_below - 1);
+    if (first > last) continue;
+    open_below = first;
+    Where in_span = where;
+    in_span.add("request_id >= ?", first);
+    in_span.add("request_id <= ?", last);
+    Result<std::vector<RequestRow>> some =
+        rows(in_span, filter.max_rows - static_cast<std::uint32_t>(found.size()));
     if (!some) return some;
     std::ranges::move(*some, std::back_inserter(found));
   }
-  std::ranges::sort(found, std::greater(), [](const RequestRow& row) {
-    return row.admission.request;
-  });
-  if (found.size() > filter.max_rows) found.resize(filter.max_rows);
   return found;
 }
 
