@@ -120,7 +120,7 @@ void Core::fire(const Timers::Due& due) {
       changed_devices_.push_back(DeviceId{due.id});
       return;
     case TimerKind::device_trust:
-      device(DeviceId{due.id}).distrusted = false;
+      device_to_change(DeviceId{due.id}).distrusted = false;
       changed_devices_.push_back(DeviceId{due.id});
       return;
     case TimerKind::shutdown_limit:
@@ -162,8 +162,10 @@ const Core::Device& Core::device(DeviceId id) const {
   STOKER_INVARIANT(it != devices_.end() && it->spec.id == id, "device {}", id.value);
   return *it;
 }
-Core::Device& Core::device(DeviceId id) {
-  return const_cast<Device&>(std::as_const(*this).device(id));
+Core::Device& Core::device_to_change(DeviceId id) {
+  const auto index = static_cast<std::size_t>(&device(id) - devices_.data());
+  rooms_[index].stale = true;
+  return devices_[index];
 }
 
 /// The only writer of Instance::state.

@@ -167,8 +167,7 @@ class Core {
     bool wait_told = false;
     bool unkillable = false;
   };
-  /// What every start looks at comes first, in two cache lines of each device.
-  struct alignas(64) Device {
+  struct Device {
     DeviceId id;  // this and the next three as in spec
     NodeId node;
     std::int32_t slots;
@@ -194,6 +193,23 @@ class Core {
           spec(device) {}
     [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
   };
+  /// What a start asks of every device, in one cache line; made anew when its device has changed.
+  struct alignas(64) Room {
+    Bytes capacity;
+    Bytes free;
+    std::uint64_t held_weights = 0;  // MemoryLedger::held_weights()
+    DeviceId device;
+    std::int32_t free_slots = 0;
+    std::int32_t free_share_permille = 0;
+    std::int32_t residents = 0;
+    DeviceKind kind = DeviceKind::cpu;
+    bool lost = false;
+    bool distrusted = false;
+    bool taken_alone = false;
+    bool promised = false;  // some of it to instances that wait
+    bool stale = true;
+    bool operator==(const Room&) const = default;
+  };
   struct Pool {
     PoolSpec spec;
     std::int32_t devices_held = 0;
@@ -214,8 +230,8 @@ class Core {
   Deployment& deployment(DeploymentId id) const;
   Instance* find_instance(InstanceId id) const;
   Instance* live_instance(InstanceId id, Generation generation) const;
-  Device& device(DeviceId id);
   [[nodiscard]] const Device& device(DeviceId id) const;
+  Device& device_to_change(DeviceId id);
   void advance(Instance& instance, InstanceInput input);
   void count(Instance& instance, std::int32_t sign);
 
@@ -293,6 +309,12 @@ class Core {
 
   // core_rooms.cpp
   bool try_place(Instance& instance, const std::vector<DeviceId>* only);
+  bool try_anywhere(Instance& instance);
+  bool try_there(Instance& instance, const std::vector<DeviceId>& only);
+  bool start_at(Instance& instance, const Placement& placement);
+  enum class Trust : std::uint8_t { as_known, all };
+  [[nodiscard]] Placement find_place(const Instance& instance, Trust trust);
+  [[nodiscard]] static Room room_of(const Device& device);
   bool try_pool(Instance& instance);
   [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker);
   void make_room(Instance& instance, const Placement& placement,
@@ -308,11 +330,7 @@ class Core {
   [[nodiscard]] static bool is_for_waiters(const Instance& instance);
   [[nodiscard]] static MemoryNeed need_of(const Deployment& d, DeviceKind kind);
   [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
-                                   const Deployment& d) const {
-    return view_of(device, seeker, d, need_of(d, device.spec.kind));
-  }
-  [[nodiscard]] DeviceView view_of(const Device& device, const Instance* seeker,
-                                   const Deployment& d, const MemoryNeed& need) const;
+                                   const Deployment& d) const;
   struct Promised {  // to others that looked for room before
     Bytes bytes;
     std::int32_t slots = 0;
@@ -338,6 +356,7 @@ class Core {
   std::map<InstanceId, std::unique_ptr<Instance>> instances_;
   IdTable<InstanceId, Instance*> instance_by_id_;
   std::vector<Device> devices_;  // ascending by id
+  std::vector<Room> rooms_;      // of the same devices
   std::map<PoolId, Pool> pools_;
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
@@ -347,7 +366,7 @@ class Core {
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;
-  std::vector<DeviceView> views_;     // buffers of try_place
+  std::vector<DeviceView> views_;     // buffers of find_place and try_anywhere
   std::vector<const Device*> where_;
   std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;

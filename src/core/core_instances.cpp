@@ -31,6 +31,7 @@ void Core::on(const DeviceAdded& e) {
                                    [](const Device& d, DeviceId id) { return d.spec.id < id; });
   STOKER_INVARIANT(at == devices_.end() || at->spec.id != e.device.id, "device {}",
                    e.device.id.value);
+  rooms_.insert(rooms_.begin() + (at - devices_.begin()), Room{});
   devices_.insert(at, Device(e.device));
   changed_devices_.push_back(e.device.id);
   try_unplaceable();
@@ -43,7 +44,7 @@ void Core::on(const PoolAdded& e) {
 
 /// What runs there cannot go on; it is nobody's fault but the device's.
 void Core::on(const DeviceLost& e) {
-  Device& lost = device(e.device);
+  Device& lost = device_to_change(e.device);
   if (lost.lost) return;
   lost.lost = true;
   std::vector<Deployment*> hit;
@@ -67,7 +68,7 @@ void Core::on(const DeviceLost& e) {
 }
 
 void Core::on(const DeviceReturned& e) {
-  Device& back = device(e.device);
+  Device& back = device_to_change(e.device);
   back.lost = false;
   back.distrusted = false;
   back.failed_starts = 0;
@@ -186,7 +187,7 @@ void Core::on(const InstanceReady& e) {
   Deployment& d = *instance->owner;
   bool fits = true;
   for (const DeviceId id : instance->devices) {
-    Device& on_device = device(id);
+    Device& on_device = device_to_change(id);
     d.measured[on_device.spec.kind] = e.measured;
     fits = on_device.memory.correct(e.instance, e.measured) && fits;
   }
@@ -268,7 +269,7 @@ void Core::on(const InstanceUnkillable& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || instance->unkillable) return;
   instance->unkillable = true;
-  for (const DeviceId id : instance->devices) ++device(id).unkillable;
+  for (const DeviceId id : instance->devices) ++device_to_change(id).unkillable;
 }
 
 void Core::on(const WarmRequested& e) {
@@ -439,7 +440,7 @@ void Core::note_refused_load(Deployment& d) {
 /// that it does not draw every new start to its free memory. One broken model alone proves nothing.
 void Core::note_device_start(const Instance& instance, bool worked) {
   for (const DeviceId id : instance.devices) {
-    Device& on_device = device(id);
+    Device& on_device = device_to_change(id);
     if (worked) {
       on_device.failed_starts = 0;
       on_device.failed_deployments.clear();

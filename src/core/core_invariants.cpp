@@ -103,8 +103,12 @@ void Core::check_invariants() const {
     --idle;
   }
   STOKER_INVARIANT(idle == 0, "{} idle instances are not in the list", idle);
-  for (const Device& device : devices_) {
+  STOKER_INVARIANT(rooms_.size() == devices_.size(), "{} != {}", rooms_.size(), devices_.size());
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    const Device& device = devices_[i];
     const DeviceId id = device.spec.id;
+    STOKER_INVARIANT(rooms_[i].stale || rooms_[i] == room_of(device),
+                     "device {} changed unnoticed", id.value);
     std::int32_t share_permille = 0;
     std::int32_t alone = 0;
     for (const Instance* each : device.residents) {

@@ -26,13 +26,6 @@ Duration busy_stay(Duration start) {
   return std::clamp(Duration{start.ns * busy_stay_starts}, shortest_busy_stay, longest_busy_stay);
 }
 
-/// A device that is not trusted is better than none. Gives: true if there was one.
-bool forget_distrust(std::vector<DeviceView>& views) {
-  bool any = false;
-  for (DeviceView& view : views) any |= std::exchange(view.distrusted, false);
-  return any;
-}
-
 bool has_labels(const std::vector<LabelId>& has, const std::vector<LabelId>& wants) {
   return std::includes(has.begin(), has.end(), wants.begin(), wants.end());
 }
@@ -67,8 +60,9 @@ Core::Promised Core::promised_before(const Device& device, const Instance* seeke
 }
 
 /// The device as `seeker` sees it; null: as one more instance of `d` that comes last.
-DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d,
-                         const MemoryNeed& need) const {
+DeviceView Core::view_of(const Device& device, const Instance* seeker,
+                         const Deployment& d) const {
+  const MemoryNeed need = need_of(d, device.kind);
   DeviceView view;
   view.id = device.id;
   view.node = device.node;
@@ -151,48 +145,122 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
 /// if no device could ever hold it, it is dropped and its requests are refused.
 /// `only`: the devices whose room changed; null: all.
 bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
-  Deployment& d = *instance.owner;
-  const bool all = only == nullptr || d.spec.needs.devices > 1;
-  std::vector<const Device*>& where = where_;
-  std::vector<DeviceView>& views = views_;
-  where.clear();
-  views.clear();
-  DeviceKind kind = DeviceKind::cpu;
-  MemoryNeed need = need_of(d, kind);
-  const auto look_at = [&](const Device& each) {
-    if (each.kind != kind) need = need_of(d, kind = each.kind);
-    where.push_back(&each);
-    views.push_back(view_of(each, &instance, d, need));
-  };
-  if (all) {
-    for (const Device& each : devices_) look_at(each);
-  } else {
-    for (const DeviceId id : *only) look_at(device(id));
-  }
-  Placement placement = place(d.spec.needs, views);
-  if (all && !placement.possible && forget_distrust(views)) placement = place(d.spec.needs, views);
-  if (!placement.devices.empty()) {
-    start(instance, placement.devices, need_of(d, device(placement.devices.front()).spec.kind));
-    return true;
-  }
-  if (all && !placement.possible) {
+  const bool all = only == nullptr || instance.owner->spec.needs.devices > 1;
+  return all ? try_anywhere(instance) : try_there(instance, *only);
+}
+
+bool Core::try_anywhere(Instance& instance) {
+  const Deployment& d = *instance.owner;
+  Placement placement = find_place(instance, Trust::as_known);
+  // A device that is not trusted is better than none.
+  if (!placement.possible) placement = find_place(instance, Trust::all);
+  if (start_at(instance, placement)) return true;
+  if (!placement.possible) {
     never_fits(instance);
     return false;
   }
-  if (!all && !instance.awaits.empty()) {
-    const bool here = std::any_of(only->begin(), only->end(), [&](DeviceId id) {
+  where_.clear();
+  if (devices_.size() > search_all_up_to && d.spec.needs.devices == 1) {
+    where_ = likely_devices(d);
+  } else {
+    for (const Device& each : devices_) where_.push_back(&each);
+  }
+  make_room(instance, placement, where_);
+  return false;
+}
+
+bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
+  const Deployment& d = *instance.owner;
+  SinglePlacement single(d.spec.needs);
+  where_.clear();
+  for (const DeviceId id : only) {
+    const Device& each = device(id);
+    where_.push_back(&each);
+    single.look_at(view_of(each, &instance, d));
+  }
+  const Placement placement = single.result();
+  if (start_at(instance, placement)) return true;
+  if (!instance.awaits.empty()) {
+    const bool here = std::any_of(only.begin(), only.end(), [&](DeviceId id) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
     });
     if (!here) return false;  // its room is being made elsewhere
     // What it was promised did not come; it looks everywhere again.
     await_at(instance, {});
-    return try_place(instance, nullptr);
+    return try_anywhere(instance);
   }
-  if (all && devices_.size() > search_all_up_to && d.spec.needs.devices == 1) {
-    where = likely_devices(d);
-  }
-  make_room(instance, placement, where);
+  make_room(instance, placement, where_);
   return false;
+}
+
+bool Core::start_at(Instance& instance, const Placement& placement) {
+  if (placement.devices.empty()) return false;
+  const DeviceKind kind = device(placement.devices.front()).spec.kind;
+  start(instance, placement.devices, need_of(*instance.owner, kind));
+  return true;
+}
+
+Core::Room Core::room_of(const Device& device) {
+  Room room;
+  room.capacity = device.memory.capacity();
+  room.free = device.memory.free();
+  room.held_weights = device.memory.held_weights();
+  room.device = device.id;
+  room.residents = static_cast<std::int32_t>(device.residents.size());
+  room.free_slots = device.slots - room.residents;
+  room.free_share_permille = 1000 - device.share_permille;
+  room.kind = device.kind;
+  room.lost = device.unusable();
+  room.distrusted = device.distrusted;
+  room.taken_alone = device.exclusive > 0;
+  room.promised = !device.promised.empty();
+  room.stale = false;
+  return room;
+}
+
+/// Looks at every device.
+Placement Core::find_place(const Instance& instance, Trust trust) {
+  const Deployment& d = *instance.owner;
+  const DeviceNeed& needs = d.spec.needs;
+  if (needs.devices > 1) {
+    views_.clear();
+    for (const Device& each : devices_) {
+      views_.push_back(view_of(each, &instance, d));
+      if (trust == Trust::all) views_.back().distrusted = false;
+    }
+    return place(needs, views_);
+  }
+  SinglePlacement single(needs);
+  const std::uint64_t weights = MemoryLedger::bit_of(d.spec.weights);
+  DeviceView view;
+  std::optional<DeviceKind> kind;  // of view.cost
+  for (std::size_t i = 0; i < rooms_.size(); ++i) {
+    Room& room = rooms_[i];
+    if (room.stale) room = room_of(devices_[i]);
+    if (room.promised || (room.held_weights & weights) != 0 || !needs.labels.empty()) {
+      DeviceView whole = view_of(devices_[i], &instance, d);
+      whole.distrusted &= trust == Trust::as_known;
+      single.look_at(whole);
+      continue;
+    }
+    if (kind != room.kind) {
+      kind = room.kind;
+      const MemoryNeed need = need_of(d, room.kind);
+      view.cost = need.private_bytes + need.shared_bytes;
+    }
+    view.id = room.device;
+    view.kind = room.kind;
+    view.lost = room.lost;
+    view.distrusted = room.distrusted && trust == Trust::as_known;
+    view.capacity = room.capacity;
+    view.free = room.free;
+    view.free_slots = room.free_slots;
+    view.free_share_permille = room.free_share_permille;
+    view.residents = room.residents;
+    view.taken_alone = room.taken_alone;
+    single.look_at(view);
+  }
+  return single.result();
 }
 
 /// As the devices are, waiting would not help. When one comes, its deployment is asked again.
@@ -336,9 +404,9 @@ Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) {
 
 /// Notes where room is being made for a planned instance; empty: nowhere.
 void Core::await_at(Instance& instance, std::vector<DeviceId> devices) {
-  for (const DeviceId id : instance.awaits) std::erase(device(id).promised, &instance);
+  for (const DeviceId id : instance.awaits) std::erase(device_to_change(id).promised, &instance);
   instance.awaits = std::move(devices);
-  for (const DeviceId id : instance.awaits) device(id).promised.push_back(&instance);
+  for (const DeviceId id : instance.awaits) device_to_change(id).promised.push_back(&instance);
 }
 
 /// Those who wait will be asked whether what this instance holds helps them.
@@ -351,7 +419,7 @@ void Core::room_changed(const Instance& instance) {
 /// Needs: the process is known to be gone.
 void Core::release_room(Instance& instance) {
   for (const DeviceId id : instance.devices) {
-    Device& on_device = device(id);
+    Device& on_device = device_to_change(id);
     on_device.memory.release(instance.id);
     std::erase(on_device.residents, &instance);
     on_device.share_permille -= instance.share_permille;

@@ -72,7 +72,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   instance.share_permille = d.spec.needs.share_permille;
   instance.exclusive = d.spec.needs.exclusive;
   for (const DeviceId id : devices) {
-    Device& on_device = device(id);
+    Device& on_device = device_to_change(id);
     on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
     on_device.residents.push_back(&instance);
     on_device.share_permille += instance.share_permille;

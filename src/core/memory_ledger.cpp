@@ -13,6 +13,12 @@ Bytes MemoryLedger::cost_of(const MemoryNeed& need, WeightsId weights) const {
   return need.private_bytes + std::max(Bytes{}, need.shared_bytes - already);
 }
 
+std::uint64_t MemoryLedger::held_weights() const {
+  std::uint64_t bits = 0;
+  for (const auto& [weights, shared] : shared_) bits |= bit_of(weights);
+  return bits;
+}
+
 Bytes MemoryLedger::freed_by(InstanceId instance) const {
   const auto it = held_.find(instance);
   if (it == held_.end()) return {};

@@ -2,6 +2,7 @@
 // one shared, reference-counted reservation per weights file. Pure bookkeeping; it decides nothing.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <vector>
@@ -19,6 +20,11 @@ class MemoryLedger {
   [[nodiscard]] Bytes reserved() const { return reserved_; }
   [[nodiscard]] Bytes free() const { return capacity_ - reserved_; }
   [[nodiscard]] std::int32_t residents() const { return static_cast<std::int32_t>(held_.size()); }
+  /// A bit for each weights file that is held, by bit_of(). Several may share one.
+  [[nodiscard]] std::uint64_t held_weights() const;
+  [[nodiscard]] static std::uint64_t bit_of(WeightsId weights) {
+    return weights ? std::uint64_t{1} << (weights.value % 64) : 0;
+  }
 
   /// What one more instance would add: its shared part costs nothing if the weights are held.
   [[nodiscard]] Bytes cost_of(const MemoryNeed& need, WeightsId weights) const;

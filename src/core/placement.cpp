@@ -8,11 +8,6 @@
 namespace stoker::core {
 namespace {
 
-bool right_kind(const DeviceNeed& need, DeviceKind kind) {
-  return need.kinds.empty() ||
-         std::find(need.kinds.begin(), need.kinds.end(), kind) != need.kinds.end();
-}
-
 /// What stopping instances makes of a device, one after another.
 struct Room {
   const DeviceNeed& need;
@@ -111,7 +106,10 @@ EvictionCost cost_of(const VictimSet& set, DeviceId device) {
 
 std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device) {
   if (device.lost) return Unfit::lost;
-  if (!right_kind(need, device.kind)) return Unfit::wrong_kind;
+  if (!need.kinds.empty() &&
+      std::find(need.kinds.begin(), need.kinds.end(), device.kind) == need.kinds.end()) {
+    return Unfit::wrong_kind;
+  }
   if (!device.labels_match) return Unfit::wrong_label;
   if (device.cost > device.capacity) return Unfit::too_small;
   if (device.distrusted) return Unfit::distrusted;
@@ -139,28 +137,40 @@ bool may_pass(Unfit unfit) {
   return false;
 }
 
+void SinglePlacement::look_at(const DeviceView& device) {
+  const std::optional<Unfit> unfit = why_unfit(need_, device);
+  if (unfit) ++result_.unfit[static_cast<std::size_t>(*unfit)];
+  if (unfit && !may_pass(*unfit)) return;
+  result_.possible = true;
+  result_.most_free = std::max(result_.most_free, device.free);
+  if (unfit) return;
+  const PlacementCost cost{!device.holds_weights, device.free - device.cost, device.id};
+  if (!best_ || cost < *best_) best_ = cost;
+}
+
+Placement SinglePlacement::result() const {
+  Placement placement = result_;
+  if (best_) placement.devices.push_back(best_->device);
+  return placement;
+}
+
 Placement place(const DeviceNeed& need, std::span<const DeviceView> devices) {
+  if (need.devices == 1) {
+    SinglePlacement single(need);
+    for (const DeviceView& device : devices) single.look_at(device);
+    return single.result();
+  }
   Placement result;
-  std::optional<PlacementCost> best;                     // of single devices
-  std::map<NodeId, std::vector<PlacementCost>> fitting;  // for several on one node
+  std::map<NodeId, std::vector<PlacementCost>> fitting;
   std::map<NodeId, std::int32_t> ever;
   for (const DeviceView& device : devices) {
     const std::optional<Unfit> unfit = why_unfit(need, device);
     if (unfit) ++result.unfit[static_cast<std::size_t>(*unfit)];
     if (unfit && !may_pass(*unfit)) continue;
     result.most_free = std::max(result.most_free, device.free);
-    if (need.devices == 1) {
-      result.possible = true;
-    } else if (++ever[device.node] >= need.devices) {
-      result.possible = true;
-    }
+    result.possible |= ++ever[device.node] >= need.devices;
     if (unfit) continue;
-    const PlacementCost cost{!device.holds_weights, device.free - device.cost, device.id};
-    if (need.devices > 1) {
-      fitting[device.node].push_back(cost);
-    } else if (!best || cost < *best) {
-      best = cost;
-    }
+    fitting[device.node].push_back({!device.holds_weights, device.free - device.cost, device.id});
   }
   const auto wanted = static_cast<std::size_t>(need.devices);
   const std::vector<PlacementCost>* chosen = nullptr;
@@ -170,7 +180,6 @@ Placement place(const DeviceNeed& need, std::span<const DeviceView> devices) {
     costs.resize(wanted);
     if (chosen == nullptr || costs.back() < chosen->back()) chosen = &costs;
   }
-  if (best) result.devices.push_back(best->device);
   if (chosen != nullptr) {
     for (const PlacementCost& cost : *chosen) result.devices.push_back(cost.device);
     std::sort(result.devices.begin(), result.devices.end());

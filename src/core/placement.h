@@ -50,6 +50,18 @@ struct Placement {
   Bytes most_free;                // on a device that could
   UnfitCounts unfit{};
 };
+/// place() for a need of one device, fed with one view after another.
+class SinglePlacement {
+ public:
+  explicit SinglePlacement(const DeviceNeed& need) : need_(need) {}
+  void look_at(const DeviceView& device);
+  [[nodiscard]] Placement result() const;
+
+ private:
+  const DeviceNeed& need_;
+  Placement result_;
+  std::optional<PlacementCost> best_;
+};
 /// Of the nodes with enough devices that fit now, the one whose costliest chosen device is
 /// cheapest.
 ///   Cost: O(devices), and a sort per node when it needs more than one.
