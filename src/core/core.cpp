@@ -164,7 +164,7 @@ const Core::Device& Core::device(DeviceId id) const {
 }
 Core::Device& Core::device_to_change(DeviceId id) {
   const auto index = static_cast<std::size_t>(&device(id) - devices_.data());
-  rooms_[index].stale = true;
+  if (stale_rooms_.empty() || stale_rooms_.back() != index) stale_rooms_.push_back(index);
   return devices_[index];
 }
 

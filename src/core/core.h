@@ -193,23 +193,6 @@ class Core {
           spec(device) {}
     [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
   };
-  /// What a start asks of every device, in one cache line; made anew when its device has changed.
-  struct alignas(64) Room {
-    Bytes capacity;
-    Bytes free;
-    std::uint64_t held_weights = 0;  // MemoryLedger::held_weights()
-    DeviceId device;
-    std::int32_t free_slots = 0;
-    std::int32_t free_share_permille = 0;
-    std::int32_t residents = 0;
-    DeviceKind kind = DeviceKind::cpu;
-    bool lost = false;
-    bool distrusted = false;
-    bool taken_alone = false;
-    bool promised = false;  // some of it to instances that wait
-    bool stale = true;
-    bool operator==(const Room&) const = default;
-  };
   struct Pool {
     PoolSpec spec;
     std::int32_t devices_held = 0;
@@ -314,7 +297,7 @@ class Core {
   bool start_at(Instance& instance, const Placement& placement);
   enum class Trust : std::uint8_t { as_known, all };
   [[nodiscard]] Placement find_place(const Instance& instance, Trust trust);
-  [[nodiscard]] static Room room_of(const Device& device);
+  [[nodiscard]] static DeviceRoom room_of(const Device& device);
   bool try_pool(Instance& instance);
   [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker);
   void make_room(Instance& instance, const Placement& placement,
@@ -356,7 +339,9 @@ class Core {
   std::map<InstanceId, std::unique_ptr<Instance>> instances_;
   IdTable<InstanceId, Instance*> instance_by_id_;
   std::vector<Device> devices_;  // ascending by id
-  std::vector<Room> rooms_;      // of the same devices
+  std::vector<DeviceRoom> rooms_;           // of the same devices, but for the stale ones
+  std::vector<std::size_t> stale_rooms_;    // by index
+  std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
   std::map<PoolId, Pool> pools_;
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
@@ -366,7 +351,7 @@ class Core {
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;
-  std::vector<DeviceView> views_;     // buffers of find_place and try_anywhere
+  std::vector<DeviceView> views_;     // buffers of find_place and try_place
   std::vector<const Device*> where_;
   std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;

@@ -1,5 +1,6 @@
 // The lives of instances: start, load, ready, idle, drain, stop, failure.
 #include <algorithm>
+#include <numeric>
 
 #include "base/invariant.h"
 #include "core/core.h"
@@ -31,8 +32,10 @@ void Core::on(const DeviceAdded& e) {
                                    [](const Device& d, DeviceId id) { return d.spec.id < id; });
   STOKER_INVARIANT(at == devices_.end() || at->spec.id != e.device.id, "device {}",
                    e.device.id.value);
-  rooms_.insert(rooms_.begin() + (at - devices_.begin()), Room{});
   devices_.insert(at, Device(e.device));
+  rooms_.resize(devices_.size());
+  stale_rooms_.resize(devices_.size());
+  std::iota(stale_rooms_.begin(), stale_rooms_.end(), std::size_t{0});
   changed_devices_.push_back(e.device.id);
   try_unplaceable();
 }

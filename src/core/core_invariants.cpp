@@ -107,8 +107,9 @@ void Core::check_invariants() const {
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     const Device& device = devices_[i];
     const DeviceId id = device.spec.id;
-    STOKER_INVARIANT(rooms_[i].stale || rooms_[i] == room_of(device),
-                     "device {} changed unnoticed", id.value);
+    STOKER_INVARIANT(
+        rooms_[i] == room_of(device) || std::count(stale_rooms_.begin(), stale_rooms_.end(), i) > 0,
+        "device {} changed unnoticed", id.value);
     std::int32_t share_permille = 0;
     std::int32_t alone = 0;
     for (const Instance* each : device.residents) {

@@ -200,8 +200,8 @@ bool Core::start_at(Instance& instance, const Placement& placement) {
   return true;
 }
 
-Core::Room Core::room_of(const Device& device) {
-  Room room;
+DeviceRoom Core::room_of(const Device& device) {
+  DeviceRoom room;
   room.capacity = device.memory.capacity();
   room.free = device.memory.free();
   room.held_weights = device.memory.held_weights();
@@ -214,7 +214,6 @@ Core::Room Core::room_of(const Device& device) {
   room.distrusted = device.distrusted;
   room.taken_alone = device.exclusive > 0;
   room.promised = !device.promised.empty();
-  room.stale = false;
   return room;
 }
 
@@ -230,36 +229,27 @@ Placement Core::find_place(const Instance& instance, Trust trust) {
     }
     return place(needs, views_);
   }
+  for (const std::size_t stale : stale_rooms_) rooms_[stale] = room_of(devices_[stale]);
+  stale_rooms_.clear();
   SinglePlacement single(needs);
-  const std::uint64_t weights = MemoryLedger::bit_of(d.spec.weights);
-  DeviceView view;
-  std::optional<DeviceKind> kind;  // of view.cost
-  for (std::size_t i = 0; i < rooms_.size(); ++i) {
-    Room& room = rooms_[i];
-    if (room.stale) room = room_of(devices_[i]);
-    if (room.promised || (room.held_weights & weights) != 0 || !needs.labels.empty()) {
-      DeviceView whole = view_of(devices_[i], &instance, d);
-      whole.distrusted &= trust == Trust::as_known;
-      single.look_at(whole);
-      continue;
-    }
-    if (kind != room.kind) {
-      kind = room.kind;
-      const MemoryNeed need = need_of(d, room.kind);
-      view.cost = need.private_bytes + need.shared_bytes;
-    }
-    view.id = room.device;
-    view.kind = room.kind;
-    view.lost = room.lost;
-    view.distrusted = room.distrusted && trust == Trust::as_known;
-    view.capacity = room.capacity;
-    view.free = room.free;
-    view.free_slots = room.free_slots;
-    view.free_share_permille = room.free_share_permille;
-    view.residents = room.residents;
-    view.taken_alone = room.taken_alone;
+  const auto look_closer = [&](const Device& device) {
+    DeviceView view = view_of(device, &instance, d);
+    view.distrusted &= trust == Trust::as_known;
     single.look_at(view);
+  };
+  if (!needs.labels.empty()) {
+    for (const Device& each : devices_) look_closer(each);
+    return single.result();
   }
+  CostByKind costs;
+  for (std::size_t i = 0; i < costs.size(); ++i) {
+    const MemoryNeed need = need_of(d, static_cast<DeviceKind>(i));
+    costs[i] = need.private_bytes + need.shared_bytes;
+  }
+  unusual_rooms_.clear();
+  single.look_at(rooms_, costs, MemoryLedger::bit_of(d.spec.weights), trust == Trust::all,
+                 unusual_rooms_);
+  for (const std::size_t each : unusual_rooms_) look_closer(devices_[each]);
   return single.result();
 }
 

@@ -148,6 +148,30 @@ void SinglePlacement::look_at(const DeviceView& device) {
   if (!best_ || cost < *best_) best_ = cost;
 }
 
+void SinglePlacement::look_at(std::span<const DeviceRoom> rooms, const CostByKind& costs,
+                              std::uint64_t weights, bool trust_all,
+                              std::vector<std::size_t>& unusual) {
+  for (const DeviceRoom& room : rooms) {
+    if (room.promised || (room.held_weights & weights) != 0) {
+      unusual.push_back(static_cast<std::size_t>(&room - rooms.data()));
+      continue;
+    }
+    DeviceView view;
+    view.id = room.device;
+    view.kind = room.kind;
+    view.lost = room.lost;
+    view.distrusted = room.distrusted && !trust_all;
+    view.capacity = room.capacity;
+    view.free = room.free;
+    view.cost = costs[static_cast<std::size_t>(room.kind)];
+    view.free_slots = room.free_slots;
+    view.free_share_permille = room.free_share_permille;
+    view.residents = room.residents;
+    view.taken_alone = room.taken_alone;
+    look_at(view);
+  }
+}
+
 Placement SinglePlacement::result() const {
   Placement placement = result_;
   if (best_) placement.devices.push_back(best_->device);

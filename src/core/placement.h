@@ -2,6 +2,7 @@
 // whom to stop for it. Pure functions over views.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <optional>
@@ -50,11 +51,34 @@ struct Placement {
   Bytes most_free;                // on a device that could
   UnfitCounts unfit{};
 };
-/// place() for a need of one device, fed with one view after another.
+/// What a start asks of every device, whoever starts, in one cache line.
+struct alignas(64) DeviceRoom {
+  Bytes capacity;
+  Bytes free;
+  std::uint64_t held_weights = 0;  // MemoryLedger::held_weights()
+  DeviceId device;
+  std::int32_t free_slots = 0;
+  std::int32_t free_share_permille = 0;
+  std::int32_t residents = 0;
+  DeviceKind kind = DeviceKind::cpu;
+  bool lost = false;
+  bool distrusted = false;
+  bool taken_alone = false;
+  bool promised = false;  // some of it to instances that wait
+  bool operator==(const DeviceRoom&) const = default;
+};
+/// What one more instance costs by kind of device, where nothing of it is there yet.
+using CostByKind = std::array<Bytes, device_kinds>;
+
+/// place() for a need of one device, fed with one device after another, in any order.
 class SinglePlacement {
  public:
   explicit SinglePlacement(const DeviceNeed& need) : need_(need) {}
   void look_at(const DeviceView& device);
+  /// All but those that need a closer look, as some of them is promised or may hold `weights` (bits
+  /// of MemoryLedger::bit_of()); their indices are added to `unusual`.   Needs: no labels asked for.
+  void look_at(std::span<const DeviceRoom> rooms, const CostByKind& costs, std::uint64_t weights,
+               bool trust_all, std::vector<std::size_t>& unusual);
   [[nodiscard]] Placement result() const;
 
  private:

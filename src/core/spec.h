@@ -2,6 +2,7 @@
 // Plain data, made by the shell from the checked configuration.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -13,6 +14,7 @@
 namespace stoker::core {
 
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
+constexpr std::size_t device_kinds = 3;
 
 /// A name that devices carry and deployments ask for; the shell numbers them.
 using LabelId = Id<struct LabelTag>;
