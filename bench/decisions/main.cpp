@@ -194,8 +194,7 @@ Replay measure_replay(sim::RequestSource& source, std::uint64_t most) {
     arrival.request = RequestId{++result.requests};
     arrival.deployment = DeploymentId{request.deployment + 1};
     arrival.tenant = TenantId{request.tenant + 1};
-    arrival.service =
-        sim::service_time(request, source.world().deployments[request.deployment]);
+    arrival.service = sim::service_time(request, source.world().deployments[request.deployment]);
     world.arrive(arrival);
   }
   result.seconds = static_cast<double>(ns_since(begin)) / 1e9;
@@ -256,26 +255,27 @@ int run(int argc, char** argv) {
         "\"p99_us\":%.3f,\"p9999_us\":%.3f,\"max_us\":%.1f,\"mean_us\":%.3f,"
         "\"steps_per_second\":%.0f,\"bytes_per_deployment\":%.0f,\"replay_requests\":%llu,"
         "\"replay_requests_per_second\":%.0f}\n",
-        static_cast<unsigned long long>(scale.steps),
-        static_cast<unsigned long long>(scale.starts), scale.p50_us, scale.p99_us, scale.p9999_us,
-        scale.max_us, scale.mean_us, scale.steps_per_s, scale.bytes_per_deployment,
-        static_cast<unsigned long long>(replay.requests), replay_per_s);
+        static_cast<unsigned long long>(scale.steps), static_cast<unsigned long long>(scale.starts),
+        scale.p50_us, scale.p99_us, scale.p9999_us, scale.max_us, scale.mean_us, scale.steps_per_s,
+        scale.bytes_per_deployment, static_cast<unsigned long long>(replay.requests), replay_per_s);
     return 0;
   }
   std::printf("10,000 deployments, 1,000 devices: %llu steps, %llu of them began a start\n",
               static_cast<unsigned long long>(scale.steps),
               static_cast<unsigned long long>(scale.starts));
-  std::printf("  a step: p50 %.2f us, p99 %.2f, p99.99 %.1f, most %.0f, mean %.2f (the clock %.0f ns)\n",
-              scale.p50_us, scale.p99_us, scale.p9999_us, scale.max_us, scale.mean_us,
-              clock_cost_ns());
-  std::printf("  %.0f steps/s on one core; %.0f bytes a deployment, its share of devices included\n",
-              scale.steps_per_s, scale.bytes_per_deployment);
+  std::printf(
+      "  a step: p50 %.2f us, p99 %.2f, p99.99 %.1f, most %.0f, mean %.2f (the clock %.0f ns)\n",
+      scale.p50_us, scale.p99_us, scale.p9999_us, scale.max_us, scale.mean_us, clock_cost_ns());
+  std::printf(
+      "  %.0f steps/s on one core; %.0f bytes a deployment, its share of devices included\n",
+      scale.steps_per_s, scale.bytes_per_deployment);
   if (!trace.empty()) {
-    std::printf("replay of %s, thinned by %g: %llu requests in %.1f s = %.0f/s (%llu steps, %llu "
-                "starts)\n",
-                trace.c_str(), thin, static_cast<unsigned long long>(replay.requests),
-                replay.seconds, replay_per_s, static_cast<unsigned long long>(replay.steps),
-                static_cast<unsigned long long>(replay.starts));
+    std::printf(
+        "replay of %s, thinned by %g: %llu requests in %.1f s = %.0f/s (%llu steps, %llu "
+        "starts)\n",
+        trace.c_str(), thin, static_cast<unsigned long long>(replay.requests), replay.seconds,
+        replay_per_s, static_cast<unsigned long long>(replay.steps),
+        static_cast<unsigned long long>(replay.starts));
   }
   return 0;
 }

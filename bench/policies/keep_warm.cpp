@@ -50,7 +50,8 @@ Gaps gaps_of(const Arrivals& arrivals) {
     end = std::max(end, a.at);
   }
   for (std::uint32_t m = 0; m < arrivals.models; ++m) {
-    if (busy_until[m] && *busy_until[m] < end) gaps.all.push_back({*busy_until[m], end, m, false, true});
+    if (busy_until[m] && *busy_until[m] < end)
+      gaps.all.push_back({*busy_until[m], end, m, false, true});
   }
   std::stable_sort(gaps.all.begin(), gaps.all.end(),
                    [](const Gap& a, const Gap& b) { return a.to < b.to; });

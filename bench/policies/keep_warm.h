@@ -19,9 +19,9 @@ struct NamedScore {
   KeepWarmScore score;
 };
 struct KeepWarm {
-  std::vector<NamedScore> fixed;    // fixed times, by time
-  KeepWarmScore hybrid;             // Shahrad et al., ATC 2020
-  std::vector<NamedScore> stoker;   // by the worth of a cold start in seconds of idling
+  std::vector<NamedScore> fixed;        // fixed times, by time
+  KeepWarmScore hybrid;                 // Shahrad et al., ATC 2020
+  std::vector<NamedScore> stoker;       // by the worth of a cold start in seconds of idling
   std::vector<NamedScore> clairvoyant;  // keeps only what is used again within a time
   /// Idle time of ours over that of 20 minutes fixed, at its cold starts, on our own curve.
   double stoker_over_fixed_20min = 0;

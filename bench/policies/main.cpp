@@ -77,8 +77,8 @@ Result<Arrivals> read(const Options& options) {
     if (!more) return tl::unexpected(more.error());
     if (!*more) break;
     const sim::TraceDeployment& deployment = (*source)->world().deployments[request.deployment];
-    arrivals.all.push_back({Instant{} + request.at, sim::service_time(request, deployment),
-                            request.deployment});
+    arrivals.all.push_back(
+        {Instant{} + request.at, sim::service_time(request, deployment), request.deployment});
   }
   arrivals.models = static_cast<std::uint32_t>((*source)->world().deployments.size());
   return arrivals;
@@ -114,7 +114,8 @@ void print_json(const Options& options, const Arrivals& arrivals,
     json.object("residency_after_first_third",
                 [&] { misses([](const Misses& m) { return m.rest; }); });
     json.object("keep_warm", [&] {
-      for (const NamedScore& each : keep_warm.fixed) write_score(json, each.name.c_str(), each.score);
+      for (const NamedScore& each : keep_warm.fixed)
+        write_score(json, each.name.c_str(), each.score);
       write_score(json, "hybrid_histogram", keep_warm.hybrid);
       for (const NamedScore& each : keep_warm.stoker) {
         write_score(json, each.name.c_str(), each.score);

@@ -56,8 +56,7 @@ std::size_t least(const std::vector<std::uint32_t>& residents, Value value) {
 Misses lru(const Arrivals& a, std::int32_t resident) {
   std::vector<double> last(a.models);
   return run(
-      a, resident,
-      [&](std::size_t i, std::uint32_t m, bool) { last[m] = static_cast<double>(i); },
+      a, resident, [&](std::size_t i, std::uint32_t m, bool) { last[m] = static_cast<double>(i); },
       [&](const auto& residents, std::size_t) {
         return least(residents, [&](std::uint32_t m) { return last[m]; });
       });

@@ -16,8 +16,8 @@ struct Misses {
 struct Residency {
   std::int32_t resident = 0;
   Misses lru;
-  Misses gdsf;   // Cherkasova, 1998, as FaasCache (ASPLOS 2021) uses it for instances
-  Misses lrfu;   // Lee et al., 2001; lambda tuned on the first third
+  Misses gdsf;  // Cherkasova, 1998, as FaasCache (ASPLOS 2021) uses it for instances
+  Misses lrfu;  // Lee et al., 2001; lambda tuned on the first third
   double lrfu_lambda = 0;
   Misses stoker;
   Misses belady;

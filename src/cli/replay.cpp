@@ -38,8 +38,7 @@ int replay_file(const Context& context, const std::string& path, bool trace) {
     });
     std::printf("%s\n", json.text().c_str());
   } else {
-    std::printf("%llu events, %llu orders, %s%s\n",
-                static_cast<unsigned long long>(replay->events),
+    std::printf("%llu events, %llu orders, %s%s\n", static_cast<unsigned long long>(replay->events),
                 static_cast<unsigned long long>(replay->actions),
                 identical ? "all as they were recorded" : "but not as they were recorded",
                 replay->cut_off ? " (the recording is cut off at its end)" : "");

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/id_table.h"
@@ -174,9 +175,9 @@ class Core {
     DeviceKind kind;
     bool lost = false;
     bool distrusted = false;
-    std::int32_t unkillable = 0;      // residents that outlive a kill
-    std::int32_t share_permille = 0;  // promised to residents
-    std::int32_t exclusive = 0;       // residents that want it alone
+    std::int32_t unkillable = 0;       // residents that outlive a kill
+    std::int32_t share_permille = 0;   // promised to residents
+    std::int32_t exclusive = 0;        // residents that want it alone
     std::vector<Instance*> residents;  // that hold memory here, in the order of their coming
     std::vector<Instance*> promised;   // planned instances that await room here
     MemoryLedger memory;
@@ -320,7 +321,7 @@ class Core {
   };
   [[nodiscard]] static Promised promised_before(const Device& device, const Instance* seeker);
   /// How many more of a deployment's instances may go without it falling below its minimum.
-  using Spare = std::map<DeploymentId, std::int32_t>;
+  using Spare = std::vector<std::pair<const Deployment*, std::int32_t>>;
   [[nodiscard]] EvictionView eviction_view_of(const Device& device, const Instance& seeker,
                                               Spare& spare, std::optional<Instant>& later);
   [[nodiscard]] std::vector<const Device*> likely_devices(const Deployment& d) const;
@@ -338,7 +339,7 @@ class Core {
   IdTable<DeploymentId, Deployment*> deployment_by_id_;
   std::map<InstanceId, std::unique_ptr<Instance>> instances_;
   IdTable<InstanceId, Instance*> instance_by_id_;
-  std::vector<Device> devices_;  // ascending by id
+  std::vector<Device> devices_;             // ascending by id
   std::vector<DeviceRoom> rooms_;           // of the same devices, but for the stale ones
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
@@ -351,7 +352,7 @@ class Core {
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;
   Instance* shortest_idle_ = nullptr;
-  std::vector<DeviceView> views_;     // buffers of find_place and try_place
+  std::vector<DeviceView> views_;  // buffers of find_place and try_place
   std::vector<const Device*> where_;
   std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;

@@ -60,8 +60,7 @@ Core::Promised Core::promised_before(const Device& device, const Instance* seeke
 }
 
 /// The device as `seeker` sees it; null: as one more instance of `d` that comes last.
-DeviceView Core::view_of(const Device& device, const Instance* seeker,
-                         const Deployment& d) const {
+DeviceView Core::view_of(const Device& device, const Instance* seeker, const Deployment& d) const {
   const MemoryNeed need = need_of(d, device.kind);
   DeviceView view;
   view.id = device.id;
@@ -110,6 +109,7 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
   view.device = view_of(device, &seeker, *seeker.owner);
   view.device.free = device.memory.free();
   view.device.free_slots = device.spec.slots - view.device.residents;
+  view.candidates.reserve(device.residents.size());
   for (const Instance* each : device.residents) {
     const Bytes frees = device.memory.freed_by(each->id);
     if (is_leaving(*each)) {
@@ -128,12 +128,15 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
       continue;
     }
     const Deployment& owner = *each->owner;
-    const auto left = spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
+    auto left = std::find_if(spare.begin(), spare.end(),
+                             [&](const auto& entry) { return entry.first == &owner; });
+    if (left == spare.end()) {
+      left = spare.insert(left, {&owner, owner.counts.placed() - minimum_of(owner)});
+    }
     if (left->second-- <= 0) continue;
     const double loss = busy ? 0 : idle_loss(*each);  // busy ones go by who came first
-    view.candidates.push_back(
-        {each->id, busy, loss, busy ? each->ready_at : each->idle_since, frees,
-         each->share_permille});
+    view.candidates.push_back({each->id, busy, loss, busy ? each->ready_at : each->idle_since,
+                               frees, each->share_permille});
   }
   const Promised promised = promised_before(device, &seeker);
   view.free_soon -= promised.bytes;
@@ -299,6 +302,7 @@ void Core::make_room(Instance& instance, const Placement& placement,
                      const std::vector<const Device*>& where) {
   const Deployment& d = *instance.owner;
   std::vector<EvictionView> views;
+  views.reserve(where.size());
   std::vector<std::optional<Instant>> later(where.size());
   Spare spare;
   for (std::size_t i = 0; i < where.size(); ++i) {

@@ -136,8 +136,7 @@ Instant Core::keep_until(const Instance& instance) {
   Deployment& d = *instance.owner;
   const ScalePolicy& policy = d.spec.scale;
   const bool last = d.counts.placed() == 1;
-  const std::optional<Duration> delay =
-      last ? policy.scale_to_zero_delay : policy.scale_down_delay;
+  const std::optional<Duration> delay = last ? policy.scale_to_zero_delay : policy.scale_down_delay;
   if (delay) return instance.idle_since + *delay;
   const KeepWarm& keep = policy.keep_warm;
   if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
@@ -153,11 +152,11 @@ Instant Core::keep_until(const Instance& instance) {
 Duration Core::first_check_of(const Instance& instance) {
   const ScalePolicy& policy = instance.owner->spec.scale;
   const KeepWarm& keep = policy.keep_warm;
-  const Duration kept =
-      keep.policy == KeepWarmPolicy::fixed
-          ? keep.max
-          : std::clamp(plans_begin_after, keep.min, std::max(keep.min, keep.max));
-  return std::min(policy.scale_down_delay.value_or(kept), policy.scale_to_zero_delay.value_or(kept));
+  const Duration kept = keep.policy == KeepWarmPolicy::fixed
+                            ? keep.max
+                            : std::clamp(plans_begin_after, keep.min, std::max(keep.min, keep.max));
+  return std::min(policy.scale_down_delay.value_or(kept),
+                  policy.scale_to_zero_delay.value_or(kept));
 }
 
 void Core::check_keep(Instance& instance) {

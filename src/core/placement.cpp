@@ -8,6 +8,24 @@
 namespace stoker::core {
 namespace {
 
+/// Asked of every device at every start, therefore inline.
+[[gnu::always_inline]] inline std::optional<Unfit> find_unfit(const DeviceNeed& need,
+                                                              const DeviceView& device) {
+  if (device.lost) return Unfit::lost;
+  if (!need.kinds.empty() &&
+      std::find(need.kinds.begin(), need.kinds.end(), device.kind) == need.kinds.end()) {
+    return Unfit::wrong_kind;
+  }
+  if (!device.labels_match) return Unfit::wrong_label;
+  if (device.cost > device.capacity) return Unfit::too_small;
+  if (device.distrusted) return Unfit::distrusted;
+  if (device.taken_alone || (need.exclusive && device.residents > 0)) return Unfit::not_alone;
+  if (device.cost > device.free) return Unfit::too_little_free;
+  if (device.free_slots < 1) return Unfit::no_slot;
+  if (device.free_share_permille < need.share_permille) return Unfit::no_share;
+  return std::nullopt;
+}
+
 /// What stopping instances makes of a device, one after another.
 struct Room {
   const DeviceNeed& need;
@@ -105,19 +123,7 @@ EvictionCost cost_of(const VictimSet& set, DeviceId device) {
 }  // namespace
 
 std::optional<Unfit> why_unfit(const DeviceNeed& need, const DeviceView& device) {
-  if (device.lost) return Unfit::lost;
-  if (!need.kinds.empty() &&
-      std::find(need.kinds.begin(), need.kinds.end(), device.kind) == need.kinds.end()) {
-    return Unfit::wrong_kind;
-  }
-  if (!device.labels_match) return Unfit::wrong_label;
-  if (device.cost > device.capacity) return Unfit::too_small;
-  if (device.distrusted) return Unfit::distrusted;
-  if (device.taken_alone || (need.exclusive && device.residents > 0)) return Unfit::not_alone;
-  if (device.cost > device.free) return Unfit::too_little_free;
-  if (device.free_slots < 1) return Unfit::no_slot;
-  if (device.free_share_permille < need.share_permille) return Unfit::no_share;
-  return std::nullopt;
+  return find_unfit(need, device);
 }
 
 bool may_pass(Unfit unfit) {
@@ -138,7 +144,11 @@ bool may_pass(Unfit unfit) {
 }
 
 void SinglePlacement::look_at(const DeviceView& device) {
-  const std::optional<Unfit> unfit = why_unfit(need_, device);
+  add(device, find_unfit(need_, device));
+}
+
+[[gnu::always_inline]] inline void SinglePlacement::add(const DeviceView& device,
+                                                        std::optional<Unfit> unfit) {
   if (unfit) ++result_.unfit[static_cast<std::size_t>(*unfit)];
   if (unfit && !may_pass(*unfit)) return;
   result_.possible = true;
@@ -168,7 +178,7 @@ void SinglePlacement::look_at(std::span<const DeviceRoom> rooms, const CostByKin
     view.free_share_permille = room.free_share_permille;
     view.residents = room.residents;
     view.taken_alone = room.taken_alone;
-    look_at(view);
+    add(view, find_unfit(need_, view));
   }
 }
 

@@ -76,12 +76,15 @@ class SinglePlacement {
   explicit SinglePlacement(const DeviceNeed& need) : need_(need) {}
   void look_at(const DeviceView& device);
   /// All but those that need a closer look, as some of them is promised or may hold `weights` (bits
-  /// of MemoryLedger::bit_of()); their indices are added to `unusual`.   Needs: no labels asked for.
+  /// of MemoryLedger::bit_of()); their indices are added to `unusual`.   Needs: no labels asked
+  /// for.
   void look_at(std::span<const DeviceRoom> rooms, const CostByKind& costs, std::uint64_t weights,
                bool trust_all, std::vector<std::size_t>& unusual);
   [[nodiscard]] Placement result() const;
 
  private:
+  void add(const DeviceView& device, std::optional<Unfit> unfit);
+
   const DeviceNeed& need_;
   Placement result_;
   std::optional<PlacementCost> best_;

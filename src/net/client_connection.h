@@ -1,8 +1,8 @@
 // One connection of an HTTP client: sends one request at a time, reads its answer, and goes back to
 // the pool only if the answer was read to its proper end. Internal to the HTTP client.
-// System calls of a warm call: one send, one recv; epoll is told nothing. The send is put off to the
-// end of the round: requests of one round then go out together, and the peer is woken once for them
-// instead of once for each.
+// System calls of a warm call: one send, one recv; epoll is told nothing. The send is put off to
+// the end of the round: requests of one round then go out together, and the peer is woken once for
+// them instead of once for each.
 #pragma once
 
 #include <memory>

@@ -74,9 +74,8 @@ struct HttpResponseHead {
 /// Most names differ in length or in their first letter, which is told here without a call.
 [[nodiscard]] inline bool equal_ignoring_case(std::string_view a, std::string_view b) {
   constexpr int letter_case = 0x20;
-  return a.size() == b.size() &&
-         (a.empty() || (((a.front() ^ b.front()) & ~letter_case) == 0 &&
-                        equal_letters(a.data(), b.data(), a.size())));
+  return a.size() == b.size() && (a.empty() || (((a.front() ^ b.front()) & ~letter_case) == 0 &&
+                                                equal_letters(a.data(), b.data(), a.size())));
 }
 [[nodiscard]] std::string_view reason_phrase(int status);
 /// Undoes percent-encoding; nullopt for a malformed escape or an encoded NUL.

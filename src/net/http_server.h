@@ -125,7 +125,8 @@ class HttpServer {
   /// whoever comes is told that this server ends. Idle connections stay: a request may be on its
   /// way on them, and a close would meet it with a reset.
   void begin_drain();
-  /// begin_drain(), accepts no more, and closes idle connections. `done` is called once no connection is left.
+  /// begin_drain(), accepts no more, and closes idle connections. `done` is called once no
+  /// connection is left.
   void drain(std::function<void()> done);
   [[nodiscard]] std::size_t connections() const;
 

@@ -185,7 +185,7 @@ class SeedRun {
                  static_cast<std::int64_t>(prng_.below(2 * static_cast<std::uint64_t>(mean.ns)))};
     if (one_in(12)) arrival.gone_after = ms(draw(0, 6000));
     if (one_in(20)) arrival.gone_after = arrival.service + ms(1);  // close to its end
-    if (one_in(15)) arrival.gone_after = ms(draw(1, 100));  // close to its dispatch
+    if (one_in(15)) arrival.gone_after = ms(draw(1, 100));         // close to its dispatch
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
     if (one_in(3)) arrival.cost = draw(1, 10);
     if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);

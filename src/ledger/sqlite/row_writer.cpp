@@ -27,8 +27,8 @@ constexpr const char* row_columns =
 
 Result<SharedValues> SharedValues::open(Database& db, const char* table, const char* columns) {
   const std::string marks = marks_for(columns);
-  Result<Statement> select = db.prepare(
-      fmt::format("SELECT id FROM {} WHERE ({}) = ({})", table, columns, marks));
+  Result<Statement> select =
+      db.prepare(fmt::format("SELECT id FROM {} WHERE ({}) = ({})", table, columns, marks));
   if (!select) return tl::unexpected(std::move(select.error()));
   Result<Statement> insert = db.prepare(
       fmt::format("INSERT INTO {} ({}) VALUES ({}) RETURNING id", table, columns, marks));
@@ -97,8 +97,8 @@ Result<RowWriter> RowWriter::open(Database& db) {
       "deployment, tenant, route, stream, priority, per_request_nano, per_device_second_nano, "
       "per_1k_input_tokens_nano, per_1k_output_tokens_nano");
   if (!terms) return tl::unexpected(std::move(terms.error()));
-  Result<SharedValues> endings = SharedValues::open(
-      db, "request_endings", "outcome, status, reason, start_kind, usage_known");
+  Result<SharedValues> endings =
+      SharedValues::open(db, "request_endings", "outcome, status, reason, start_kind, usage_known");
   if (!endings) return tl::unexpected(std::move(endings.error()));
   Result<SharedValues> places = SharedValues::open(db, "request_places", "instance, device");
   if (!places) return tl::unexpected(std::move(places.error()));
@@ -111,7 +111,8 @@ Result<void> RowWriter::write(const RequestRow& row) {
   const Usage& u = row.usage;
 
   terms_.begin();
-  for (const std::string& text : {std::cref(a.deployment), std::cref(a.tenant), std::cref(a.route)}) {
+  for (const std::string& text :
+       {std::cref(a.deployment), std::cref(a.tenant), std::cref(a.route)}) {
     terms_.add(text);
   }
   for (const std::int64_t value :
@@ -142,9 +143,9 @@ Result<void> RowWriter::write(const RequestRow& row) {
   insert_.reset();
   for (const std::int64_t value :
        {static_cast<std::int64_t>(a.request.value), *terms, *ending, *place, a.accepted_at.ns,
-        u.ended_at.ns, u.phases.queue.ns, u.phases.allocate.ns, u.phases.start.ns,
-        u.phases.load.ns, u.phases.warmup.ns, u.phases.ttft.ns, u.phases.generate.ns,
-        u.input_tokens, u.output_tokens, u.cached_tokens, u.device_ms}) {
+        u.ended_at.ns, u.phases.queue.ns, u.phases.allocate.ns, u.phases.start.ns, u.phases.load.ns,
+        u.phases.warmup.ns, u.phases.ttft.ns, u.phases.generate.ns, u.input_tokens, u.output_tokens,
+        u.cached_tokens, u.device_ms}) {
     insert_.bind(value);
   }
   insert_.bind(amount);

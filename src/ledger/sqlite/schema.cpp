@@ -15,8 +15,8 @@ namespace {
 constexpr std::int64_t schema_version = 2;
 
 // What many requests have in common stands in a table of its own, and `requests` puts the rows
-// together again. Instead of an index with an entry for each row there are spans: each batch that is
-// stored notes, for each of its terms, between which requests its rows lie and when they ended.
+// together again. Instead of an index with an entry for each row there are spans: each batch that
+// is stored notes, for each of its terms, between which requests its rows lie and when they ended.
 constexpr const char* create_sql = R"sql(
 BEGIN IMMEDIATE;
 CREATE TABLE request_terms (
@@ -100,7 +100,8 @@ constexpr std::array frozen_tables = {"ended_requests", "request_terms", "reques
 
 std::string freeze_sql(const char* table) {
   std::string sql;
-  for (const auto& [word, past] : {std::pair{"UPDATE", "changed"}, std::pair{"DELETE", "deleted"}}) {
+  for (const auto& [word, past] :
+       {std::pair{"UPDATE", "changed"}, std::pair{"DELETE", "deleted"}}) {
     sql += fmt::format(
         "CREATE TRIGGER {0}_no_{1} BEFORE {1} ON {0}\n"
         "  BEGIN SELECT RAISE(ABORT, 'rows of the ledger are never {2}'); END;\n",

@@ -16,10 +16,10 @@
 namespace stoker::ledger {
 
 struct SqliteLedgerOptions {
-  std::filesystem::path file;              // state_dir/ledger.db
+  std::filesystem::path file;               // state_dir/ledger.db
   std::uint32_t max_batch_records = 32768;  // per transaction
-  Duration batch_interval = ms(200);       // between transactions; flush() does not wait for it
-  Duration retry_interval = seconds(1);    // after a failed write
+  Duration batch_interval = ms(200);        // between transactions; flush() does not wait for it
+  Duration retry_interval = seconds(1);     // after a failed write
 };
 
 /// Opens or creates the file, catches up with the journal in the background from now on.

@@ -1,5 +1,5 @@
-// The simulator itself: worlds run clean, the same seed is the same run, and what a core decided can
-// be decided again from the bytes of its events.
+// The simulator itself: worlds run clean, the same seed is the same run, and what a core decided
+// can be decided again from the bytes of its events.
 #include "sim/seed_run.h"
 
 #include <gtest/gtest.h>
@@ -63,8 +63,7 @@ TEST(EventCodec, ReplayedEventsGiveTheSameOrdersByteForByte) {
   std::size_t lives = 0;
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     Recorder recorder;
-    const SeedResult result =
-        run_seed(seed, {.requests = 500, .trace = {}, .listener = &recorder});
+    const SeedResult result = run_seed(seed, {.requests = 500, .trace = {}, .listener = &recorder});
     ASSERT_FALSE(result.violation) << "seed " << seed;
     for (const Recorder::Life& life : recorder.lives) {
       ++lives;
