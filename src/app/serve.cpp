@@ -251,17 +251,16 @@ class Server {
 
   void record_traffic(const sim::TraceWorld& world) {
     traffic::RecorderOptions options;
-    options.files = {state_->traffic_path(), config_.traffic.file_size,
-                     config_.traffic.total_size};
+    options.files = {state_->traffic_path(), config_.traffic.file_size, config_.traffic.total_size};
     recorder_ = std::make_unique<traffic::Recorder>(
         std::move(options), world, journal_->stats().appended,
-        traffic::Recorder::Events{
-            [this](const Error& error) {
-              log_.warn("traffic_unwritten", {{"text", error.message}, {"fix", error.hint}});
-            },
-            [this](std::uint64_t lost) {
-              log_.info("traffic_written_again", {{"lost_requests", lost}});
-            }});
+        traffic::Recorder::Events{[this](const Error& error) {
+                                    log_.warn("traffic_unwritten",
+                                              {{"text", error.message}, {"fix", error.hint}});
+                                  },
+                                  [this](std::uint64_t lost) {
+                                    log_.info("traffic_written_again", {{"lost_requests", lost}});
+                                  }});
   }
 
   Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans,

@@ -55,8 +55,7 @@ Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
   recall_footprints(footprints, probe->devices, *plans);
   sim::TraceServer server;
   for (const backend::Device& each : probe->devices) {
-    server.devices.push_back(
-        orchestrator::device_spec(DeviceId{server.devices.size() + 1}, each));
+    server.devices.push_back(orchestrator::device_spec(DeviceId{server.devices.size() + 1}, each));
   }
   for (orchestrator::DeploymentPlan& plan : *plans) {
     server.deployments.push_back(std::move(plan.spec));

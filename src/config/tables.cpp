@@ -63,9 +63,10 @@ const Table<ModelStoreConfig>& model_store_table() {
 const Table<TrafficConfig>& traffic_table() {
   using S = TrafficConfig;
   static const Table<S> table = {
-      value_key("record", &S::record, Flag{},
-                "Record each request in `state_dir/traffic`: times, sizes and names, never what was "
-                "asked or answered. For `stoker replay`"),
+      value_key(
+          "record", &S::record, Flag{},
+          "Record each request in `state_dir/traffic`: times, sizes and names, never what was "
+          "asked or answered. For `stoker replay`"),
       value_key("file_size", &S::file_size, Size{kib(64)},
                 "A file that holds so much is followed by another"),
       value_key("total_size", &S::total_size, Size{kib(64)},

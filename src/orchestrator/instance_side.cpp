@@ -366,8 +366,7 @@ void Orchestrator::carry_out(const core::AwaitRoom& order) {
   tell({"instance_waiting", name, fmt::format("{}/{}", name, order.instance.value),
         core::to_text(order.reason),
         fmt::format("'{}' needs {}, the most free is {}: {}", name, to_text(order.needed),
-                    to_text(order.most_free),
-                    how_room_comes(order.reason))});
+                    to_text(order.most_free), how_room_comes(order.reason))});
 }
 
 void Orchestrator::watch_health() {

@@ -192,8 +192,8 @@ class TraceRun {
   }
 
  private:
-  /// What is known of a deployment of the server: from the trace's first line, where a deployment of
-  /// the trace goes there, and from the calibration.
+  /// What is known of a deployment of the server: from the trace's first line, where a deployment
+  /// of the trace goes there, and from the calibration.
   TraceDeployment known_of(const std::string& name) const {
     TraceDeployment known{.name = name};
     for (const TraceDeployment& each : source_.world().deployments) {
@@ -235,8 +235,7 @@ class TraceRun {
     arrival.deployment = *deployment;
     arrival.tenant = TenantId{std::uint64_t{request.tenant} + 1};
     arrival.priority = request.priority;
-    arrival.service =
-        as_recorded ? service_time(request, known) : modelled_time(request, known);
+    arrival.service = as_recorded ? service_time(request, known) : modelled_time(request, known);
     // {0} would mean that it waits for ever.
     if (request.gone_after) arrival.gone_after = std::max(*request.gone_after, Duration{1});
     if (request.deadline) arrival.deadline = std::max(*request.deadline, Duration{1});
@@ -270,8 +269,7 @@ class TraceRun {
   /// Until everything has ended, and then until no instance is left beyond the minimum.
   void drain() {
     const Instant latest = world_.now() + longest_drain;
-    while (world_.now() < latest &&
-           (world_.open_requests() > 0 || world_.processes() > minimum_)) {
+    while (world_.now() < latest && (world_.open_requests() > 0 || world_.processes() > minimum_)) {
       world_.run_until(world_.now() + drain_step);
     }
     books_.close(world_.now());

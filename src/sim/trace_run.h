@@ -1,5 +1,5 @@
-// A workload trace through the production core, in the simulated world: what would this traffic have
-// cost, and how long would it have waited, under this configuration?
+// A workload trace through the production core, in the simulated world: what would this traffic
+// have cost, and how long would it have waited, under this configuration?
 //
 // Nothing breaks here; for faults there is seed_run.h. The same trace, server and calibration give
 // the same result on every machine.
@@ -52,7 +52,7 @@ struct TraceOutcomes {
 
 struct TraceRunResult {
   std::uint64_t requests = 0;
-  Duration length;          // first arrival to the last end
+  Duration length;  // first arrival to the last end
   TraceOutcomes simulated;
   /// The order of an instance's start to its end, times its devices, until the last one beyond the
   /// minimum was gone.

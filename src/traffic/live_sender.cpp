@@ -65,7 +65,7 @@ class LiveCall final : public net::CallHandler {
   }
   /// Closes its connection: it left, or it failed as "timed_out".
   void give_up(End how) {
-    timer_ = 0;
+    loop_.cancel(std::exchange(timer_, 0));
     if (ended_) return;
     call_->cancel();
     end(how, how == End::left ? "" : "timed_out");
@@ -73,9 +73,8 @@ class LiveCall final : public net::CallHandler {
 
   void on_head(const net::HttpResponseHead& head) override {
     status_ = head.status;
-    streams_ = head.status == 200 && head.fields.find("content-type")
-                                         .value_or("")
-                                         .starts_with("text/event-stream");
+    streams_ = head.status == 200 &&
+               head.fields.find("content-type").value_or("").starts_with("text/event-stream");
     if (!streams_) first_byte_at_ = net::monotonic_now();
   }
   void on_body(std::string_view bytes) override {
@@ -208,7 +207,8 @@ class Sender {
         break;
     }
     // Without a server at the start there is nothing to measure.
-    if (outcome.failure == "connect_failed" && counts.sent == 1 && !error_) {
+    if (outcome.failure == "connect_failed" && counts.failed == counts.sent &&
+        result_.failures.size() == 1 && !error_) {
       error_ = Error{ErrorCode::unavailable,
                      fmt::format("no server answers at {}", options_.endpoint.text()),
                      "start it with `stoker serve --config FILE`, or name another with --url"};

@@ -39,9 +39,9 @@ void add_ending(const ledger::Usage& usage, sim::TraceRequest& request) {
   const ledger::Phases& phases = usage.phases;
   if (usage.start != ledger::StartKind::none) request.service = phases.ttft + phases.generate;
   if (usage.outcome == ledger::Outcome::cancelled) request.gone_after = phases.total();
-  request.receipt = sim::TraceReceipt{start_of(usage.start), usage.instance, phases.queue,
-                                      phases.allocate,       phases.start,   phases.load,
-                                      phases.warmup,         phases.ttft};
+  request.receipt =
+      sim::TraceReceipt{start_of(usage.start), usage.instance, phases.queue,  phases.allocate,
+                        phases.start,          phases.load,    phases.warmup, phases.ttft};
 }
 
 /// The journal's record in the last whole line of a file that a recorder wrote; nullopt if there is
@@ -114,8 +114,7 @@ void Recorder::admitted(ledger::Sequence record, const ledger::Admission& admiss
   held.id = admission.request;
   held.accepted_at = admission.accepted_at;
   held.request.id = public_id(admission.request);
-  held.request.deployment =
-      names_.deployment(admission.deployment, {.name = admission.deployment});
+  held.request.deployment = names_.deployment(admission.deployment, {.name = admission.deployment});
   held.request.tenant = names_.tenant(admission.tenant);
   held.request.route = sim::route_from_text(admission.route);
   held.request.stream = admission.stream;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/units.h"
 #include "base/unique_fd.h"
+#include "base/units.h"
 #include "ledger/file_io.h"
 
 namespace stoker::traffic {

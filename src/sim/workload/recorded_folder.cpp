@@ -14,8 +14,7 @@ namespace {
 /// The requests of `source`, so much later.
 class Later final : public RequestSource {
  public:
-  Later(std::unique_ptr<RequestSource> source, Duration by)
-      : source_(std::move(source)), by_(by) {}
+  Later(std::unique_ptr<RequestSource> source, Duration by) : source_(std::move(source)), by_(by) {}
   [[nodiscard]] const TraceWorld& world() const override { return source_->world(); }
   [[nodiscard]] Result<bool> next(TraceRequest& out) override {
     Result<bool> more = source_->next(out);

@@ -87,7 +87,7 @@ Problem deployment_field(std::string_view key, const JsonValue& value,
 }
 
 /// The phase of a receipt that `key` names; nullptr if it names none.
-Duration TraceReceipt::*phase_of(std::string_view key) {
+Duration TraceReceipt::* phase_of(std::string_view key) {
   if (key == "queue_ms") return &TraceReceipt::queue;
   if (key == "allocate_ms") return &TraceReceipt::allocate;
   if (key == "start_ms") return &TraceReceipt::starting;
@@ -110,7 +110,7 @@ Problem receipt_field(std::string_view key, const JsonValue& value,
     if (!receipt) receipt.emplace();
     return read_string(key, value, receipt->instance);
   }
-  Duration TraceReceipt::*const phase = phase_of(key);
+  Duration TraceReceipt::* const phase = phase_of(key);
   if (phase == nullptr) return std::nullopt;
   if (!receipt) receipt.emplace();
   return read_ms(key, value, (*receipt).*phase);
