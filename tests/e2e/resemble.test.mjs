@@ -11,11 +11,11 @@ import { sendLive, traceOf, trafficFolder } from './lib/traffic.mjs';
 const config = {
   devices: [{ id: 'cpu0', kind: 'cpu', memory: '8GiB', slots: 4 }],
   deployments: {
-    one: echo({ load_time: '1200ms', prefill_delay: '50ms', token_delay: '10ms' },
+    one: echo({ tokens: 1000, load_time: '1200ms', prefill_delay: '50ms', token_delay: '10ms' },
       { concurrency: 1, autoscaling: { max_instances: 2, scale_up_threshold: 3, scale_down_delay: '2s' } }),
-    two: echo({ load_time: '800ms', warmup_time: '100ms', token_delay: '15ms' },
+    two: echo({ tokens: 1000, load_time: '800ms', warmup_time: '100ms', token_delay: '15ms' },
       { concurrency: 2, autoscaling: { max_instances: 3, scale_up_threshold: 2, scale_down_delay: '1500ms' } }),
-    many: echo({ load_time: '1500ms', token_delay: '10ms' },
+    many: echo({ tokens: 1000, load_time: '1500ms', token_delay: '10ms' },
       { concurrency: 4, autoscaling: { max_instances: 1, scale_down_delay: '1s' } }),
   },
 };
