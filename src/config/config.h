@@ -44,7 +44,7 @@ struct ModelStoreConfig {
                                      // what is available, the cgroup limit included
 };
 
-/// The traffic that is recorded in `state_dir`, for `stoker replay` and `stoker plan`.
+/// The traffic that is recorded in `state_dir`, for `stoker replay`.
 struct TrafficConfig {
   bool record = true;
   Bytes file_size = mib(64);

@@ -13,7 +13,7 @@
 namespace stoker::sim {
 namespace {
 
-/// Requests come this long after the server, so that minimum instances are on their way.
+/// Requests come this long after the minimum instances are ready.
 constexpr Duration before_the_first = seconds(1);
 /// Longer than any queue_timeout that makes sense: what has not ended by then never will.
 constexpr Duration longest_drain = minutes(24 * 60);
@@ -29,6 +29,8 @@ core::DeviceKind kind_of(const std::string& name) {
 class Books final : public Observer {
  public:
   explicit Books(TraceRunResult& result) : result_(result) {}
+  /// What was before is nobody's: a server runs longer than its trace.
+  void count_from(Instant from) { from_ = from; }
 
   void on_arrival(Instant now, const Arrival& arrival) override {
     requests_.insert(arrival.request, Request{now, {}, {}});
@@ -56,7 +58,7 @@ class Books final : public Observer {
   void on_ended(Instant now, RequestId id, Ending ending) override {
     const Request request = *requests_.find(id);
     requests_.erase(id);
-    result_.length = now - (Instant{} + before_the_first);
+    result_.length = now - from_;
     count(ending);
     if (!request.instance) return;
     result_.simulated.wait.add(request.dispatched_at - request.arrived_at);
@@ -113,10 +115,12 @@ class Books final : public Observer {
     result_.busy_time.ns += (now - instance.busy_since).ns * instance.devices;
   }
   void add_alive(const Instance& instance, Instant now) {
-    result_.device_time.ns += (now - instance.ordered_at).ns * instance.devices;
+    const Instant from = std::max(instance.ordered_at, from_);
+    result_.device_time.ns += (now - from).ns * instance.devices;
   }
 
   TraceRunResult& result_;
+  Instant from_;
   IdTable<RequestId, Request> requests_;
   std::map<InstanceId, Instance> instances_;
 };
@@ -177,8 +181,14 @@ class TraceRun {
     for (const core::DeploymentSpec& each : server_.deployments) {
       by_name_[each.name] = each.id;
       minimum_ += static_cast<std::size_t>(each.scale.min_instances);
-      world_.add_deployment(each, behaviour_of(each));
+      const Behaviour behaviour = behaviour_of(each);
+      world_.add_deployment(each, behaviour);
+      if (each.scale.min_instances > 0) {
+        from_ = std::max(from_, Instant{} + behaviour.start + behaviour.load);
+      }
     }
+    from_ = from_ + before_the_first;
+    books_.count_from(from_);
     TraceRequest request;
     for (;;) {
       const Result<bool> more = source_.next(request);
@@ -239,7 +249,7 @@ class TraceRun {
     // {0} would mean that it waits for ever.
     if (request.gone_after) arrival.gone_after = std::max(*request.gone_after, Duration{1});
     if (request.deadline) arrival.deadline = std::max(*request.deadline, Duration{1});
-    world_.run_until(Instant{} + before_the_first + at(request.at));
+    world_.run_until(from_ + at(request.at));
     recorded_.add(request);
     world_.arrive(arrival);
     return {};
@@ -286,6 +296,7 @@ class TraceRun {
   std::map<DeploymentId, TraceDeployment> known_;
   std::vector<DeploymentId> targets_;  // by index in the trace's world; zero: there is none
   std::size_t minimum_ = 0;
+  Instant from_;  // when the trace begins
 };
 
 }  // namespace

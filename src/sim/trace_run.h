@@ -52,10 +52,10 @@ struct TraceOutcomes {
 
 struct TraceRunResult {
   std::uint64_t requests = 0;
-  Duration length;  // first arrival to the last end
+  Duration length;  // beginning of the trace to the last end
   TraceOutcomes simulated;
-  /// The order of an instance's start to its end, times its devices, until the last one beyond the
-  /// minimum was gone.
+  /// The order of an instance's start to its end, times its devices, from the beginning of the
+  /// trace until the last one beyond the minimum was gone.
   Duration device_time;
   Duration busy_time;  // the part with a request in flight
   TraceOutcomes recorded;

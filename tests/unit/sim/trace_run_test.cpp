@@ -75,6 +75,8 @@ TEST(TraceRun, MinimumInstancesAreThereAndTheRunEnds) {
   EXPECT_EQ(result.simulated.wait.at(99), Duration{});
   EXPECT_EQ(result.simulated.cold_requests, 0U);
   EXPECT_EQ(result.length, ms(5500));
+  EXPECT_EQ(result.device_time, ms(5500));
+  EXPECT_EQ(run({at({})}, with).simulated.wait.at(99), Duration{});  // ready before the first
 }
 
 TEST(TraceRun, FasterIsMoreAtOnce) {
