@@ -70,7 +70,8 @@ void add_replay(const Program& program, const ServerFunction& simulated_server) 
   command->add_flag("--live", options->live, "Send its requests to a running server");
   command->add_option("--speed", options->speed, "Requests come so many times as fast")
       ->check(CLI::Range(1e-3, 1e6));
-  command->add_option("--map", options->map, "TRACE-NAME=NAME: NAME stands for that deployment");
+  command->add_option("--map", options->map, "TRACE-NAME=NAME: NAME stands for that deployment")
+      ->allow_extra_args(false);  // what follows may be the trace
   command->add_option("--to", options->to, "This deployment stands for all others");
   command->add_option("--calibrate", options->calibrate,
                       "Take start, load and service times from the receipts of this earlier trace, "

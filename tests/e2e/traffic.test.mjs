@@ -184,7 +184,7 @@ test('a trace is sent again: as fast as it is asked, to whom it is asked, and wh
   const nobody = await cli(['replay', '--live', file, '--url', 'http://127.0.0.1:1', '--to', 'large']);
   assert.equal(nobody.code, 1);
   assert.match(nobody.stderr, /no server answers[^]*fix: /);
-  const words = await cli(['replay', '--live', file, ...server, '--to', 'large']);
+  const words = await cli(['replay', '--live', '--map', 'chat=large', '--map', 'other=none', file, ...server]);
   assert.match(words.stdout, /12 sent in .*: 12 ok, 0 left as recorded, 0 failed[^]*to the first byte[^]*whole[^]*sent late/);
 });
 
