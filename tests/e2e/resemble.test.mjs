@@ -3,7 +3,7 @@
 // world knows only the configuration and the receipts of an earlier, other run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Stoker, cli, echo, patience, until } from './lib/stoker.mjs';
+import { Stoker, cli, echo, until } from './lib/stoker.mjs';
 import { sendLive, traceOf, trafficFolder } from './lib/traffic.mjs';
 
 // Waits are made of loads and of service, hundreds of milliseconds each, so that what two busy
@@ -107,7 +107,7 @@ const tolerance = {
   'wait p99, ms': (n) => 0.20 * n,
 };
 
-test('a recorded run resembles its simulation, calibrated on an earlier one', { skip: patience > 1 && 'times are not those of the product under a sanitizer' }, async (t) => {
+test('a recorded run resembles its simulation, calibrated on an earlier one', async (t) => {
   for (let attempt = 1; ; ++attempt) {
     const { seen, simulated, stalled } = await compare(t);
     for (const what of Object.keys(tolerance)) {
