@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "app/plans.h"
+#include "app/trace_world.h"
 #include "backend/devices/nvml.h"
 #include "backend/process/process_backend.h"
 #include "base/text.h"
@@ -31,6 +32,7 @@
 #include "orchestrator/footprints.h"
 #include "orchestrator/orchestrator.h"
 #include "orchestrator/state_metrics.h"
+#include "traffic/recorder.h"
 
 namespace stoker::app {
 namespace {
@@ -42,6 +44,12 @@ int complain(const Error& error, int code) {
   std::fprintf(stderr, "error: %s\n", error.message.c_str());
   if (!error.hint.empty()) std::fprintf(stderr, "  fix: %s\n", error.hint.c_str());
   return code;
+}
+
+/// What the configuration asks for is wrong, or the world is.
+int exit_code_of(const Error& error) {
+  const bool usage = error.code == ErrorCode::invalid || error.code == ErrorCode::not_found;
+  return usage ? exit_usage : exit_failed;
 }
 
 obs::Level log_level(config::LogLevel level) {
@@ -160,14 +168,14 @@ class Server {
     if (const Result<void> bound = bind_listeners(); !bound) {
       return complain(bound.error(), exit_failed);
     }
-    if (const Result<void> opened = open_state(); !opened) {
+    Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config_)});
+    if (!probe) return complain(probe.error(), exit_code_of(probe.error()));
+    if (const Result<void> opened = open_state(*plans, probe->devices); !opened) {
       return complain(opened.error(), exit_failed);
     }
-    if (const Result<void> made = make_orchestrator(std::move(*plans), *directory); !made) {
-      return complain(made.error(), made.error().code == ErrorCode::invalid ||
-                                            made.error().code == ErrorCode::not_found
-                                        ? exit_usage
-                                        : exit_failed);
+    if (const Result<void> made = make_orchestrator(std::move(*plans), probe->devices, *directory);
+        !made) {
+      return complain(made.error(), exit_code_of(made.error()));
     }
     if (const Result<void> made = make_gateway(*directory); !made) {
       return complain(made.error(), exit_failed);
@@ -188,7 +196,8 @@ class Server {
     return {};
   }
 
-  Result<void> open_state() {
+  Result<void> open_state(std::vector<orchestrator::DeploymentPlan>& plans,
+                          const std::vector<backend::Device>& devices) {
     Result<ledger::StateDir> state = ledger::StateDir::open(config_.state_dir);
     if (!state) return tl::unexpected(state.error());
     state_.emplace(std::move(*state));
@@ -218,13 +227,18 @@ class Server {
                 {{"interrupted_requests", found.interrupted_requests},
                  {"open_instances", found.open_instances.size()}});
     }
+    footprints_.emplace(state_->footprints_path());
+    recall_footprints(*footprints_, devices, plans);
+    if (config_.traffic.record) record_traffic(trace_world(config_, devices, plans));
+    ledger::SqliteLedgerOptions ledger_options;
+    ledger_options.file = state_->ledger_path();
+    ledger_options.listener = recorder_.get();
     Result<std::unique_ptr<ledger::Ledger>> ledger =
-        ledger::open_sqlite_ledger({state_->ledger_path()}, *journal_, [this](const Error& error) {
+        ledger::open_sqlite_ledger(ledger_options, *journal_, [this](const Error& error) {
           log_.error("ledger_write_failed", {{"text", error.message}, {"fix", error.hint}});
         });
     if (!ledger) return tl::unexpected(ledger.error());
     ledger_ = std::move(*ledger);
-    footprints_.emplace(state_->footprints_path());
     if (footprints_->damaged_lines() > 0) {
       log_.warn("footprints_damaged", {{"path", state_->footprints_path().string()},
                                        {"lines", footprints_->damaged_lines()},
@@ -235,10 +249,23 @@ class Server {
     return {};
   }
 
+  void record_traffic(const sim::TraceWorld& world) {
+    traffic::RecorderOptions options;
+    options.files = {state_->traffic_path(), config_.traffic.file_size, config_.traffic.total_size};
+    recorder_ = std::make_unique<traffic::Recorder>(
+        std::move(options), world, journal_->stats().appended,
+        traffic::Recorder::Events{[this](const Error& error) {
+                                    log_.warn("traffic_unwritten",
+                                              {{"text", error.message}, {"fix", error.hint}});
+                                  },
+                                  [this](std::uint64_t lost) {
+                                    log_.info("traffic_written_again", {{"lost_requests", lost}});
+                                  }});
+  }
+
   Result<void> make_orchestrator(std::vector<orchestrator::DeploymentPlan> plans,
+                                 const std::vector<backend::Device>& devices,
                                  const gateway::DirectoryPtr& directory) {
-    Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config_)});
-    if (!probe) return tl::unexpected(probe.error());
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
     loop_ = std::move(*loop);
@@ -271,7 +298,7 @@ class Server {
     };
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
-    for (const backend::Device& device : probe->devices) {
+    for (const backend::Device& device : devices) {
       log_.info("device_found", {{"device", device.id},
                                  {"kind", backend::to_text(device.kind)},
                                  {"model", device.model},
@@ -279,8 +306,6 @@ class Server {
       orchestrator_->add_device(device);
     }
     for (orchestrator::DeploymentPlan& plan : plans) {
-      plan.footprint_key = orchestrator::footprint_key(plan);
-      plan.spec.measured = footprints_->recall(plan.footprint_key, probe->devices);
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator::register_state_metrics(registry_, *orchestrator_);
@@ -370,6 +395,7 @@ class Server {
   orchestrator::EventLog events_;
   std::optional<ledger::StateDir> state_;
   std::unique_ptr<ledger::Journal> journal_;
+  std::unique_ptr<traffic::Recorder> recorder_;  // null: nothing is recorded
   std::unique_ptr<ledger::Ledger> ledger_;
   std::optional<JournalOfInstances> instance_journal_;
   std::optional<orchestrator::Footprints> footprints_;

@@ -94,7 +94,7 @@ Arguments help_as_option(const Arguments& help) {
 
 }  // namespace
 
-int run(int argc, char** argv, const ServeFunction& serve) {
+int run(int argc, char** argv, const Parts& parts) {
   CLI::App app("Stoker: serverless GPU inference on your own machines");
   app.name("stoker");
   app.set_version_flag("-v,--version", version_text());
@@ -114,8 +114,8 @@ int run(int argc, char** argv, const ServeFunction& serve) {
   Context context;
   int exit_code = exit_ok;
   const Program program{app, context, exit_code};
-  add_serve(program, serve);
-  add_demo(program, serve);
+  add_serve(program, parts.serve);
+  add_demo(program, parts.serve);
   add_check(program);
   add_doctor(program);
   add_version(program);
@@ -129,7 +129,7 @@ int run(int argc, char** argv, const ServeFunction& serve) {
   add_warm(program);
   add_stop(program);
   add_sim(program);
-  add_replay(program);
+  add_replay(program, parts.simulated_server);
   Arguments arguments = with_command_first(argc, argv);
   if (arguments.command == "help") arguments = help_as_option(arguments);
   if (!arguments.command.empty() && !is_command(app, arguments.command)) {

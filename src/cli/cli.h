@@ -7,7 +7,9 @@
 #include <functional>
 #include <string>
 
+#include "base/result.h"
 #include "config/config.h"
+#include "sim/trace_run.h"
 
 namespace stoker::cli {
 
@@ -19,6 +21,13 @@ struct ServeHooks {
 /// does not link the server.
 using ServeFunction = std::function<int(const config::ServerConfig&, const ServeHooks&)>;
 
-int run(int argc, char** argv, const ServeFunction& serve);
+/// What the core of a server with this configuration would be told on this machine.
+using ServerFunction = std::function<Result<sim::TraceServer>(const config::ServerConfig&)>;
+
+struct Parts {
+  ServeFunction serve;
+  ServerFunction simulated_server;
+};
+int run(int argc, char** argv, const Parts& parts);
 
 }  // namespace stoker::cli

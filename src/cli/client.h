@@ -51,6 +51,7 @@ class Client {
   [[nodiscard]] Result<std::string> post(std::string_view target, std::string_view body = {});
 
   [[nodiscard]] const net::Endpoint& endpoint() const { return endpoint_; }
+  [[nodiscard]] const std::string& key() const { return key_; }  // empty: none is sent
 
  private:
   net::Endpoint endpoint_;

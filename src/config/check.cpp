@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "base/text.h"
 #include "config/rules.h"
 #include "config/runtime_options.h"
 #include "config/tables.h"
@@ -35,6 +36,15 @@ void check_devices(const ServerConfig& config, Reader& reader) {
       reader.error_at(path + ".id", fmt::format("'{}' is the id of another device too", device.id));
     }
   }
+}
+
+void check_traffic(const ServerConfig& config, Reader& reader) {
+  const TrafficConfig& traffic = config.traffic;
+  if (traffic.total_size >= traffic.file_size) return;
+  reader.error_at("traffic.total_size",
+                  fmt::format("{} is less than one file may hold, {}", to_text(traffic.total_size),
+                              to_text(traffic.file_size)),
+                  "raise it, or lower traffic.file_size");
 }
 
 void check_names(const ServerConfig& config, Reader& reader) {
@@ -216,6 +226,7 @@ void check(const ServerConfig& config, Reader& reader) {
         "write auth: keys, or listen: 127.0.0.1:8080");
   }
   check_devices(config, reader);
+  check_traffic(config, reader);
   check_names(config, reader);
   if (config.deployments.empty()) {
     reader.warning_at("deployments", "there are none, so nothing is served");

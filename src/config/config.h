@@ -44,6 +44,13 @@ struct ModelStoreConfig {
                                      // what is available, the cgroup limit included
 };
 
+/// The traffic that is recorded in `state_dir`, for `stoker replay`.
+struct TrafficConfig {
+  bool record = true;
+  Bytes file_size = mib(64);
+  Bytes total_size = mib(512);
+};
+
 struct LogConfig {
   LogLevel level = LogLevel::info;
   LogFormat format = LogFormat::automatic;  // text on a terminal, logfmt elsewhere
@@ -155,6 +162,7 @@ struct ServerConfig {
   std::string currency = "USD";
   Durability durability = Durability::process;
   Duration drain_timeout = seconds(30);
+  TrafficConfig traffic;
   LogConfig log;
   std::int32_t threads = 0;  // event loops of the gateway; 0: one per CPU, at most 8
   Sandbox sandbox = Sandbox::automatic;

@@ -60,6 +60,21 @@ const Table<ModelStoreConfig>& model_store_table() {
   return table;
 }
 
+const Table<TrafficConfig>& traffic_table() {
+  using S = TrafficConfig;
+  static const Table<S> table = {
+      value_key(
+          "record", &S::record, Flag{},
+          "Record each request in `state_dir/traffic`: times, sizes and names, never what was "
+          "asked or answered. For `stoker replay`"),
+      value_key("file_size", &S::file_size, Size{kib(64)},
+                "A file that holds so much is followed by another"),
+      value_key("total_size", &S::total_size, Size{kib(64)},
+                "The oldest files are deleted when all would hold more"),
+  };
+  return table;
+}
+
 const Table<LogConfig>& log_table() {
   using S = LogConfig;
   static const Table<S> table = {
@@ -452,6 +467,7 @@ Table<ServerConfig> make_server_table() {
           "price of a sync per group of answers"),
       value_key("drain_timeout", &S::drain_timeout, Time{},
                 "How long SIGTERM waits for requests that run"),
+      block_key("traffic", &S::traffic, traffic_table(), "The record of past requests"),
       block_key("log", &S::log, log_table(), "Log lines on stderr"),
       value_key("threads", &S::threads, Count{0, 256},
                 "Event loops of the gateway; 0: one per processor, at most 8"),

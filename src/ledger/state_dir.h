@@ -4,6 +4,7 @@
 //   state_dir/epoch       life number, replaced whole (write, sync, rename, sync)
 //   state_dir/admin.key   0600, made at the first start
 //   state_dir/journal/    ledger/journal.h      state_dir/ledger.db   ledger/sqlite/
+//   state_dir/traffic     traffic/recorder.h; may be deleted at any time
 //   state_dir/footprints  orchestrator/footprints.h; may be deleted at any time
 //
 // The lock goes with the process, so a crash never leaves a stale one.   Source: DESIGN.md 4.15.
@@ -23,6 +24,11 @@
 
 namespace stoker::ledger {
 
+/// Where a state directory has it, whether somebody serves from there or not.
+[[nodiscard]] inline std::filesystem::path footprints_path(const std::filesystem::path& state_dir) {
+  return state_dir / "footprints";
+}
+
 class StateDir {
  public:
   /// Creates the directory (0700) and its parents if needed, takes the lock, counts a new life. One
@@ -40,7 +46,10 @@ class StateDir {
   [[nodiscard]] std::optional<mode_t> mode_before() const { return mode_before_; }
   [[nodiscard]] std::filesystem::path journal_path() const { return path_ / "journal"; }
   [[nodiscard]] std::filesystem::path ledger_path() const { return path_ / "ledger.db"; }
-  [[nodiscard]] std::filesystem::path footprints_path() const { return path_ / "footprints"; }
+  [[nodiscard]] std::filesystem::path traffic_path() const { return path_ / "traffic"; }
+  [[nodiscard]] std::filesystem::path footprints_path() const {
+    return ledger::footprints_path(path_);
+  }
 
   /// The admin key, made (0600, 160 random bits) if this is the first start.
   /// Errors: corrupt (the file holds something else), unavailable.

@@ -31,18 +31,6 @@ const char* how_room_comes(core::WaitReason reason) {
   return "it waits";
 }
 
-core::DeviceKind core_kind(backend::DeviceKind kind) {
-  switch (kind) {
-    case backend::DeviceKind::cpu:
-      return core::DeviceKind::cpu;
-    case backend::DeviceKind::cuda:
-      return core::DeviceKind::cuda;
-    case backend::DeviceKind::fake:
-      return core::DeviceKind::fake;
-  }
-  return core::DeviceKind::cpu;
-}
-
 core::LoadFailure core_failure(backend::LoadFailure failure) {
   switch (failure) {
     case backend::LoadFailure::model_missing:
@@ -94,12 +82,9 @@ Orchestrator::~Orchestrator() {
 }
 
 void Orchestrator::add_device(const backend::Device& device) {
-  constexpr std::int32_t memory_alone_decides = 1 << 20;
   const DeviceId id{devices_.size() + 1};
   devices_[id] = device;
-  Outcome outcome = step(
-      core::DeviceAdded{core::DeviceSpec{id, device.id, core_kind(device.kind), device.memory,
-                                         device.slots > 0 ? device.slots : memory_alone_decides}});
+  Outcome outcome = step(core::DeviceAdded{device_spec(id, device)});
   deliver(outcome);
 }
 

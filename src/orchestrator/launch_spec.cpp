@@ -4,6 +4,29 @@
 
 namespace stoker::orchestrator {
 
+core::DeviceKind core_kind(backend::DeviceKind kind) {
+  switch (kind) {
+    case backend::DeviceKind::cpu:
+      return core::DeviceKind::cpu;
+    case backend::DeviceKind::cuda:
+      return core::DeviceKind::cuda;
+    case backend::DeviceKind::fake:
+      return core::DeviceKind::fake;
+  }
+  return core::DeviceKind::cpu;
+}
+
+core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
+  constexpr std::int32_t memory_alone_decides = 1 << 20;
+  core::DeviceSpec spec;
+  spec.id = id;
+  spec.name = device.id;
+  spec.kind = core_kind(device.kind);
+  spec.memory = device.memory;
+  spec.slots = device.slots > 0 ? device.slots : memory_alone_decides;
+  return spec;
+}
+
 std::string load_order_json(const DeploymentPlan& plan, const backend::Device& device) {
   JsonWriter json;
   json.object([&] {

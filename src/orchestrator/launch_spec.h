@@ -31,6 +31,10 @@ struct DeploymentPlan {
   std::string footprint_key;  // of footprints.h; empty: what it holds is not kept
 };
 
+[[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);
+/// The device as the core is told of it.
+[[nodiscard]] core::DeviceSpec device_spec(DeviceId id, const backend::Device& device);
+
 /// The `load` message of docs/worker-contract.md.
 [[nodiscard]] std::string load_order_json(const DeploymentPlan& plan,
                                           const backend::Device& device);

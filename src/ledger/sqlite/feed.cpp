@@ -62,9 +62,10 @@ Result<void> Feed::skip_to(Sequence position) {
     Result<std::optional<JournalEntry>> entry = reader_.next(position);
     if (!entry) return tl::unexpected(std::move(entry.error()));
     if (!*entry) break;
-    if (Result<void> applied = apply(std::move((*entry)->record), false); !applied) return applied;
+    if (Result<void> applied = apply(std::move(**entry), false); !applied) return applied;
   }
   position_ = position;
+  if (listener_ != nullptr) listener_->batch_ended();
   return {};
 }
 
@@ -75,6 +76,7 @@ Result<void> Feed::store(Sequence last) {
   if (Result<void> committed = db_.run("COMMIT"); !committed) return committed;
   position_ = {reader_.upcoming().value - 1};
   journal_->release(position_);
+  if (listener_ != nullptr) listener_->batch_ended();
   return {};
 }
 
@@ -83,7 +85,7 @@ Result<void> Feed::store_batch(Sequence last) {
     Result<std::optional<JournalEntry>> entry = reader_.next(last);
     if (!entry) return tl::unexpected(std::move(entry.error()));
     if (!*entry) break;
-    if (Result<void> applied = apply(std::move((*entry)->record), true); !applied) return applied;
+    if (Result<void> applied = apply(std::move(**entry), true); !applied) return applied;
   }
   if (Result<void> ended = rows_.end_batch(); !ended) return ended;
   move_position_.reset();
@@ -91,18 +93,20 @@ Result<void> Feed::store_batch(Sequence last) {
   return move_position_.step().map([](bool) {});
 }
 
-Result<void> Feed::apply(Record record, bool with_rows) {
-  if (auto* admission = std::get_if<Admission>(&record)) {
+Result<void> Feed::apply(JournalEntry entry, bool with_rows) {
+  if (auto* admission = std::get_if<Admission>(&entry.record)) {
+    if (listener_ != nullptr) listener_->admitted(entry.sequence, *admission);
     open_.insert_or_assign(admission->request.value, std::move(*admission));
     return {};
   }
-  auto* usage = std::get_if<Usage>(&record);
+  auto* usage = std::get_if<Usage>(&entry.record);
   if (usage == nullptr) return {};
   const auto admission = open_.find(usage->request.value);
   // Its admission is among the records that the journal no longer has: told as a gap already.
   if (admission == open_.end()) return {};
   RequestRow row{std::move(admission->second), std::move(*usage), {}};
   open_.erase(admission);
+  if (listener_ != nullptr) listener_->ended(row.admission, row.usage, !with_rows);
   if (!with_rows) return {};
   row.amount = amount_of(row.admission.prices, row.usage);
   return rows_.write(row);

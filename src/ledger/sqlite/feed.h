@@ -32,6 +32,7 @@ class Feed {
   Feed(const SqliteLedgerOptions& options, Journal& journal, Database db, RowWriter rows,
        Statement move_position, JournalReader reader)
       : max_batch_records_(options.max_batch_records),
+        listener_(options.listener),
         journal_(&journal),
         db_(std::move(db)),
         rows_(std::move(rows)),
@@ -40,9 +41,10 @@ class Feed {
 
   [[nodiscard]] Result<void> skip_to(Sequence position);
   [[nodiscard]] Result<void> store_batch(Sequence last);
-  [[nodiscard]] Result<void> apply(Record record, bool with_rows);
+  [[nodiscard]] Result<void> apply(JournalEntry entry, bool with_rows);
 
   std::uint32_t max_batch_records_;
+  RequestListener* listener_;
   Journal* journal_;
   Database db_;  // before its statements, which must go first
   RowWriter rows_;

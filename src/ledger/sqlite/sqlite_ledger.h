@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "ledger/journal.h"
 #include "ledger/ledger.h"
+#include "ledger/request_listener.h"
 
 namespace stoker::ledger {
 
@@ -20,6 +21,7 @@ struct SqliteLedgerOptions {
   std::uint32_t max_batch_records = 32768;  // per transaction
   Duration batch_interval = ms(200);        // between transactions; flush() does not wait for it
   Duration retry_interval = seconds(1);     // after a failed write
+  RequestListener* listener = nullptr;      // hears of each request; outlives the ledger
 };
 
 /// Opens or creates the file, catches up with the journal in the background from now on.

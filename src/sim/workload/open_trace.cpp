@@ -12,8 +12,8 @@ namespace stoker::sim {
 namespace {
 
 constexpr std::string_view known_kinds =
-    "A trace is a Stoker or Mooncake file of JSON lines, an Azure LLM CSV, or a folder of ServeGen "
-    "CSVs.";
+    "A trace is a Stoker or Mooncake file of JSON lines, a folder of what a server recorded "
+    "(*.jsonl), an Azure LLM CSV, or a folder of ServeGen CSVs.";
 
 bool packed(std::string_view line) {
   return line.starts_with(
@@ -49,7 +49,9 @@ Result<TraceKind> kind_of_json(const LineReader& lines, std::string_view line) {
 
 Result<TraceKind> detect_trace(const std::string& path) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return TraceKind::servegen;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return recorded_files(path).empty() ? TraceKind::servegen : TraceKind::recorded_folder;
+  }
   Result<LineReader> lines = LineReader::open(path);
   if (!lines) return tl::unexpected(lines.error());
   std::string_view line;
@@ -79,6 +81,8 @@ Result<std::unique_ptr<RequestSource>> open_trace(const std::string& path,
   switch (*kind) {
     case TraceKind::stoker:
       return open_stoker_trace(path, options);
+    case TraceKind::recorded_folder:
+      return open_recorded_folder(path, options);
     case TraceKind::azure:
       return open_azure_trace(path, options);
     case TraceKind::mooncake:

@@ -1,6 +1,7 @@
 // Opens recorded traffic, in whatever format it is.
 //
-//   Stoker     JSON lines; the first has "stoker_trace". See docs/trace-format.md.
+//   Stoker     JSON lines; the first has "stoker_trace". See docs/trace-format.md. Also a folder of
+//              them (*.jsonl) that a server recorded: read as one.
 //   Azure      CSV with the head TIMESTAMP,ContextTokens,GeneratedTokens (Azure LLM 2023 and 2024).
 //   Mooncake   JSON lines with timestamp (ms), input_length, output_length, hash_ids.
 //   ServeGen   a folder of CSV files without a head, one a client: t, rate, CV, distribution and
@@ -43,7 +44,7 @@ struct TraceOptions {
   ServeGenOptions servegen;
 };
 
-enum class TraceKind : std::uint8_t { stoker, azure, mooncake, servegen };
+enum class TraceKind : std::uint8_t { stoker, recorded_folder, azure, mooncake, servegen };
 
 /// Errors: no such file; content of no known kind, with what was found; a wrong first line.
 [[nodiscard]] Result<TraceKind> detect_trace(const std::string& path);

@@ -40,6 +40,14 @@ Problem read_string(std::string_view name, const JsonValue& value, std::string& 
   return std::nullopt;
 }
 
+/// Any text or number.
+Problem read_id(const JsonValue& value, std::string& out) {
+  std::string_view text;
+  if (Problem problem = read_token("id", value, text)) return problem;
+  out = text;
+  return std::nullopt;
+}
+
 Problem read_optional_ms(std::string_view name, const JsonValue& value,
                          std::optional<Duration>& out) {
   out.emplace();
@@ -74,7 +82,38 @@ Problem deployment_field(std::string_view key, const JsonValue& value,
   }
   if (key == "prefill_tokens_per_s") return read_speed(key, value, deployment.prefill_tokens_per_s);
   if (key == "decode_tokens_per_s") return read_speed(key, value, deployment.decode_tokens_per_s);
+  if (key == "request_ms") return read_ms(key, value, deployment.request);
   return std::nullopt;
+}
+
+/// The phase of a receipt that `key` names; nullptr if it names none.
+Duration TraceReceipt::* phase_of(std::string_view key) {
+  if (key == "queue_ms") return &TraceReceipt::queue;
+  if (key == "allocate_ms") return &TraceReceipt::allocate;
+  if (key == "start_ms") return &TraceReceipt::starting;
+  if (key == "load_ms") return &TraceReceipt::load;
+  if (key == "warmup_ms") return &TraceReceipt::warmup;
+  if (key == "ttft_ms") return &TraceReceipt::ttft;
+  return nullptr;
+}
+
+Problem receipt_field(std::string_view key, const JsonValue& value,
+                      std::optional<TraceReceipt>& receipt) {
+  std::string_view text;
+  if (key == "start") {
+    if (Problem problem = read_text(key, value, text)) return problem;
+    if (!receipt) receipt.emplace();
+    receipt->start = start_from_text(text);
+    return std::nullopt;
+  }
+  if (key == "instance") {
+    if (!receipt) receipt.emplace();
+    return read_string(key, value, receipt->instance);
+  }
+  Duration TraceReceipt::* const phase = phase_of(key);
+  if (phase == nullptr) return std::nullopt;
+  if (!receipt) receipt.emplace();
+  return read_ms(key, value, (*receipt).*phase);
 }
 
 class StokerReader final : public RequestSource {
@@ -95,10 +134,7 @@ class StokerReader final : public RequestSource {
   [[nodiscard]] Problem request_field(std::string_view key, const JsonValue& value,
                                       TraceRequest& out);
   [[nodiscard]] tl::unexpected<Error> wrong(const std::string& what) const {
-    constexpr const char* usual = "Correct the line or remove it.";
-    constexpr const char* at_the_end =
-        "It is the last line and has no end: perhaps whoever wrote it stopped there. Remove it.";
-    return lines_.wrong(what, lines_.cut_off() ? at_the_end : usual);
+    return lines_.wrong(what, "Correct the line or remove it.");
   }
 
   LineReader lines_;
@@ -163,6 +199,11 @@ Problem StokerReader::head_field(std::string_view key, JsonValue value) {
       return fmt::format("this is version {} of the format, and only 1 is known", version);
     }
   }
+  if (key == "started_at_ms") {
+    Duration since_1970;
+    if (Problem problem = read_ms(key, value, since_1970)) return problem;
+    names_.set_started_at(WallTime{since_1970.ns});
+  }
   if (key == "devices") return read_devices(value);
   if (key == "deployments") return read_deployments(value);
   return std::nullopt;
@@ -225,13 +266,16 @@ Problem StokerReader::request_field(std::string_view key, const JsonValue& value
     out.prefix.clear();
     return read_ids(key, value, out.prefix);
   }
-  return std::nullopt;
+  if (key == "id") return read_id(value, out.id);
+  return receipt_field(key, value, out.receipt);
 }
 
 Result<bool> StokerReader::next(TraceRequest& out) {
   std::string_view line;
   Result<bool> any = lines_.next(line);
   if (!any || !*any) return any;
+  // Whoever wrote the file was stopped in the middle of its last line: it ends before it.
+  if (lines_.cut_off() && line.back() != '}') return false;
   out.clear();
   has_time_ = has_deployment_ = has_tenant_ = false;
   const Problem problem = for_each_field_of(

@@ -12,6 +12,9 @@ constexpr std::array<std::string_view, 10> route_names = {
     "messages", "count_tokens", "infer",      "invoke", "other"};
 constexpr std::array<std::string_view, 7> outcome_names = {
     "unknown", "completed", "failed", "cancelled", "expired", "refused", "interrupted"};
+constexpr std::array<std::string_view, 4> start_names = {"none", "warm", "cold", "resumed"};
+
+constexpr Duration longest_service = seconds(std::int64_t{100} * 365 * 24 * 3600);
 
 }  // namespace
 
@@ -35,6 +38,16 @@ TraceOutcome outcome_from_text(std::string_view text) {
                                       : static_cast<TraceOutcome>(found - outcome_names.begin());
 }
 
+std::string_view to_text(TraceStart start) {
+  return start_names.at(static_cast<std::size_t>(start));
+}
+
+TraceStart start_from_text(std::string_view text) {
+  const auto* const found = std::find(start_names.begin(), start_names.end(), text);
+  return found == start_names.end() ? TraceStart::none
+                                    : static_cast<TraceStart>(found - start_names.begin());
+}
+
 void TraceRequest::clear() {
   at = {};
   deployment = 0;
@@ -50,16 +63,22 @@ void TraceRequest::clear() {
   deadline.reset();
   gone_after.reset();
   outcome = TraceOutcome::unknown;
+  id.clear();
+  receipt.reset();
 }
 
 Duration service_time(const TraceRequest& request, const TraceDeployment& deployment) {
-  constexpr Duration most = seconds(std::int64_t{100} * 365 * 24 * 3600);
-  if (request.service) return std::min(*request.service, most);
+  if (request.service) return std::min(*request.service, longest_service);
+  return modelled_time(request, deployment);
+}
+
+Duration modelled_time(const TraceRequest& request, const TraceDeployment& deployment) {
   const double in = static_cast<double>(request.input_tokens) / deployment.prefill_tokens_per_s;
   const double out = static_cast<double>(request.output_tokens) / deployment.decode_tokens_per_s;
-  const double ns = (in + out) * 1e9;
+  const double ns = static_cast<double>(deployment.request.ns) + (in + out) * 1e9;
   // Asked this way, so that a speed of zero (infinity, NaN) is the most, too.
-  return ns < static_cast<double>(most.ns) ? Duration{static_cast<std::int64_t>(ns)} : most;
+  return ns < static_cast<double>(longest_service.ns) ? Duration{static_cast<std::int64_t>(ns)}
+                                                      : longest_service;
 }
 
 }  // namespace stoker::sim

@@ -37,6 +37,7 @@ struct TraceDeployment {
   std::int32_t concurrency = 4;     // requests at once in one instance
   double prefill_tokens_per_s = 3000;
   double decode_tokens_per_s = 45;
+  Duration request;  // what each request takes beside its tokens
   bool operator==(const TraceDeployment&) const = default;
 };
 
@@ -68,6 +69,28 @@ enum class TraceOutcome : std::uint8_t {
 [[nodiscard]] TraceRoute route_from_text(std::string_view text);      // `other` if it is none
 [[nodiscard]] TraceOutcome outcome_from_text(std::string_view text);  // `unknown` if it is none
 
+/// Whether the recorded request waited for a start.
+enum class TraceStart : std::uint8_t { none, warm, cold, resumed };  // none: it never ran
+[[nodiscard]] std::string_view to_text(TraceStart start);
+[[nodiscard]] TraceStart start_from_text(std::string_view text);  // `none` if it is none
+
+/// Where the time of a recorded request went, as on its receipt: consecutive intervals of its own
+/// wait and the first one of its run. TraceRequest::service is its whole run.
+struct TraceReceipt {
+  TraceStart start = TraceStart::none;
+  std::string instance;  // "chat/3", unique in one life of the server; empty: it never ran
+  Duration queue;
+  Duration allocate;
+  Duration starting;  // "start_ms"
+  Duration load;
+  Duration warmup;
+  Duration ttft;
+  bool operator==(const TraceReceipt&) const = default;
+
+  /// From arrival to its dispatch, or to its end if it never ran.
+  [[nodiscard]] Duration wait() const { return queue + allocate + starting + load + warmup; }
+};
+
 /// The text that one id in TraceRequest::prefix stands for, as in Mooncake's traces.
 inline constexpr std::int64_t prefix_block_tokens = 512;
 
@@ -86,9 +109,11 @@ struct TraceRequest {
   std::optional<Duration> deadline;    // from arrival
   std::optional<Duration> gone_after;  // from arrival: the client hangs up then, unless it is done
   TraceOutcome outcome = TraceOutcome::unknown;
+  std::string id;                       // the server's name for it; empty: not known
+  std::optional<TraceReceipt> receipt;  // only a server that recorded it knows
   bool operator==(const TraceRequest&) const = default;
 
-  /// As newly made, but the memory of `prefix` is kept.
+  /// As newly made, but the memory of `prefix` and `id` is kept.
   void clear();
 };
 
@@ -96,6 +121,7 @@ struct TraceWorld {
   std::vector<TraceDevice> devices;  // empty: the trace does not say
   std::vector<TraceDeployment> deployments;
   std::vector<std::string> tenants;
+  std::optional<WallTime> started_at;  // when at_ms was 0
   bool operator==(const TraceWorld&) const = default;
 };
 
@@ -115,8 +141,12 @@ class RequestSource {
   RequestSource& operator=(const RequestSource&) = default;
 };
 
-/// How long the request keeps one of its instance's places: as recorded, or the tokens in over the
-/// speed of reading and the tokens out over the speed of writing. At most 100 years.
+/// How long the request keeps one of its instance's places: as recorded, or modelled_time().
+/// At most 100 years.
 [[nodiscard]] Duration service_time(const TraceRequest& request, const TraceDeployment& deployment);
+/// What each request takes, the tokens in over the speed of reading and the tokens out over the
+/// speed of writing. At most 100 years.
+[[nodiscard]] Duration modelled_time(const TraceRequest& request,
+                                     const TraceDeployment& deployment);
 
 }  // namespace stoker::sim

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/json_writer.h"
@@ -35,14 +36,22 @@ void device(JsonWriter& json, const TraceDevice& d) {
 }
 
 void deployment(JsonWriter& json, const TraceDeployment& d) {
+  static const TraceDeployment usual;
+  const auto field = [&](std::string_view key, const auto& value, const auto& default_value) {
+    if (value != default_value) json.field(key, value);
+  };
+  const auto time = [&](std::string_view key, Duration value, Duration default_value) {
+    if (value != default_value) json.raw_field(key, ms_text(value));
+  };
   json.object(d.name, [&] {
-    json.field("memory_bytes", d.memory.value);
-    json.field("weights_bytes", d.weights.value);
-    json.raw_field("start_ms", ms_text(d.start));
-    json.raw_field("load_ms", ms_text(d.load));
-    json.field("concurrency", d.concurrency);
-    json.field("prefill_tokens_per_s", d.prefill_tokens_per_s);
-    json.field("decode_tokens_per_s", d.decode_tokens_per_s);
+    field("memory_bytes", d.memory.value, usual.memory.value);
+    field("weights_bytes", d.weights.value, std::min(usual.weights, d.memory).value);
+    time("start_ms", d.start, usual.start);
+    time("load_ms", d.load, usual.load);
+    field("concurrency", d.concurrency, usual.concurrency);
+    field("prefill_tokens_per_s", d.prefill_tokens_per_s, usual.prefill_tokens_per_s);
+    field("decode_tokens_per_s", d.decode_tokens_per_s, usual.decode_tokens_per_s);
+    time("request_ms", d.request, usual.request);
   });
 }
 
@@ -57,6 +66,28 @@ void append_ms(std::string& out, std::string_view key, const std::optional<Durat
   if (!duration) return;
   out += key;
   append_decimal(out, duration->ns, 6);
+}
+
+/// Zero is what a reader takes for a missing one.
+void append_phase(std::string& out, std::string_view key, Duration duration) {
+  if (duration.ns != 0) append_ms(out, key, duration);
+}
+
+void append_receipt(std::string& out, const TraceReceipt& receipt) {
+  if (receipt.start != TraceStart::none) {
+    out += ",\"start\":";
+    append_json_string(out, to_text(receipt.start));
+  }
+  if (!receipt.instance.empty()) {
+    out += ",\"instance\":";
+    append_json_string(out, receipt.instance);
+  }
+  append_ms(out, ",\"queue_ms\":", receipt.queue);  // always: it says that there is a receipt
+  append_phase(out, ",\"allocate_ms\":", receipt.allocate);
+  append_phase(out, ",\"start_ms\":", receipt.starting);
+  append_phase(out, ",\"load_ms\":", receipt.load);
+  append_phase(out, ",\"warmup_ms\":", receipt.warmup);
+  append_phase(out, ",\"ttft_ms\":", receipt.ttft);
 }
 
 Result<void> write_all(int fd, const std::string& path, std::string_view bytes) {
@@ -75,6 +106,9 @@ void append_trace_head(std::string& out, const TraceWorld& world) {
   JsonWriter json;
   json.object([&] {
     json.field("stoker_trace", 1);
+    if (world.started_at) {
+      json.raw_field("started_at_ms", ms_text(Duration{world.started_at->ns}));
+    }
     if (!world.devices.empty()) {
       json.array("devices", [&] {
         for (const TraceDevice& d : world.devices) device(json, d);
@@ -93,6 +127,10 @@ void append_trace_head(std::string& out, const TraceWorld& world) {
 void append_trace_request(std::string& out, const TraceWorld& world, const TraceRequest& request) {
   static const TraceRequest usual;
   append_ms(out, "{\"at_ms\":", request.at);
+  if (!request.id.empty()) {
+    out += ",\"id\":";
+    append_json_string(out, request.id);
+  }
   out += ",\"deployment\":";
   append_json_string(out, world.deployments.at(request.deployment).name);
   out += ",\"tenant\":";
@@ -110,8 +148,12 @@ void append_trace_request(std::string& out, const TraceWorld& world, const Trace
   if (request.priority != usual.priority) {
     append_number(out, ",\"priority\":", request.priority);
   }
-  append_number(out, ",\"input_tokens\":", request.input_tokens);
-  append_number(out, ",\"output_tokens\":", request.output_tokens);
+  if (request.input_tokens != usual.input_tokens) {
+    append_number(out, ",\"input_tokens\":", request.input_tokens);
+  }
+  if (request.output_tokens != usual.output_tokens) {
+    append_number(out, ",\"output_tokens\":", request.output_tokens);
+  }
   append_ms(out, ",\"service_ms\":", request.service);
   append_ms(out, ",\"deadline_ms\":", request.deadline);
   append_ms(out, ",\"gone_after_ms\":", request.gone_after);
@@ -119,6 +161,7 @@ void append_trace_request(std::string& out, const TraceWorld& world, const Trace
     out += ",\"outcome\":";
     append_json_string(out, to_text(request.outcome));
   }
+  if (request.receipt) append_receipt(out, *request.receipt);
   if (!request.prefix.empty()) {
     out += ",\"prefix\":[";
     for (std::size_t i = 0; i < request.prefix.size(); ++i) {

@@ -13,6 +13,7 @@ namespace stoker::sim {
 class WorldBuilder {
  public:
   [[nodiscard]] const TraceWorld& world() const { return world_; }
+  void set_started_at(WallTime at) { world_.started_at = at; }
   void add_device(TraceDevice device) { world_.devices.push_back(std::move(device)); }
 
   /// Gives: the index of the deployment of that name; a new one is `defaults` with the name.

@@ -126,6 +126,8 @@ TEST(Problems, OfSettingsAgainstEachOther) {
        "dedicated keeps a fixed number"},
       {"deployments: {e: {runtime: echo, keep_warm: {min: 1h}}}", "above max = 15m"},
       {"deployments: {e: {runtime: echo, limits: {queue_timeout: never}}}", "cannot be never"},
+      {"{traffic: {file_size: 1MiB, total_size: 512KiB}, deployments: {e: {runtime: echo}}}",
+       "is less than one file may hold, 1.0 MiB"},
       {"{devices: [], deployments: {e: {runtime: echo}}}", "is an empty list"},
       {"{devices: [{kind: cpu}], deployments: {e: {runtime: echo}}}", "has no id"},
       {"{devices: [{id: a}, {id: a}], deployments: {e: {runtime: echo}}}", "another device too"},

@@ -23,7 +23,7 @@ namespace {
 class Books {
  public:
   explicit Books(const std::filesystem::path& directory, std::uint64_t epoch = 1,
-                 Durability durability = Durability::process) {
+                 Durability durability = Durability::process, RequestListener* listener = nullptr) {
     JournalOptions options = tiny_journal(directory / "journal");
     options.durability = durability;
     journal_ = must_open(options, epoch);
@@ -32,6 +32,7 @@ class Books {
     ledger_options.max_batch_records = 100;
     ledger_options.batch_interval = ms(1);
     ledger_options.retry_interval = ms(1);
+    ledger_options.listener = listener;
     auto opened = open_sqlite_ledger(ledger_options, *journal_, [this](const Error& error) {
       const std::scoped_lock lock(mutex_);
       troubles_.push_back(error);
@@ -294,6 +295,48 @@ TEST(SqliteLedger, ABusyOrBrokenFileDelaysRowsAndLosesNone) {
   sqlite3_close(other);
   while (!books.ledger().flush()) std::this_thread::yield();
   EXPECT_EQ(books.ledger().count().value(), 2);
+}
+
+/// Writes down what it hears.
+class Hears final : public RequestListener {
+ public:
+  void admitted(Sequence record, const Admission& admission) override {
+    said.push_back("admitted " + std::to_string(admission.request.value) + " by record " +
+                   std::to_string(record.value));
+  }
+  void ended(const Admission& admission, const Usage& usage, bool stored_before) override {
+    EXPECT_EQ(admission.request, usage.request);
+    said.push_back("ended " + std::to_string(usage.request.value) +
+                   (stored_before ? ", stored before" : ""));
+  }
+  void batch_ended() override {
+    if (!said.empty() && said.back() != "pause") said.emplace_back("pause");
+  }
+  std::vector<std::string> said;
+};
+
+TEST(SqliteLedger, AListenerHearsOfEveryRequestAndAfterAStartOfTheOldOnesAgain) {
+  using ::testing::ElementsAre;
+  const TempDir dir;
+  Hears first;
+  {
+    Books books(dir.path(), 1, Durability::process, &first);
+    books.request(7);
+    ASSERT_TRUE(books.journal().append(admission(8)).has_value());
+    ASSERT_TRUE(books.ledger().flush().has_value());
+  }
+  std::erase(first.said, "pause");
+  EXPECT_THAT(first.said,
+              ElementsAre("admitted 7 by record 2", "ended 7", "admitted 8 by record 4"));
+  Hears second;
+  {
+    Books books(dir.path(), 2, Durability::process, &second);
+    ASSERT_TRUE(books.ledger().flush().has_value());
+  }
+  EXPECT_EQ(second.said.back(), "pause");
+  std::erase(second.said, "pause");
+  EXPECT_THAT(second.said, ElementsAre("admitted 7 by record 2", "ended 7, stored before",
+                                       "admitted 8 by record 4", "ended 8"));
 }
 
 TEST(SqliteLedger, RefusesAFileThatIsAheadOfTheJournal) {

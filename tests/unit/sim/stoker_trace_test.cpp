@@ -52,6 +52,7 @@ TEST(StokerTrace, TheExampleOfItsDescription) {
   want.gone_after = ms(400);
   want.outcome = TraceOutcome::completed;
   want.prefix = {17, 18};
+  want.id = "r1";
   EXPECT_EQ(all_of(*source), std::vector<TraceRequest>{want});
 }
 
@@ -139,7 +140,6 @@ TEST(StokerTrace, EveryMistakeNamesItsLine) {
       {"no JSON", "at 5\n", ":2: ", "not a JSON object", "Correct the line"},
       {"half of JSON", "{\"at_ms\": 1,,}\n", ":2: ", "not JSON", "Correct the line"},
       {"a list", "[1, 2]\n", ":2: ", "not a JSON object", "Correct the line"},
-      {"cut off", "{\"at_ms\": 0}\n{\"at_ms\": 1, \"dep", ":3: ", "not JSON", "stopped there"},
       {"two in a line", "{\"at_ms\": 0} {\"at_ms\": 1}\n", ":2: ", "more after", "Correct"},
       {"no time", "{\"tenant\": \"t\"}\n", ":2: ", "no at_ms", "Correct"},
       {"time as text", "{\"at_ms\": \"5\"}\n", ":2: ", "at_ms must be a number of milliseconds",
@@ -201,9 +201,75 @@ TEST(StokerTrace, WritesWhatIsKnownAndNoMore) {
   request.at = us(1500);
   std::string line;
   append_trace_request(line, world, request);
-  EXPECT_EQ(line,
-            "{\"at_ms\":1.5,\"deployment\":\"a\",\"tenant\":\"t\\\"1\",\"input_tokens\":256,"
-            "\"output_tokens\":128}\n");
+  EXPECT_EQ(line, "{\"at_ms\":1.5,\"deployment\":\"a\",\"tenant\":\"t\\\"1\"}\n");
+  std::string head;
+  append_trace_head(head, world);
+  EXPECT_EQ(head, "{\"stoker_trace\":1,\"deployments\":{\"a\":{}}}\n");
+}
+
+TEST(StokerTrace, ALastLineThatWasCutInTwoIsTheEnd) {
+  const TempFolder folder;
+  const std::string whole =
+      "{\"stoker_trace\": 1}\n{\"at_ms\": 0, \"tenant\": \"a\"}\n{\"at_ms\": 1, \"tenant\": "
+      "\"b\"}\n";
+  const std::size_t second = whole.find("\"b\"") - 23;
+  for (std::size_t size = second; size <= whole.size(); ++size) {
+    const auto source = opened(folder.file("trace", whole.substr(0, size)));
+    // Without its newline alone, a line is whole.
+    EXPECT_EQ(all_of(*source).size(), size + 1 >= whole.size() ? 2U : 1U) << size;
+  }
+}
+
+TEST(StokerTrace, ReceiptsOfARecordedRequest) {
+  const TempFolder folder;
+  const auto source = opened(folder.file(
+      "trace",
+      R"({"stoker_trace": 1, "started_at_ms": 1764288000000.25})"
+      "\n"
+      R"({"at_ms": 0, "id": "req-1", "start": "cold", "instance": "chat/3", "queue_ms": 0.5, "allocate_ms": 1,)"
+      R"( "start_ms": 40, "load_ms": 900, "warmup_ms": 10, "ttft_ms": 25, "service_ms": 850.5, "sequence": 12})"
+      "\n"
+      R"({"at_ms": 5, "queue_ms": 0})"
+      "\n"));
+  EXPECT_EQ(source->world().started_at, WallTime{1'764'288'000'000'250'000});
+  const std::vector<TraceRequest> requests = all_of(*source);
+  ASSERT_EQ(requests.size(), 2U);
+  EXPECT_EQ(requests[0].id, "req-1");
+  EXPECT_EQ(requests[0].receipt, (TraceReceipt{.start = TraceStart::cold,
+                                               .instance = "chat/3",
+                                               .queue = us(500),
+                                               .allocate = ms(1),
+                                               .starting = ms(40),
+                                               .load = ms(900),
+                                               .warmup = ms(10),
+                                               .ttft = ms(25)}));
+  EXPECT_EQ(requests[0].receipt->wait(), us(951'500));
+  EXPECT_EQ(requests[1].receipt, TraceReceipt{});
+}
+
+TEST(RecordedFolder, IsReadAsOneTrace) {
+  const TempFolder folder;
+  (void)folder.file(
+      "traffic-0000000002.jsonl",
+      "{\"stoker_trace\": 1, \"started_at_ms\": 5000}\n"
+      "{\"at_ms\": 0, \"deployment\": \"b\"}\n{\"at_ms\": 7, \"deployment\": \"a\"}\n");
+  (void)folder.file("traffic-0000000001.jsonl",
+                    "{\"stoker_trace\": 1, \"started_at_ms\": 2000}\n"
+                    "{\"at_ms\": 1, \"deployment\": \"a\"}\n{\"at_ms\": 3");
+  const auto source = opened(folder.path());
+  EXPECT_EQ(source->world().started_at, WallTime{2'000'000'000});
+  ASSERT_EQ(source->world().deployments.size(), 2U);
+  const std::vector<TraceRequest> requests = all_of(*source);
+  ASSERT_EQ(requests.size(), 3U);
+  EXPECT_EQ(requests[0].at, ms(1));
+  EXPECT_EQ(requests[1].at, ms(3000));
+  EXPECT_EQ(requests[2].at, ms(3007));
+  EXPECT_EQ(requests[2].deployment, requests[0].deployment);
+
+  (void)folder.file("traffic-0000000003.jsonl", "{\"stoker_trace\": 1}\n");
+  const auto unplaced = open_trace(folder.path());
+  ASSERT_FALSE(unplaced);
+  EXPECT_THAT(unplaced.error().message, HasSubstr("started_at_ms"));
 }
 
 std::vector<std::string> names(const char* mark) {
@@ -226,6 +292,9 @@ std::optional<Duration> maybe_duration() {
 
 TraceWorld any_world() {
   TraceWorld world;
+  if (*rc::gen::arbitrary<bool>()) {
+    world.started_at = WallTime{*rc::gen::inRange<std::int64_t>(0, 3'000'000'000'000'000'000)};
+  }
   const auto devices = *rc::gen::inRange(0, 3);
   for (int i = 0; i < devices; ++i) {
     world.devices.push_back({.name = *rc::gen::elementOf(std::vector<std::string>{"", "gpu\\0"}),
@@ -243,7 +312,8 @@ TraceWorld any_world() {
                                  .load = any_duration(),
                                  .concurrency = *rc::gen::inRange(1, 1000),
                                  .prefill_tokens_per_s = *rc::gen::inRange(1, 1 << 30) / 1024.0,
-                                 .decode_tokens_per_s = *rc::gen::inRange(1, 1 << 30) / 3.0});
+                                 .decode_tokens_per_s = *rc::gen::inRange(1, 1 << 30) / 3.0,
+                                 .request = any_duration()});
   }
   return world;
 }
@@ -265,6 +335,17 @@ TraceRequest any_request(Duration at, const TraceWorld& world, std::size_t tenan
   r.deadline = maybe_duration();
   r.gone_after = maybe_duration();
   r.outcome = static_cast<TraceOutcome>(*rc::gen::inRange(0, 7));
+  if (*rc::gen::arbitrary<bool>()) r.id = "req-" + std::to_string(at.ns);
+  if (*rc::gen::arbitrary<bool>()) {
+    r.receipt = TraceReceipt{.start = static_cast<TraceStart>(*rc::gen::inRange(0, 4)),
+                             .instance = *rc::gen::elementOf(std::vector<std::string>{"", "a/1"}),
+                             .queue = any_duration(),
+                             .allocate = any_duration(),
+                             .starting = any_duration(),
+                             .load = any_duration(),
+                             .warmup = any_duration(),
+                             .ttft = any_duration()};
+  }
   return r;
 }
 

@@ -18,9 +18,11 @@ MAY_INCLUDE = {
     "backend": {"base", "net", "obs"},
     "worker": {"base", "net"},
     "gateway": {"base", "net", "obs", "ledger"},
+    "traffic": {"base", "net", "ledger", "sim"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger"},
-    "cli": {"base", "config", "net", "backend", "ledger", "sim"},
-    "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "cli"},
+    "cli": {"base", "config", "net", "backend", "ledger", "sim", "traffic"},
+    "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
+            "cli"},
 }
 
 # (folders, pattern, advice). An empty set of folders means everywhere in src/.

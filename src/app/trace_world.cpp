@@ -1,0 +1,66 @@
+#include "app/trace_world.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "app/plans.h"
+#include "ledger/state_dir.h"
+
+namespace stoker::app {
+
+void recall_footprints(const orchestrator::Footprints& footprints,
+                       const std::vector<backend::Device>& devices,
+                       std::vector<orchestrator::DeploymentPlan>& plans) {
+  for (orchestrator::DeploymentPlan& plan : plans) {
+    plan.footprint_key = orchestrator::footprint_key(plan);
+    plan.spec.measured = footprints.recall(plan.footprint_key, devices);
+  }
+}
+
+sim::TraceWorld trace_world(const config::ServerConfig& config,
+                            const std::vector<backend::Device>& devices,
+                            const std::vector<orchestrator::DeploymentPlan>& plans) {
+  sim::TraceWorld world;
+  for (const backend::Device& each : devices) {
+    sim::TraceDevice device;
+    device.name = each.id;
+    device.kind = backend::to_text(each.kind);
+    device.memory = each.memory;
+    device.slots = each.slots;
+    const auto configured =
+        std::find_if(config.devices.begin(), config.devices.end(),
+                     [&](const config::DeviceConfig& d) { return d.id == each.id; });
+    if (configured != config.devices.end()) device.price_per_hour = configured->price_per_hour;
+    world.devices.push_back(std::move(device));
+  }
+  for (const orchestrator::DeploymentPlan& plan : plans) {
+    core::MemoryNeed need = plan.spec.estimate;
+    if (!plan.spec.measured.empty()) need = plan.spec.measured.begin()->second;
+    sim::TraceDeployment deployment;
+    deployment.name = plan.spec.name;
+    deployment.memory = need.private_bytes + need.shared_bytes;
+    deployment.weights = need.shared_bytes;
+    deployment.concurrency = plan.spec.scale.concurrency;
+    world.deployments.push_back(std::move(deployment));
+  }
+  return world;
+}
+
+Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
+  Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config);
+  if (!plans) return tl::unexpected(plans.error());
+  const Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config)});
+  if (!probe) return tl::unexpected(probe.error());
+  const orchestrator::Footprints footprints(ledger::footprints_path(config.state_dir));
+  recall_footprints(footprints, probe->devices, *plans);
+  sim::TraceServer server;
+  for (const backend::Device& each : probe->devices) {
+    server.devices.push_back(orchestrator::device_spec(DeviceId{server.devices.size() + 1}, each));
+  }
+  for (orchestrator::DeploymentPlan& plan : *plans) {
+    server.deployments.push_back(std::move(plan.spec));
+  }
+  return server;
+}
+
+}  // namespace stoker::app
