@@ -137,9 +137,8 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
     const auto left = spare.emplace(owner.spec.id, owner.counts.placed() - minimum_of(owner)).first;
     if (left->second-- <= 0) continue;
     const double loss = busy ? 0 : idle_loss(*each);  // busy ones go by who came first
-    view.candidates.push_back(
-        {each->id, busy, loss, busy ? each->ready_at : each->idle_since, frees,
-         each->share_permille});
+    view.candidates.push_back({each->id, busy, loss, busy ? each->ready_at : each->idle_since,
+                               frees, each->share_permille});
   }
   const Promised promised = promised_before(device, &seeker);
   view.free_soon -= promised.bytes;

@@ -13,21 +13,38 @@ namespace {
 // The fields of each struct, once, for writing and for reading. A field that is missing here is
 // found by the round-trip test.
 template <class V>
-void fields(V& v, Bytes& x) { v(x.value); }
+void fields(V& v, Bytes& x) {
+  v(x.value);
+}
 template <class V>
-void fields(V& v, Duration& x) { v(x.ns); }
+void fields(V& v, Duration& x) {
+  v(x.ns);
+}
 template <class V>
-void fields(V& v, Instant& x) { v(x.ns); }
+void fields(V& v, Instant& x) {
+  v(x.ns);
+}
 template <class V, class Tag>
-void fields(V& v, Id<Tag>& x) { v(x.value); }
+void fields(V& v, Id<Tag>& x) {
+  v(x.value);
+}
 template <class V>
-void fields(V& v, MemoryNeed& x) { v(x.private_bytes, x.shared_bytes); }
+void fields(V& v, MemoryNeed& x) {
+  v(x.private_bytes, x.shared_bytes);
+}
 template <class V>
-void fields(V& v, KeepWarm& x) { v(x.policy, x.min, x.max, x.wait_weight); }
+void fields(V& v, KeepWarm& x) {
+  v(x.policy, x.min, x.max, x.wait_weight);
+}
+template <class V>
+void fields(V& v, ScaleOn& x) {
+  v(x.utilization, x.queue_wait, x.first_token, x.rate_milli);
+}
 template <class V>
 void fields(V& v, ScalePolicy& x) {
   v(x.min_instances, x.max_instances, x.concurrency, x.target_utilization_percent,
-    x.scale_up_threshold, x.scale_down_delay, x.scale_to_zero_delay, x.keep_warm);
+    x.scale_up_threshold, x.spare_instances, x.on, x.scale_down_delay, x.scale_to_zero_delay,
+    x.keep_warm);
 }
 template <class V>
 void fields(V& v, RequestLimits& x) {
@@ -43,67 +60,119 @@ void fields(V& v, DeviceSpec& x) {
   v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels);
 }
 template <class V>
-void fields(V& v, PoolSpec& x) { v(x.id, x.name, x.quota_devices, x.pending_limit); }
+void fields(V& v, PoolSpec& x) {
+  v(x.id, x.name, x.quota_devices, x.pending_limit);
+}
 template <class V>
 void fields(V& v, DeploymentSpec& x) {
   v(x.id, x.name, x.scale, x.limits, x.estimate, x.measured, x.weights, x.needs,
     x.finish_abandoned_load, x.priority, x.pool, x.expected_start);
 }
 template <class V>
-void fields(V& v, CoreConfig& x) { v(x.epoch, x.seed, x.shutdown_limit); }
+void fields(V& v, CoreConfig& x) {
+  v(x.epoch, x.seed, x.shutdown_limit);
+}
 
 template <class V>
-void fields(V& v, DeviceAdded& x) { v(x.device); }
+void fields(V& v, DeviceAdded& x) {
+  v(x.device);
+}
 template <class V>
-void fields(V& v, PoolAdded& x) { v(x.pool); }
+void fields(V& v, PoolAdded& x) {
+  v(x.pool);
+}
 template <class V>
-void fields(V& v, DeviceLost& x) { v(x.device); }
+void fields(V& v, DeviceLost& x) {
+  v(x.device);
+}
 template <class V>
-void fields(V& v, DeviceReturned& x) { v(x.device); }
+void fields(V& v, DeviceReturned& x) {
+  v(x.device);
+}
 template <class V>
-void fields(V& v, DeploymentAdded& x) { v(x.deployment); }
+void fields(V& v, DeploymentAdded& x) {
+  v(x.deployment);
+}
 template <class V>
-void fields(V& v, DeploymentChanged& x) { v(x.deployment); }
+void fields(V& v, DeploymentChanged& x) {
+  v(x.deployment);
+}
 template <class V>
-void fields(V& v, DeploymentRemoved& x) { v(x.deployment); }
+void fields(V& v, DeploymentRemoved& x) {
+  v(x.deployment);
+}
 template <class V>
 void fields(V& v, RequestArrived& x) {
   v(x.request, x.deployment, x.tenant, x.priority, x.deadline, x.cost, x.affinity);
 }
 template <class V>
-void fields(V& v, RequestEnded& x) { v(x.request, x.cost); }
+void fields(V& v, RequestEnded& x) {
+  v(x.request, x.cost, x.first_token);
+}
 template <class V>
-void fields(V& v, RequestCancelled& x) { v(x.request); }
+void fields(V& v, RequestCancelled& x) {
+  v(x.request);
+}
 template <class V>
-void fields(V& v, RequestUndelivered& x) { v(x.request); }
+void fields(V& v, RequestUndelivered& x) {
+  v(x.request);
+}
 template <class V>
-void fields(V& v, InstancePlaced& x) { v(x.instance, x.generation); }
+void fields(V& v, InstancePlaced& x) {
+  v(x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, StartOutcomeUnknown& x) { v(x.instance, x.generation); }
+void fields(V& v, StartOutcomeUnknown& x) {
+  v(x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, InstanceUp& x) { v(x.instance, x.generation); }
+void fields(V& v, InstanceUp& x) {
+  v(x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, LoadProgressed& x) { v(x.instance, x.generation); }
+void fields(V& v, LoadProgressed& x) {
+  v(x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, InstanceReady& x) { v(x.instance, x.generation, x.measured); }
+void fields(V& v, InstanceReady& x) {
+  v(x.instance, x.generation, x.measured);
+}
 template <class V>
-void fields(V& v, LoadFailed& x) { v(x.instance, x.generation, x.failure); }
+void fields(V& v, LoadFailed& x) {
+  v(x.instance, x.generation, x.failure);
+}
 template <class V>
-void fields(V& v, InstanceExited& x) { v(x.instance, x.generation, x.kind); }
+void fields(V& v, InstanceExited& x) {
+  v(x.instance, x.generation, x.kind);
+}
 template <class V>
-void fields(V& v, StartFailed& x) { v(x.instance, x.generation, x.failure); }
+void fields(V& v, StartFailed& x) {
+  v(x.instance, x.generation, x.failure);
+}
 template <class V>
-void fields(V& v, InstanceHung& x) { v(x.instance, x.generation, x.kind); }
+void fields(V& v, InstanceHung& x) {
+  v(x.instance, x.generation, x.kind);
+}
 template <class V>
-void fields(V& v, InstanceUnkillable& x) { v(x.instance, x.generation); }
+void fields(V& v, InstanceUnkillable& x) {
+  v(x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, WarmRequested& x) { v(x.deployment); }
+void fields(V& v, WarmRequested& x) {
+  v(x.deployment);
+}
 template <class V>
-void fields(V& v, StopRequested& x) { v(x.deployment, x.instance); }
+void fields(V& v, StopRequested& x) {
+  v(x.deployment, x.instance);
+}
 template <class V>
 void fields(V&, ShutdownRequested&) {}
 template <class V>
 void fields(V&, WokeUp&) {}
+template <class V>
+void fields(V& v, BoundsChanged& x) {
+  v(x.deployment, x.min_instances, x.max_instances);
+}
 
 template <class V>
 void fields(V& v, StartInstance& x) {
@@ -111,15 +180,25 @@ void fields(V& v, StartInstance& x) {
     x.expected_start);
 }
 template <class V>
-void fields(V& v, StopInstance& x) { v(x.instance, x.generation, x.mode, x.reason, x.grace); }
+void fields(V& v, StopInstance& x) {
+  v(x.instance, x.generation, x.mode, x.reason, x.grace);
+}
 template <class V>
-void fields(V& v, Dispatch& x) { v(x.request, x.instance, x.generation); }
+void fields(V& v, Dispatch& x) {
+  v(x.request, x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, Refuse& x) { v(x.request, x.deployment, x.reason, x.retry_after); }
+void fields(V& v, Refuse& x) {
+  v(x.request, x.deployment, x.reason, x.retry_after);
+}
 template <class V>
-void fields(V& v, CancelRequest& x) { v(x.request, x.instance, x.generation); }
+void fields(V& v, CancelRequest& x) {
+  v(x.request, x.instance, x.generation);
+}
 template <class V>
-void fields(V& v, FailRequest& x) { v(x.request, x.instance); }
+void fields(V& v, FailRequest& x) {
+  v(x.request, x.instance);
+}
 template <class V>
 void fields(V& v, AwaitRoom& x) {
   v(x.instance, x.deployment, x.reason, x.needed, x.most_free, x.unfit);
@@ -257,12 +336,13 @@ class Reader {
 template <class Variant, std::size_t... i>
 bool read_alternative(Reader& reader, std::uint64_t index, Variant& out,
                       std::index_sequence<i...> /*all*/) {
-  return ((index == i && [&] {
-            std::variant_alternative_t<i, Variant> value{};
-            fields(reader, value);
-            out = std::move(value);
-            return true;
-          }()) ||
+  return ((index == i &&
+           [&] {
+             std::variant_alternative_t<i, Variant> value{};
+             fields(reader, value);
+             out = std::move(value);
+             return true;
+           }()) ||
           ...);
 }
 
