@@ -288,6 +288,7 @@ class Core {
   [[nodiscard]] std::int32_t minimum_of(const Deployment& d) const;
   void scale(Deployment& d);
   [[nodiscard]] Demand demand_of(Deployment& d);
+  LoadAverages load_now(Deployment& d);
   [[nodiscard]] std::int32_t wait_shortfall(const Deployment& d);
   void note_level(Deployment& d);
   void note_load(Deployment& d);

@@ -90,7 +90,7 @@ void Core::on(const DeploymentAdded& e) {
   d->spec = spec;
   d->measured = spec.measured;
   d->start_time = StartEstimate(spec.expected_start);
-  if (spec.scale.on.any_over_time()) d->load = std::make_unique<LoadWindows>(now_);
+  if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
 }
@@ -103,7 +103,7 @@ void Core::on(const DeploymentChanged& e) {
                    e.deployment.id.value);
   d->spec = e.deployment;
   d->changed = true;
-  if (!d->spec.scale.on.any_over_time()) {
+  if (!d->spec.scale.on.any()) {
     d->load.reset();
   } else if (!d->load) {
     d->load = std::make_unique<LoadWindows>(now_);

@@ -65,13 +65,21 @@ Demand Core::demand_of(Deployment& d) {
   demand.cooling_down = demand.minimum_suspended ||
                         (d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);
   if (!d.load) return demand;
-  d.load->advance(now_, d.in_flight);
-  demand.load = d.load->averages();
+  demand.load = load_now(d);
   demand.wait_shortfall = wait_shortfall(d);
-  const LoadDemand load = demand_of_load(policy, demand.load, d.counts.ready);
+  return demand;
+}
+
+/// Needs: averages are kept of it.
+LoadAverages Core::load_now(Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  d.load->advance(now_, d.in_flight);
+  if (!policy.on.by_average()) return {};
+  const LoadAverages averages = d.load->averages();
+  const LoadDemand load = demand_of_load(policy, averages, d.counts.ready);
   d.wanted_by_load = std::min(load.stable, policy.max_instances);
   if (load.starts_panic) d.calm_at = now_ + panic_lasts;
-  return demand;
+  return averages;
 }
 
 std::int32_t Core::wait_shortfall(const Deployment& d) {
@@ -127,17 +135,22 @@ void Core::note_load(Deployment& d) {
   watch_load(d);
 }
 
+/// While anything runs or waits, the load is looked at once a second, where a signal asks for it.
 void Core::watch_load(Deployment& d) {
-  if (!d.load && d.spec.scale.spare_instances == 0) return;
+  const ScalePolicy& policy = d.spec.scale;
+  const bool by_wait = policy.on.queue_wait && !d.queue.empty();
+  if (!by_wait && !policy.on.by_average() && policy.spare_instances == 0) return;
   timers_.set_earlier(TimerKind::load_check, d.spec.id.value, now_ + LoadWindows::bucket_length);
 }
 
 /// Averages change although nothing happens.
 void Core::check_load(Deployment& d) {
   scale(d);
-  const bool busy = d.in_flight > 0 || !d.queue.empty();
-  if (!busy) drop_load_plans(d);
-  if (busy || (d.load && !d.load->empty())) watch_load(d);
+  if (d.in_flight > 0 || !d.queue.empty()) {
+    watch_load(d);
+  } else {
+    drop_load_plans(d);
+  }
 }
 
 /// What the load asked for and has no room yet is not needed any more.
@@ -320,6 +333,7 @@ void Core::check_keep(Instance& instance) {
     instance.keep_check_set = true;
     timers_.set(TimerKind::keep_check, instance.id.value, due);
   } else if (d.counts.placed() > minimum_of(d) && d.queue.empty()) {
+    if (d.load) load_now(d);
     if (d.counts.placed() <= kept_instances(d)) {
       instance.keep_check_set = true;
       timers_.set(TimerKind::keep_check, instance.id.value, now_ + LoadWindows::bucket_length);

@@ -60,9 +60,4 @@ std::int64_t LoadWindows::rate_milli(Duration window) const {
   return last(full).arrivals * 1'000'000'000 / (length_of(full) / 1000);
 }
 
-bool LoadWindows::empty() const {
-  return std::all_of(buckets_.begin(), buckets_.end(),
-                     [](const Bucket& b) { return b.slot_ns == 0 && b.arrivals == 0; });
-}
-
 }  // namespace stoker::core

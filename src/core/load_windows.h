@@ -25,8 +25,6 @@ class LoadWindows {
   [[nodiscard]] LoadAverages averages() const;
   /// Requests/s, in thousandths, over about `window`, at most 60 s.
   [[nodiscard]] std::int64_t rate_milli(Duration window) const;
-  /// Nothing is left in any window.
-  [[nodiscard]] bool empty() const;
 
   static constexpr Duration bucket_length = seconds(1);
 

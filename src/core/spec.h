@@ -55,10 +55,10 @@ struct ScaleOn {
   std::optional<Duration> first_token;  // most from arrival to first token, on average
   std::int64_t rate_milli = 0;  // requests/s that one instance should serve, in thousandths; 0: any
 
-  /// Averages over time are looked at.
-  [[nodiscard]] bool any_over_time() const {
-    return utilization || queue_wait || first_token || rate_milli > 0;
-  }
+  /// Averages over time say how many there should be.
+  [[nodiscard]] bool by_average() const { return utilization || first_token || rate_milli > 0; }
+  /// Load over time is kept.
+  [[nodiscard]] bool any() const { return by_average() || queue_wait; }
 };
 
 struct ScalePolicy {

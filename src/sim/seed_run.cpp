@@ -94,7 +94,7 @@ class SeedRun {
     if (one_in(6)) d.scale.on.queue_wait = ms(draw(10, 5000));
     if (one_in(8)) d.scale.on.first_token = ms(draw(5, 2000));
     if (one_in(8)) d.scale.on.rate_milli = draw(200, 10'000);
-    if (d.scale.on.any_over_time() && one_in(2)) d.scale.scale_up_threshold = 0;
+    if (d.scale.on.any() && one_in(2)) d.scale.scale_up_threshold = 0;
     d.limits.max_queued = draw(1, 40);
     if (one_in(4)) d.limits.max_queued_per_tenant = draw(1, 10);
     d.limits.queue_timeout = seconds(draw(1, 30));
