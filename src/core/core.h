@@ -296,7 +296,7 @@ class Core {
   void check_load(Deployment& d);
   void drop_load_plans(Deployment& d);
   [[nodiscard]] std::int32_t filled_instances(const Deployment& d) const;
-  [[nodiscard]] std::int32_t kept_instances(const Deployment& d) const;
+  [[nodiscard]] std::int32_t kept_by_load(const Deployment& d) const;
   [[nodiscard]] std::int32_t preferred_instances(const Deployment& d) const;
   [[nodiscard]] static Instant settled_at(const Deployment& d);
   void plan(Deployment& d, StartReason reason);

@@ -162,12 +162,11 @@ void Core::drop_load_plans(Deployment& d) {
   }
 }
 
-/// So many are not stopped, however long they idle.
-std::int32_t Core::kept_instances(const Deployment& d) const {
-  const std::int32_t minimum = minimum_of(d);
-  if (d.minimum_suspended || d.removed || shutting_down_) return minimum;
+/// So many the load keeps from stopping, however long they idle.
+std::int32_t Core::kept_by_load(const Deployment& d) const {
+  if (d.minimum_suspended || d.removed || shutting_down_) return 0;
   if (now_ < d.calm_at) return d.counts.placed();
-  std::int32_t kept = std::max(minimum, d.wanted_by_load);
+  std::int32_t kept = d.wanted_by_load;
   const ScalePolicy& policy = d.spec.scale;
   if (policy.spare_instances > 0 && (d.in_flight > 0 || !d.queue.empty())) {
     kept = std::max(kept, filled_instances(d) + policy.spare_instances);
@@ -334,7 +333,7 @@ void Core::check_keep(Instance& instance) {
     timers_.set(TimerKind::keep_check, instance.id.value, due);
   } else if (d.counts.placed() > minimum_of(d) && d.queue.empty()) {
     if (d.load) load_now(d);
-    if (d.counts.placed() <= kept_instances(d)) {
+    if (d.counts.placed() <= kept_by_load(d)) {
       instance.keep_check_set = true;
       timers_.set(TimerKind::keep_check, instance.id.value, now_ + LoadWindows::bucket_length);
       return;

@@ -122,7 +122,7 @@ TEST_F(OrchestratorTest, AScheduleSaysHowManyAreKept) {
   // 1970-01-01 was a Thursday; the window is that day's, 8 to 20 o'clock.
   plan.spec.scale.max_instances = 3;
   plan.schedule = {{1U << 3U, 8 * 60, 20 * 60, 0, 2, {}}};
-  WallTime calendar{(std::int64_t{8} * 60 * minutes(1).ns) - ms(20).ns};
+  WallTime calendar{(std::int64_t{8} * 60 * minutes(1).ns) - ms(40).ns};
   options.calendar = [&calendar] {
     const WallTime now = calendar;
     calendar.ns += ms(20).ns;  // it passes from look to look
