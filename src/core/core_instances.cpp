@@ -213,9 +213,13 @@ void Core::on(const InstanceReady& e) {
   timers_.clear(TimerKind::start_deadline, e.instance.value);
   Deployment& d = *instance->owner;
   bool fits = true;
+  bool needs_less = false;
   for (const DeviceId id : instance->devices) {
     Device& on_device = device(id);
+    const MemoryNeed before = need_of(d, on_device.spec.kind);
     d.measured[on_device.spec.kind] = e.measured;
+    needs_less |= e.measured.private_bytes < before.private_bytes ||
+                  e.measured.shared_bytes < before.shared_bytes;
     fits = on_device.memory.correct(e.instance, e.measured) && fits;
   }
   if (!fits) {
@@ -226,7 +230,7 @@ void Core::on(const InstanceReady& e) {
     return;
   }
   room_changed(*instance);
-  if (d.counts.planned > 0) {  // they may need less than was thought: it may be there elsewhere
+  if (needs_less && d.counts.planned > 0) {  // so little may be free elsewhere
     for (const Device& each : devices_) changed_devices_.push_back(each.id);
   }
   advance(*instance, InstanceInput::became_ready);

@@ -8,9 +8,9 @@ namespace stoker::core {
 namespace {
 
 /// A gap fades by this for each later one of its group: about the last 200 count.
-constexpr float fade = 0.995F;
-/// Where the weight of a new gap is brought back to one, long before a float ends.
-constexpr float heaviest = 1e6F;
+constexpr double fade = 0.995;
+/// Where the weight of a new gap is brought back to one, long before a double ends.
+constexpr double heaviest = 1e6;
 /// Of a gap without an end, so that a few short ones do not promise that the next is short too.
 constexpr double endless_gap = 0.2;
 constexpr double fewest_gaps = 3;
@@ -65,7 +65,7 @@ void LevelKeep::learn(std::int32_t level, Duration gap) {
   for (double edge = first_edge_s; bin < bins && gap_s > edge; edge *= half_octave) ++bin;
   gaps.one /= fade;
   gaps.count[bin] += gaps.one;
-  gaps.sum_s[bin] += gaps.one * static_cast<float>(gap_s);
+  gaps.sum_s[bin] += gaps.one * gap_s;
   gaps.total += gaps.one;
   gaps.known_for = {};
   if (gaps.one < heaviest) return;

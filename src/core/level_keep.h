@@ -32,10 +32,10 @@ class LevelKeep {
  private:
   static constexpr std::size_t bins = 44;  // by half octaves from an eighth of a second
   struct Gaps {
-    std::array<float, bins + 1> count{};  // the last bin has no end
-    std::array<float, bins + 1> sum_s{};
-    float total = 0;
-    float one = 1;       // what a new gap counts; grows instead of all others fading
+    std::array<double, bins + 1> count{};  // the last bin has no end
+    std::array<double, bins + 1> sum_s{};
+    double total = 0;
+    double one = 1;      // what a new gap counts; grows instead of all others fading
     Duration known_for;  // the cost that `known` is of; {0}: of none
     Duration known;
   };
