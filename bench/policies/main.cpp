@@ -1,5 +1,6 @@
-// Stoker's policies beside others on one trace: which models stay where only so many fit, and how
-// long an idle one is kept. See residency.h and keep_warm.h; ./dev bench policies --help.
+// Stoker's policies beside others on one trace: which models stay where only so many fit, how long
+// an idle one is kept, and how many instances there are. See residency.h, keep_warm.h, scaling.h;
+// ./dev bench policies --help.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,8 +12,10 @@
 
 #include "arrivals.h"
 #include "base/json_writer.h"
+#include "base/real_math.h"
 #include "keep_warm.h"
 #include "residency.h"
+#include "scaling.h"
 #include "sim/workload/open_trace.h"
 
 namespace stoker::bench {
@@ -22,15 +25,31 @@ struct Options {
   std::string trace;
   double thin = 1;
   std::vector<std::int32_t> residents = {4, 8, 16, 32};
+  std::vector<std::int32_t> start_s = {1, 10, 60};
+  std::vector<std::int32_t> concurrency = {1, 4};
+  bool residency = true;
   bool json = false;
 };
 
 [[noreturn]] void usage(int code) {
   std::fprintf(code == 0 ? stdout : stderr,
-               "usage: ./dev bench policies --trace FILE [--thin F] [--resident K,K,...] [--json]\n"
+               "usage: ./dev bench policies --trace FILE [--thin F] [--resident K,K,...]\n"
+               "         [--start S,S,...] [--concurrency C,C,...] [--only-scaling] [--json]\n"
                "  FILE: Stoker's JSONL, Azure's CSV, Mooncake's JSONL, or a folder of ServeGen\n"
-               "  rates, whose times between requests become F times as long\n");
+               "  rates, whose times between requests become F times as long.\n"
+               "  Scaling is measured for each start time in seconds and each concurrency of an\n"
+               "  instance; --start 0 leaves it out.\n");
   std::exit(code);
+}
+
+std::vector<std::int32_t> numbers_of(const std::string& list) {
+  std::vector<std::int32_t> numbers;
+  for (const char* at = list.c_str(); at != nullptr && *at != '\0';) {
+    numbers.push_back(std::atoi(at));
+    at = std::strchr(at, ',');
+    if (at != nullptr) ++at;
+  }
+  return numbers;
 }
 
 Options options_of(int argc, char** argv) {
@@ -46,13 +65,15 @@ Options options_of(int argc, char** argv) {
     } else if (word == "--thin") {
       options.thin = std::atof(value().c_str());
     } else if (word == "--resident") {
-      options.residents.clear();
-      const std::string list = value();
-      for (const char* at = list.c_str(); at != nullptr && *at != '\0';) {
-        options.residents.push_back(std::atoi(at));
-        at = std::strchr(at, ',');
-        if (at != nullptr) ++at;
-      }
+      options.residents = numbers_of(value());
+    } else if (word == "--start") {
+      options.start_s = numbers_of(value());
+      std::erase_if(options.start_s, [](std::int32_t s) { return s <= 0; });
+    } else if (word == "--concurrency") {
+      options.concurrency = numbers_of(value());
+      std::erase_if(options.concurrency, [](std::int32_t c) { return c <= 0; });
+    } else if (word == "--only-scaling") {
+      options.residency = false;
     } else if (word == "--json") {
       options.json = true;
     } else if (word == "--help" || word == "-h") {
@@ -91,8 +112,78 @@ void write_score(JsonWriter& json, const char* name, const KeepWarmScore& score)
   });
 }
 
+void write_score(JsonWriter& json, const char* name, const ScalingScore& score) {
+  json.object(name, [&] {
+    json.field("settings", score.settings);
+    json.field("device_seconds", score.device_s);
+    json.field("wait_p50_s", score.p50_s);
+    json.field("wait_p99_s", score.p99_s);
+  });
+}
+
+void write_scaling(JsonWriter& json, const ScalingTable& table) {
+  json.field("start_s", std::int64_t{table.start_s});
+  json.field("concurrency", std::int64_t{table.concurrency});
+  json.field("work_device_seconds", table.work_s);
+  json.field("clairvoyant_device_seconds", table.clairvoyant_s);
+  for (const ScalingCell& cell : table.cells) {
+    json.object(cell.peer, [&] {
+      write_score(json, "theirs", cell.theirs);
+      write_score(json, "stoker", cell.ours);
+      write_score(json, "stoker_best_on_the_rest", cell.best);
+      json.field("ratio", cell.ratio());
+      json.field("p99_no_worse", cell.no_worse());
+    });
+  }
+}
+
+std::vector<std::string> peers_of(const std::vector<ScalingTable>& scaling) {
+  std::vector<std::string> peers;
+  if (scaling.empty()) return peers;
+  for (const ScalingCell& cell : scaling.front().cells) peers.push_back(cell.peer);
+  return peers;
+}
+
+/// Geometric mean over all start times and concurrencies.
+double mean_ratio(const std::vector<ScalingTable>& scaling, const std::string& peer) {
+  double logs = 0;
+  for (const ScalingTable& table : scaling) {
+    for (const ScalingCell& cell : table.cells) {
+      if (cell.peer == peer) logs += real_math::log(cell.ratio());
+    }
+  }
+  return real_math::exp(logs / static_cast<double>(scaling.size()));
+}
+
+void print_scaling(const std::vector<ScalingTable>& scaling) {
+  if (scaling.empty()) return;
+  std::printf(
+      "\nScaling: device seconds and p99 wait after the first third, settings fixed on it\n"
+      "%5s %3s %-12s %10s %8s | %10s %8s %6s %-9s | %6s %9s %6s\n",
+      "start", "c", "peer", "theirs", "p99 s", "Stoker", "p99 s", "ratio", "", "best", "clairvoy.",
+      "work");
+  for (const ScalingTable& table : scaling) {
+    for (const ScalingCell& cell : table.cells) {
+      const double theirs = cell.theirs.device_s;
+      std::printf("%4ds %3d %-12s %10.0f %8.2f | %10.0f %8.2f %6.3f %-9s | %6.3f %9.3f %6.3f\n",
+                  table.start_s, table.concurrency, cell.peer.c_str(), theirs, cell.theirs.p99_s,
+                  cell.ours.device_s, cell.ours.p99_s, cell.ratio(),
+                  cell.no_worse() ? "" : "p99 worse", cell.best.device_s / theirs,
+                  table.clairvoyant_s / theirs, table.work_s / theirs);
+    }
+  }
+  std::printf("geometric mean:");
+  for (const std::string& peer : peers_of(scaling)) {
+    std::printf("  %s %.3f", peer.c_str(), mean_ratio(scaling, peer));
+  }
+  std::printf(
+      "\n  best: our least device time of all settings with that p99; clairvoyant: no request waits"
+      "\n  and all is known; work: service time alone. All over theirs.\n");
+}
+
 void print_json(const Options& options, const Arrivals& arrivals,
-                const std::vector<Residency>& residency, const KeepWarm& keep_warm) {
+                const std::vector<Residency>& residency, const KeepWarm& keep_warm,
+                const std::vector<ScalingTable>& scaling) {
   JsonWriter json;
   json.object([&] {
     json.field("trace", options.trace);
@@ -124,6 +215,14 @@ void print_json(const Options& options, const Arrivals& arrivals,
         write_score(json, each.name.c_str(), each.score);
       }
       json.field("stoker_idle_vs_ttl_at_equal_cold_starts", keep_warm.stoker_over_fixed_20min);
+    });
+    json.array("scaling", [&] {
+      for (const ScalingTable& table : scaling) json.object([&] { write_scaling(json, table); });
+    });
+    json.object("scaling_ratio_geometric_mean", [&] {
+      for (const std::string& peer : peers_of(scaling)) {
+        json.field(peer, mean_ratio(scaling, peer));
+      }
     });
   });
   std::printf("%s\n", json.text().c_str());
@@ -173,15 +272,26 @@ int run(int argc, char** argv) {
     }
     return 1;
   }
+  std::vector<ScalingTable> scaling;
+  for (const std::int32_t concurrency : options.concurrency) {
+    for (const std::int32_t start_s : options.start_s) {
+      scaling.push_back(measure_scaling(*arrivals, start_s, concurrency));
+    }
+  }
+  if (!options.residency) {
+    print_scaling(scaling);
+    return 0;
+  }
   std::vector<Residency> residency;
   for (const std::int32_t resident : options.residents) {
     residency.push_back(measure_residency(*arrivals, resident));
   }
   const KeepWarm keep_warm = measure_keep_warm(*arrivals);
   if (options.json) {
-    print_json(options, *arrivals, residency, keep_warm);
+    print_json(options, *arrivals, residency, keep_warm, scaling);
   } else {
     print_text(options, *arrivals, residency, keep_warm);
+    print_scaling(scaling);
   }
   return 0;
 }

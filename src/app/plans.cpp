@@ -148,14 +148,22 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.scale.min_instances = a.min_instances;
   spec.scale.max_instances = std::max(a.max_instances, 1);
   spec.scale.concurrency = d.concurrency;
-  spec.scale.target_utilization_percent = a.target_utilization_percent;
-  spec.scale.scale_up_threshold = a.scale_up_threshold;
+  spec.scale.target_utilization_percent =
+      a.target_utilization_percent.value_or(config::usual_target_percent);
+  // An objective for waits says when the queue is too long, unless a depth is written too.
+  const bool waits_decide = d.scale_on.queue_wait || d.scale_on.ttft;
+  spec.scale.scale_up_threshold = a.scale_up_threshold.value_or(waits_decide ? 0 : 1);
+  if (d.mode == config::Mode::serverless) {
+    spec.scale.spare_instances = a.spare_instances;
+    spec.scale.on = {a.target_utilization_percent.has_value(), d.scale_on.queue_wait,
+                     d.scale_on.ttft, d.scale_on.requests_per_second_milli.value_or(0)};
+  }
   // One delay that is written holds for the last instance too; with none, keep_warm decides.
   spec.scale.scale_down_delay = a.scale_down_delay;
   spec.scale.scale_to_zero_delay =
       a.scale_to_zero_delay ? a.scale_to_zero_delay : a.scale_down_delay;
   spec.scale.keep_warm = {keep_warm_policy(d.keep_warm.policy), d.keep_warm.min, d.keep_warm.max,
-                          core::KeepWarm{}.wait_weight};
+                          d.keep_warm.wait_weight};
   spec.priority = d.priority;
   spec.limits.max_queued = d.limits.max_queued;
   spec.limits.queue_timeout = d.limits.queue_timeout;
@@ -166,6 +174,16 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.needs.kinds = kinds_of(d);
   spec.finish_abandoned_load = d.abandoned_load == config::AbandonedLoad::finish;
   return spec;
+}
+
+std::vector<WeeklyWindow> schedule_of(const DeploymentConfig& d) {
+  std::vector<WeeklyWindow> windows;
+  if (d.mode == config::Mode::dedicated) return windows;
+  for (const config::ScheduleEntry& each : d.autoscaling.schedule) {
+    windows.push_back({each.days, each.from_minute, each.to_minute, each.utc_offset_minutes,
+                       each.min_instances, each.max_instances});
+  }
+  return windows;
 }
 
 /// What stoker-worker-exec reads: the deployment's options, and how to run its engine.
@@ -224,6 +242,7 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
     const auto known = weights.emplace(model, WeightsId{weights.size() + 1}).first;
     DeploymentPlan plan;
     plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
+    plan.schedule = schedule_of(d);
     plan.launch.worker = worker->name;
     plan.launch.speaks_contract = worker->speaks_contract;
     plan.launch.model = model;

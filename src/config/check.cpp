@@ -80,11 +80,10 @@ void check_scaling(const DeploymentConfig& deployment, Reader& reader) {
                                 scaling.max_instances),
                     "raise max_instances or lower spare_instances");
   }
-  if (reader.is_given(path("scale_up_threshold")) &&
-      scaling.scale_up_threshold > deployment.limits.max_queued) {
+  if (scaling.scale_up_threshold.value_or(0) > deployment.limits.max_queued) {
     reader.warning_at(path("scale_up_threshold"),
                       fmt::format("is {}, but only {} requests may queue (limits.max_queued)",
-                                  scaling.scale_up_threshold, deployment.limits.max_queued),
+                                  *scaling.scale_up_threshold, deployment.limits.max_queued),
                       "it is never reached");
   }
   for (std::size_t i = 0; i < scaling.schedule.size(); ++i) {
@@ -105,7 +104,7 @@ void check_scaling(const DeploymentConfig& deployment, Reader& reader) {
         "give one of them, or both the same value");
   }
   for (const std::string_view key : {"scale_down_delay", "scale_to_zero_delay", "spare_instances",
-                                     "scale_up_threshold", "schedule"}) {
+                                     "scale_up_threshold", "target_utilization", "schedule"}) {
     if (reader.is_given(path(key)))
       reader.warning_at(path(key), "has no effect in mode: dedicated");
   }
@@ -172,10 +171,6 @@ void check_support(const DeploymentConfig& deployment, Reader& reader) {
     reader.warning_at(path_of(deployment, "runtime"),
                       "container is accepted, but cannot run yet in this version",
                       "runtime: command starts the engine without a container");
-  }
-  if (deployment.autoscaling.spare_instances > 0) {
-    reader.warning_at(path_of(deployment, "autoscaling.spare_instances"),
-                      std::string(no_effect_yet), "min_instances keeps some warm");
   }
   if (!deployment.sha256.empty()) {
     reader.warning_at(path_of(deployment, "sha256"), "is not compared with the file yet",

@@ -118,10 +118,22 @@ struct TimeOfDay {
     return parse_time_of_day(text);
   }
   [[nodiscard]] std::string print(Value value) const { return time_of_day_text(value); }
-  [[nodiscard]] std::string type() const { return "time of day, UTC"; }
+  [[nodiscard]] std::string type() const { return "time of day"; }
   [[nodiscard]] std::string schema() const {
     return R"({"type":"string","pattern":"^[0-2][0-9]:[0-5][0-9]$"})";
   }
+};
+
+/// Minutes that local time is ahead of UTC.
+struct UtcOffset {
+  using Value = std::int32_t;
+
+  [[nodiscard]] Parsed<Value> parse(std::string_view text, Reading, std::string_view) const {
+    return parse_utc_offset(text);
+  }
+  [[nodiscard]] std::string print(Value value) const { return utc_offset_text(value); }
+  [[nodiscard]] std::string type() const { return "offset: UTC, +02:00, Etc/GMT-2"; }
+  [[nodiscard]] std::string schema() const { return R"({"type":"string"})"; }
 };
 
 /// Bits of the week.

@@ -56,11 +56,12 @@ struct LogConfig {
   LogFormat format = LogFormat::automatic;  // text on a terminal, logfmt elsewhere
 };
 
-/// A recurring window with its own bounds. Times are UTC; `to` <= `from` ends on the next day.
+/// A recurring window with its own bounds; `to` <= `from` ends on the next day.
 struct ScheduleEntry {
-  std::uint8_t days = 0x7f;          // bit 0 is Monday; the day on which the window begins
-  std::int32_t from_minute = 0;      // of the day
-  std::int32_t to_minute = 24 * 60;  // of the day, exclusive
+  std::uint8_t days = 0x7f;             // bit 0 is Monday; the day on which the window begins
+  std::int32_t from_minute = 0;         // of the day
+  std::int32_t to_minute = 24 * 60;     // of the day, exclusive
+  std::int32_t utc_offset_minutes = 0;  // local time - UTC
   std::int32_t min_instances = 0;
   std::optional<std::int32_t> max_instances;
 };
@@ -70,10 +71,12 @@ struct AutoscalingConfig {
   /// 1: a second copy takes memory, so it is asked for. Unset in the file, it rises to
   /// min_instances.
   std::int32_t max_instances = 1;
-  /// Share of `concurrency` that scaling aims at, whole percent, 1..100.
-  std::int32_t target_utilization_percent = 70;
-  /// Backlog from which queue depth starts more than one instance.
-  std::int32_t scale_up_threshold = 1;
+  /// Share of `concurrency` that scaling aims at, whole percent, 1..100. Unset: the slots in use
+  /// are no reason to scale, and the depth of the queue counts with usual_target_percent.
+  std::optional<std::int32_t> target_utilization_percent;
+  /// Backlog from which queue depth starts more than one instance. Unset: 1, and where `scale_on`
+  /// has an objective for waits, that alone.
+  std::optional<std::int32_t> scale_up_threshold;
   std::int32_t spare_instances = 0;
   /// Idle time before an instance above the minimum stops. Unset: keep_warm decides.
   std::optional<Duration> scale_down_delay;
@@ -82,11 +85,15 @@ struct AutoscalingConfig {
   std::vector<ScheduleEntry> schedule;
 };
 
+inline constexpr std::int32_t usual_target_percent = 70;
+
 /// Decides the idle time where no delay is written; `min` and `max` bound what it decides.
 struct KeepWarmConfig {
   KeepWarmPolicy policy = KeepWarmPolicy::break_even;  // fixed: always `max`
   Duration min = seconds(30);
   Duration max = minutes(15);
+  /// What a second of a request's wait for a start is worth, in seconds of an idle device.
+  std::int32_t wait_weight = 30;
 };
 
 /// Engines that compile or download before they answer take ten minutes and more.

@@ -98,9 +98,11 @@ const Table<ScheduleEntry>& schedule_table() {
   using S = ScheduleEntry;
   static const Table<S> table = {
       value_key("days", &S::days, Days{}, "Days on which the window begins"),
-      value_key("from", &S::from_minute, TimeOfDay{}, "Begin of the window, UTC"),
+      value_key("from", &S::from_minute, TimeOfDay{}, "Begin of the window"),
       value_key("to", &S::to_minute, TimeOfDay{},
-                "End of the window, UTC; not after `from`: on the next day"),
+                "End of the window; not after `from`: on the next day"),
+      value_key("timezone", &S::utc_offset_minutes, UtcOffset{},
+                "Where `days`, `from` and `to` are read; an offset, so without daylight saving"),
       value_key("min_instances", &S::min_instances, Count{0, 1000}, "Minimum within the window"),
       optional_key("max_instances", &S::max_instances, Count{1, 1000},
                    "Maximum within the window; unset: as without the window"),
@@ -133,16 +135,20 @@ const Table<AutoscalingConfig>& autoscaling_table() {
                  {"max_scale"},
                  {"max-scale"},
                  {"maxScale"}}),
-      value_key("target_utilization", &S::target_utilization_percent, Percent{1, 100},
-                "Share of `concurrency` that scaling aims at",
-                {{"target_utilization_percentage", R::percent},
-                 {"target-utilization-percentage", R::percent},
-                 {"targetUtilizationPercentage", R::percent}}),
-      value_key(
+      optional_key(
+          "target_utilization", &S::target_utilization_percent, Percent{1, 100},
+          "Share of `concurrency` that shall be in use, averaged over 60 s and, for a sudden "
+          "rise, over 6 s; more instances start above it. Unset: only what waits starts more, "
+          "counted with 70%",
+          {{"target_utilization_percentage", R::percent},
+           {"target-utilization-percentage", R::percent},
+           {"targetUtilizationPercentage", R::percent}}),
+      optional_key(
           "scale_up_threshold", &S::scale_up_threshold, Count{1, 1'000'000, "requests queued"},
-          "Requests without a free slot from which the queue starts more than one instance", {}),
+          "Requests without a free slot from which the queue starts more than one instance; unset: "
+          "1, or none where `scale_on.queue_wait` or `scale_on.ttft` decides"),
       value_key("spare_instances", &S::spare_instances, Count{0, 100, "instances"},
-                "Idle instances kept beyond the busy ones while there is traffic",
+                "Instances kept beyond those that the requests fill, while there are any",
                 {{"buffer_containers"}}),
       optional_key(
           "scale_down_delay", &S::scale_down_delay, Time{.may_be_never = true},
@@ -165,8 +171,8 @@ const Table<AutoscalingConfig>& autoscaling_table() {
                     {"scale-to-zero-pod-retention-period"},
                     {"scale_to_zero_pod_retention_period"}}),
       block_list_key("schedule", &S::schedule, schedule_table(),
-                     "Windows of the week with a minimum and a maximum of their own",
-                     Effect::later),
+                     "Windows of the week with a minimum and a maximum of their own; where they "
+                     "overlap, the largest of each"),
   };
   return table;
 }
@@ -186,6 +192,9 @@ const Table<KeepWarmConfig>& keep_warm_table() {
       value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
       value_key("max", &S::max, Time{.may_be_never = true},
                 "Longest time that the policy may choose"),
+      value_key("wait_weight", &S::wait_weight, Count{0, 10'000},
+                "What a second of waiting for a start is worth, in seconds of an idle device: more "
+                "keeps instances longer"),
   };
   return table;
 }
@@ -261,10 +270,14 @@ const Table<ResourcesConfig>& resources_table() {
 const Table<ScaleOnConfig>& scale_on_table() {
   using S = ScaleOnConfig;
   static const Table<S> table = {
-      optional_key("queue_wait", &S::queue_wait, Time{ms(1)}, "Scale up when requests wait longer"),
-      optional_key("ttft", &S::ttft, Time{ms(1)}, "Scale up when the first token takes longer"),
+      optional_key("queue_wait", &S::queue_wait, Time{ms(1)},
+                   "Scale up when a request is going to wait longer for a slot, counting what will "
+                   "have been served when a start is done"),
+      optional_key("ttft", &S::ttft, Time{ms(1)},
+                   "Scale up when the first token of a stream takes longer on average, from its "
+                   "request's arrival"),
       optional_key("requests_per_second", &S::requests_per_second_milli, Rate{},
-                   "Scale up when an instance serves more"),
+                   "Scale up when more come for each instance, averaged over 60 s and over 6 s"),
   };
   return table;
 }
@@ -392,8 +405,8 @@ Table<DeploymentConfig> make_deployment_table() {
       block_key("limits", &S::limits, limits_table(), "Bounds of waiting, starting and running"),
       block_key("pricing", &S::pricing, pricing_table(), "What requests are billed"),
       block_key("resources", &S::resources, resources_table(), "What one instance needs"),
-      block_key("scale_on", &S::scale_on, scale_on_table(), "Further reasons to scale up", {},
-                Effect::later),
+      block_key("scale_on", &S::scale_on, scale_on_table(),
+                "Further reasons to scale up; the largest demand wins"),
   };
 }
 

@@ -383,6 +383,42 @@ std::string time_of_day_text(std::int32_t minute) {
   return fmt::format("{:02}:{:02}", minute / 60, minute % 60);
 }
 
+Parsed<std::int32_t> parse_utc_offset(std::string_view text) {
+  constexpr std::int32_t most = 14 * 60;
+  if (text == "UTC" || text == "Z" || text == "Etc/UTC" || text == "Etc/GMT") return 0;
+  const auto wrong = [&](std::string_view hint) {
+    return mistake(fmt::format("'{}' is not an offset from UTC", text), std::string(hint));
+  };
+  constexpr std::string_view example =
+      "write for example UTC or +02:00; daylight saving is not followed";
+  constexpr std::string_view etc = "Etc/GMT";
+  if (text.starts_with(etc)) {  // POSIX counts west of Greenwich as positive
+    const std::string_view hours = text.substr(etc.size());
+    const bool shaped = (hours.size() == 2 || hours.size() == 3) &&
+                        (hours[0] == '+' || hours[0] == '-') &&
+                        std::all_of(hours.begin() + 1, hours.end(), is_digit);
+    if (!shaped) return wrong(example);
+    std::int32_t amount = 0;
+    for (const char c : hours.substr(1)) amount = amount * 10 + (c - '0');
+    if (amount * 60 > most) return wrong("at most 14 hours");
+    return hours[0] == '-' ? amount * 60 : -amount * 60;
+  }
+  const bool shaped = text.size() == 6 && (text[0] == '+' || text[0] == '-') && text[3] == ':' &&
+                      is_digit(text[1]) && is_digit(text[2]) && is_digit(text[4]) &&
+                      is_digit(text[5]);
+  if (!shaped) return wrong(example);
+  const std::int32_t hour = (text[1] - '0') * 10 + (text[2] - '0');
+  const std::int32_t minute = (text[4] - '0') * 10 + (text[5] - '0');
+  if (minute > 59 || hour * 60 + minute > most) return wrong("-14:00 to +14:00");
+  return (text[0] == '-' ? -1 : 1) * (hour * 60 + minute);
+}
+
+std::string utc_offset_text(std::int32_t minutes) {
+  if (minutes == 0) return "UTC";
+  const std::int32_t amount = minutes < 0 ? -minutes : minutes;
+  return fmt::format("{}{:02}:{:02}", minutes < 0 ? '-' : '+', amount / 60, amount % 60);
+}
+
 Parsed<std::uint8_t> parse_days(std::string_view text) {
   constexpr std::string_view example = "write for example mon-fri, sat,sun or daily";
   if (lower(without_spaces(text)) == "daily") return std::uint8_t{0x7f};

@@ -63,6 +63,10 @@ struct WrittenPrice {
 [[nodiscard]] Parsed<std::int32_t> parse_time_of_day(std::string_view text);
 [[nodiscard]] std::string time_of_day_text(std::int32_t minute);
 
+/// "UTC", "+02:00", "-05:30", and "Etc/GMT-2", which is +02:00. Minutes ahead of UTC, within 14 h.
+[[nodiscard]] Parsed<std::int32_t> parse_utc_offset(std::string_view text);
+[[nodiscard]] std::string utc_offset_text(std::int32_t minutes);
+
 /// "mon-fri", "sat,sun", "daily". Bit 0 is Monday; "fri-mon" goes over the week's end.
 [[nodiscard]] Parsed<std::uint8_t> parse_days(std::string_view text);
 [[nodiscard]] std::string days_text(std::uint8_t days);

@@ -16,6 +16,16 @@ const char* to_text(StartReason reason) {
       return "replace";
     case StartReason::expected:
       return "expected";
+    case StartReason::queue_wait:
+      return "queue_wait";
+    case StartReason::utilization:
+      return "utilization";
+    case StartReason::first_token:
+      return "first_token";
+    case StartReason::request_rate:
+      return "request_rate";
+    case StartReason::spare:
+      return "spare";
   }
   return "unknown";
 }

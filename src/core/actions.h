@@ -18,7 +18,12 @@ enum class StartReason : std::uint8_t {
   at_minimum,
   warm_request,
   replace,
-  expected  // a request is expected soon
+  expected,  // a request is expected soon
+  queue_wait,
+  utilization,
+  first_token,
+  request_rate,
+  spare
 };
 struct StartInstance {
   InstanceId instance;
@@ -129,6 +134,12 @@ struct AwaitRoom {
 
 using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
                             FailRequest, AwaitRoom>;
+
+/// Asked for by what runs, whether a request waits or not.
+[[nodiscard]] constexpr bool is_for_load(StartReason reason) {
+  return reason == StartReason::utilization || reason == StartReason::first_token ||
+         reason == StartReason::request_rate || reason == StartReason::spare;
+}
 
 [[nodiscard]] const char* to_text(StartReason reason);
 [[nodiscard]] const char* to_text(StopReason reason);

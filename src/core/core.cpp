@@ -23,7 +23,8 @@ void Core::step(Instant now, const Event& event, Actions& actions) {
 
 void Core::forget() {
   for (const DeploymentId id : forgotten_) {
-    for (const TimerKind kind : {TimerKind::retry, TimerKind::healthy, TimerKind::prewarm}) {
+    for (const TimerKind kind :
+         {TimerKind::retry, TimerKind::healthy, TimerKind::prewarm, TimerKind::load_check}) {
       timers_.clear(kind, id.value);
     }
     deployment_by_id_.erase(id);
@@ -40,6 +41,7 @@ void Core::handle(const Event& event) {
                  [&](const DeviceReturned& e) { on(e); },
                  [&](const DeploymentAdded& e) { on(e); },
                  [&](const DeploymentChanged& e) { on(e); },
+                 [&](const BoundsChanged& e) { on(e); },
                  [&](const DeploymentRemoved& e) { on(e); },
                  [&](const RequestArrived& e) { on(e); },
                  [&](const RequestEnded& e) { on(e); },
@@ -115,6 +117,10 @@ void Core::fire(const Timers::Due& due) {
     case TimerKind::prewarm:
       d = find_deployment(DeploymentId{due.id});
       if (d != nullptr) prewarm(*d);
+      return;
+    case TimerKind::load_check:
+      d = find_deployment(DeploymentId{due.id});
+      if (d != nullptr) check_load(*d);
       return;
     case TimerKind::swap:
       changed_devices_.push_back(DeviceId{due.id});

@@ -19,10 +19,13 @@
 #include "base/units.h"
 #include "core/actions.h"
 #include "core/affinity.h"
+#include "core/autoscaler.h"
 #include "core/events.h"
 #include "core/failure_policy.h"
 #include "core/fair_queue.h"
+#include "core/level_keep.h"
 #include "core/lifecycle.h"
+#include "core/load_windows.h"
 #include "core/memory_ledger.h"
 #include "core/next_use.h"
 #include "core/placement.h"
@@ -132,11 +135,17 @@ class Core {
     FailureState failures;
     StartEstimate start_time;
     NextUse::Model next_use;
+    std::unique_ptr<LoadWindows> load;   // where averages over time are looked at
+    std::unique_ptr<LevelKeep> levels;   // once requests filled more than one instance
+    Instant scaled_up_at;                // the last start that no failure caused
+    Instant scaled_down_at;              // the last stop for want of requests
+    Instant calm_at;                     // end of a panic: until then none stops
     Duration service_time = seconds(1);  // of a request on its instance, learned
     Counts counts;
     std::int32_t ready_in_flight = 0;  // on ready instances
     std::int32_t in_flight = 0;        // on all
     std::int32_t desired = 0;
+    std::int32_t wanted_by_load = 0;  // as averages over time had it last
     bool minimum_suspended = false;
     bool removed = false;
     bool changed = false;  // by a new spec: what was admitted under the old one may exceed it
@@ -244,6 +253,7 @@ class Core {
   void on(const DeviceReturned& e);
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
+  void on(const BoundsChanged& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
   void on(const StartOutcomeUnknown& e);
@@ -268,6 +278,7 @@ class Core {
   void note_failure(Deployment& d, FailureKind kind);
   void note_refused_load(Deployment& d);
   void note_device_start(const Instance& instance, bool worked);
+  void shed_surplus(Deployment& d);
   void wind_down(Deployment& d);
   void abandon_unneeded(Deployment& d);
   void drop_unneeded_plans(Deployment& d);
@@ -276,6 +287,18 @@ class Core {
   // core_scaling.cpp
   [[nodiscard]] std::int32_t minimum_of(const Deployment& d) const;
   void scale(Deployment& d);
+  [[nodiscard]] Demand demand_of(Deployment& d);
+  LoadAverages load_now(Deployment& d);
+  [[nodiscard]] std::int32_t wait_shortfall(const Deployment& d);
+  void note_level(Deployment& d);
+  void note_load(Deployment& d);
+  void watch_load(Deployment& d);
+  void check_load(Deployment& d);
+  void drop_load_plans(Deployment& d);
+  [[nodiscard]] std::int32_t filled_instances(const Deployment& d) const;
+  [[nodiscard]] std::int32_t kept_by_load(const Deployment& d) const;
+  [[nodiscard]] std::int32_t preferred_instances(const Deployment& d) const;
+  [[nodiscard]] static Instant settled_at(const Deployment& d);
   void plan(Deployment& d, StartReason reason);
   void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
   void drop_planned(Instance& instance);
@@ -288,7 +311,7 @@ class Core {
   void plan_prewarm(Deployment& d);
   [[nodiscard]] Instant keep_until(const Instance& instance);
   [[nodiscard]] static Duration break_even_of(const Deployment& d);
-  [[nodiscard]] static Duration first_check_of(const Instance& instance);
+  [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
   // core_rooms.cpp
@@ -356,6 +379,7 @@ class Core {
   std::vector<const Device*> where_;
   std::vector<ReadyInstance> ready_;  // buffers of choose_for
   std::vector<Instance*> ready_instances_;
+  std::vector<Duration> starting_;  // buffer of wait_shortfall
   std::uint64_t next_instance_ = 1;
   std::uint64_t next_order_ = 1;
   std::int32_t queued_ = 0;

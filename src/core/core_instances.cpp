@@ -22,9 +22,10 @@ bool is_starting(InstanceState state) {
 
 }  // namespace
 
-/// Not asked for by hand, nor ahead of a request.
+/// Not asked for by hand, nor ahead of a request, nor by what runs.
 bool Core::is_for_waiters(const Instance& instance) {
-  return instance.reason != StartReason::warm_request && instance.reason != StartReason::expected;
+  return instance.reason != StartReason::warm_request && instance.reason != StartReason::expected &&
+         !is_for_load(instance.reason);
 }
 
 void Core::on(const DeviceAdded& e) {
@@ -93,6 +94,7 @@ void Core::on(const DeploymentAdded& e) {
   d->spec = spec;
   d->measured = spec.measured;
   d->start_time = StartEstimate(spec.expected_start);
+  if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
 }
@@ -105,11 +107,40 @@ void Core::on(const DeploymentChanged& e) {
                    e.deployment.id.value);
   d->spec = e.deployment;
   d->changed = true;
+  if (!d->spec.scale.on.any()) {
+    d->load.reset();
+  } else if (!d->load) {
+    d->load = std::make_unique<LoadWindows>(now_);
+  }
+  d->wanted_by_load = 0;
+  d->calm_at = {};
   // A new model, option or memory limit may be what was wrong.
   d->failures.clear();
   timers_.clear(TimerKind::retry, d->spec.id.value);
-  // Those beyond a lower maximum leave: first what has not begun, then idle ones, then the newest.
-  std::vector<Instance*> order = d->instances;
+  shed_surplus(*d);
+  dispatch_waiting(*d);
+  scale(*d);
+  look_again_at_idle(*d);
+}
+
+void Core::on(const BoundsChanged& e) {
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->removed) return;
+  STOKER_INVARIANT(e.max_instances >= 1 && e.min_instances <= e.max_instances, "deployment {}",
+                   e.deployment.value);
+  ScalePolicy& policy = d->spec.scale;
+  policy.min_instances = e.min_instances;
+  policy.max_instances = e.max_instances;
+  d->changed |= d->counts.live + d->counts.draining > e.max_instances;
+  shed_surplus(*d);
+  drop_unneeded_plans(*d);
+  scale(*d);
+  look_again_at_idle(*d);
+}
+
+/// Those beyond a lower maximum leave: first what has not begun, then idle ones, then the newest.
+void Core::shed_surplus(Deployment& d) {
+  std::vector<Instance*> order = d.instances;
   const auto rank = [](const Instance* i) {
     if (i->state == InstanceState::planned) return 0;
     if (is_starting(i->state)) return 1;
@@ -119,7 +150,7 @@ void Core::on(const DeploymentChanged& e) {
     return std::pair(rank(a), b->id) < std::pair(rank(b), a->id);
   });
   std::int32_t surplus =
-      d->counts.live + d->counts.draining - std::max(d->spec.scale.max_instances, 1);
+      d.counts.live + d.counts.draining - std::max(d.spec.scale.max_instances, 1);
   for (Instance* each : order) {
     if (surplus <= 0) break;
     if (each->state == InstanceState::ready) {
@@ -131,9 +162,6 @@ void Core::on(const DeploymentChanged& e) {
     }
     --surplus;
   }
-  dispatch_waiting(*d);
-  scale(*d);
-  look_again_at_idle(*d);
 }
 
 void Core::on(const DeploymentRemoved& e) {
@@ -189,9 +217,13 @@ void Core::on(const InstanceReady& e) {
   timers_.clear(TimerKind::start_deadline, e.instance.value);
   Deployment& d = *instance->owner;
   bool fits = true;
+  bool needs_less = false;
   for (const DeviceId id : instance->devices) {
     Device& on_device = device_to_change(id);
+    const MemoryNeed before = need_of(d, on_device.spec.kind);
     d.measured[on_device.spec.kind] = e.measured;
+    needs_less |= e.measured.private_bytes < before.private_bytes ||
+                  e.measured.shared_bytes < before.shared_bytes;
     fits = on_device.memory.correct(e.instance, e.measured) && fits;
   }
   if (!fits) {
@@ -202,12 +234,16 @@ void Core::on(const InstanceReady& e) {
     return;
   }
   room_changed(*instance);
+  if (needs_less && d.counts.planned > 0) {  // so little may be free elsewhere
+    for (const Device& each : devices_) changed_devices_.push_back(each.id);
+  }
   advance(*instance, InstanceInput::became_ready);
   instance->ready_at = now_;
   d.start_time.observed(now_ - instance->started_at);
   note_device_start(*instance, true);
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   dispatch_waiting(d);
+  if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance->in_flight.empty()) became_idle(*instance);
   look_again_at_idle(d);
   if (shutting_down_ || d.removed) wind_down(d);

@@ -23,6 +23,7 @@ void Core::on(const RequestArrived& e) {
   const bool rested = d->minimum_suspended;
   d->minimum_suspended = false;
   admit(e, *d);
+  note_level(*d);
   note_if_idle(*d);  // it was refused
   if (rested) scale(*d);
 }
@@ -43,6 +44,7 @@ void Core::admit(const RequestArrived& e, Deployment& d) {
   if (d.queue.empty()) {
     if (Instance* to = choose_for(d, e.affinity)) {
       dispatch(e.request, requests_.insert(e.request, request), *to);
+      if (d.spec.scale.spare_instances > 0) scale(d);
       return;
     }
   }
@@ -76,6 +78,7 @@ void Core::on(const RequestEnded& e) {
     d.service_time = Duration{d.service_time.ns + (took.ns - d.service_time.ns) / 8};
   }
   if (e.cost > 0) d.queue.charge(request.tenant, e.cost - request.cost);
+  if (d.load && e.first_token.ns > 0) d.load->first_token(e.first_token);
   if (instance.state == InstanceState::draining && instance.in_flight.empty()) {
     drained(instance);
   } else if (instance.state == InstanceState::ready) {
@@ -126,6 +129,7 @@ void Core::on(const RequestUndelivered& e) {
   }
   // Its socket does not answer: whatever the process still does, nobody can reach it.
   break_down(instance, StopReason::hung);
+  note_level(d);
   dispatch_waiting(d);
   scale(d);
 }
@@ -135,6 +139,7 @@ void Core::dispatch(RequestId id, Request& request, Instance& to) {
   STOKER_INVARIANT(to.state == InstanceState::ready, "V8 instance {} is {}", to.id.value,
                    to_text(to.state));
   if (to.in_flight.empty()) no_longer_idle(to);
+  note_load(*to.owner);
   request.state = RequestState::running;
   request.instance = &to;
   request.dispatched_at = now_;
@@ -166,6 +171,7 @@ void Core::enqueue(RequestId id, const Request& request, Instant deadline) {
       {id, request.tenant, request.priority, request.order, request.cost});
   ++queued_;
   timers_.set(TimerKind::queue_deadline, id.value, deadline);
+  watch_load(*request.deployment);
 }
 
 /// Takes a queued request out with a refusal. Other requests are left alone.
@@ -189,11 +195,13 @@ void Core::leave_queue(RequestId id, const Request& request) {
   STOKER_INVARIANT(was_there, "V1 request {}", id.value);
   --queued_;
   timers_.clear(TimerKind::queue_deadline, id.value);
+  note_level(*request.deployment);
   note_if_idle(*request.deployment);
 }
 
 void Core::leave_instance(RequestId id, const Request& request) {
   Instance& instance = *request.instance;
+  note_load(*instance.owner);
   std::vector<RequestId>& in_flight = instance.in_flight;
   const auto it = std::find(in_flight.begin(), in_flight.end(), id);
   STOKER_INVARIANT(it != in_flight.end(), "V9 request {}", id.value);
@@ -201,6 +209,7 @@ void Core::leave_instance(RequestId id, const Request& request) {
   in_flight.pop_back();
   if (instance.state == InstanceState::ready) --instance.owner->ready_in_flight;
   --instance.owner->in_flight;
+  note_level(*instance.owner);
   --running_;
   if (request.state == RequestState::cancelling) timers_.clear(TimerKind::cancel_grace, id.value);
 }
@@ -226,18 +235,30 @@ bool Core::would_admit(Instant now, DeploymentId id) const {
   return place(d->spec.needs, views).possible;
 }
 
+/// Least in flight among the oldest instances, as many as are needed. The others get a request only
+/// if those are full: otherwise every surplus instance would have one now and then, and none would
+/// ever be idle for long enough to stop.
 Core::Instance* Core::choose_for(const Deployment& d, std::uint64_t affinity) {
   if (d.counts.ready == 0) return nullptr;
   ready_.clear();
   ready_instances_.clear();
-  for (Instance* instance : d.instances) {
+  const std::int32_t concurrency = d.spec.scale.concurrency;
+  auto preferred = static_cast<std::size_t>(preferred_instances(d));
+  for (auto it = d.instances.begin(); it != d.instances.end(); ++it) {
+    Instance* const instance = *it;
     if (instance->state != InstanceState::ready) continue;
     ready_.push_back({instance->id, static_cast<std::int32_t>(instance->in_flight.size())});
     ready_instances_.push_back(instance);
+    if (ready_.size() < preferred && ready_.size() < static_cast<std::size_t>(d.counts.ready)) {
+      continue;
+    }
+    const std::optional<std::size_t> chosen = choose_instance(ready_, concurrency, affinity);
+    if (chosen) return ready_instances_[*chosen];
+    ready_.clear();
+    ready_instances_.clear();
+    preferred = 1;
   }
-  const std::optional<std::size_t> chosen =
-      choose_instance(ready_, d.spec.scale.concurrency, affinity);
-  return chosen ? ready_instances_[*chosen] : nullptr;
+  return nullptr;
 }
 
 Duration Core::until_retry(const Deployment& d) const {

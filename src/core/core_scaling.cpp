@@ -12,6 +12,14 @@ namespace {
 constexpr Duration plans_begin_after = seconds(2);
 constexpr Duration silence_told_every = ms(1);
 
+/// After the short window asked for twice what is ready. Source: Knative, one stable window.
+constexpr Duration panic_lasts = seconds(60);
+/// The rate of requests that a start is sized by is that of the last half of its time.
+constexpr Duration shortest_rate_window = seconds(1);
+constexpr Duration longest_rate_window = seconds(15);
+/// More service times than two are not counted as time to wait in.
+constexpr std::int64_t most_folds_percent = 200;
+
 }  // namespace
 
 std::int32_t Core::minimum_of(const Deployment& d) const {
@@ -23,11 +31,7 @@ void Core::scale(Deployment& d) {
   if (d.removed) return;
   const ScalePolicy& policy = d.spec.scale;
   const Counts& counts = d.counts;
-  // Below zero after a new, lower concurrency: that is no backlog of anybody.
-  const std::int32_t free_slots = std::max(0, counts.live * policy.concurrency - d.ready_in_flight);
-  const ScaleDecision decision = decide_scale(
-      policy,
-      Demand{d.queue.size(), counts.live, free_slots, d.minimum_suspended || shutting_down_});
+  const ScaleDecision decision = decide_scale(policy, demand_of(d));
   d.desired = decision.desired_instances;
   const std::int32_t room = policy.max_instances - counts.live - counts.draining;
   const std::int32_t missing = std::min(decision.desired_instances - counts.live, room);
@@ -36,8 +40,151 @@ void Core::scale(Deployment& d) {
     timers_.set(TimerKind::retry, d.spec.id.value, d.failures.retry_at());
     return;
   }
-  const StartReason reason = d.failures.any() ? StartReason::replace : decision.reason;
+  const StartReason reason =
+      d.failures.any() && !is_for_load(decision.reason) ? StartReason::replace : decision.reason;
+  if (is_for_load(reason) && d.queue.empty()) {
+    // What was planned for another reason is among those that the load wants.
+    for (Instance* each : d.instances) {
+      if (each->state == InstanceState::planned && is_for_waiters(*each)) each->reason = reason;
+    }
+  }
   for (std::int32_t i = 0; i < missing; ++i) plan(d, reason);
+}
+
+Demand Core::demand_of(Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  Demand demand;
+  demand.queued = d.queue.size();
+  demand.live_instances = d.counts.live;
+  // Below zero after a new, lower concurrency: that is no backlog of anybody.
+  demand.free_slots = std::max(0, d.counts.live * policy.concurrency - d.ready_in_flight);
+  demand.minimum_suspended = d.minimum_suspended || shutting_down_;
+  demand.ready_instances = d.counts.ready;
+  demand.in_flight = d.ready_in_flight;
+  const Duration cool_down = policy.scale_down_delay.value_or(policy.keep_warm.min);
+  demand.cooling_down = demand.minimum_suspended ||
+                        (d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);
+  if (!d.load) return demand;
+  demand.load = load_now(d);
+  demand.wait_shortfall = wait_shortfall(d);
+  return demand;
+}
+
+/// Needs: averages are kept of it.
+LoadAverages Core::load_now(Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  d.load->advance(now_, d.in_flight);
+  if (!policy.on.by_average()) return {};
+  const LoadAverages averages = d.load->averages();
+  const LoadDemand load = demand_of_load(policy, averages, d.counts.ready);
+  d.wanted_by_load = std::min(load.stable, policy.max_instances);
+  if (load.starts_panic) d.calm_at = now_ + panic_lasts;
+  return averages;
+}
+
+std::int32_t Core::wait_shortfall(const Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  if (!policy.on.queue_wait || d.queue.empty()) return 0;
+  const Duration start_time = d.start_time.get();
+  starting_.clear();
+  for (const Instance* each : d.instances) {
+    if (each->state == InstanceState::planned) {
+      starting_.push_back(start_time);
+    } else if (each->state == InstanceState::starting || each->state == InstanceState::loading) {
+      const Instant begun = each->started_at == Instant{} ? now_ : each->started_at;
+      starting_.push_back(std::max(Duration{}, begun + start_time - now_));
+    }
+  }
+  const Duration window =
+      std::clamp(Duration{start_time.ns / 2}, shortest_rate_window, longest_rate_window);
+  return shortfall_for_wait({*policy.on.queue_wait, start_time, d.service_time, d.queue.size(),
+                             policy.concurrency, d.counts.ready, starting_,
+                             d.load->rate_milli(window)});
+}
+
+/// So many instances the requests fill that run or wait. With an objective for the wait, a part of
+/// it is theirs to wait in: that many fewer are needed.
+std::int32_t Core::filled_instances(const Deployment& d) const {
+  const ScalePolicy& policy = d.spec.scale;
+  const std::int64_t requests = std::int64_t{d.in_flight} + d.queue.size();
+  std::int64_t per_instance = policy.concurrency;
+  if (policy.on.queue_wait) {
+    const std::int64_t service_ns = std::max<std::int64_t>(d.service_time.ns, 1'000'000);
+    const std::int64_t folds_percent =
+        std::min<std::int64_t>(policy.on.queue_wait->ns / (service_ns / 100), most_folds_percent);
+    per_instance = policy.concurrency * (100 + folds_percent / 2) / 100;
+  }
+  return static_cast<std::int32_t>(std::min<std::int64_t>(
+      (requests + per_instance - 1) / per_instance, std::max(policy.max_instances, 1)));
+}
+
+/// After every change of what runs or waits.
+void Core::note_level(Deployment& d) {
+  if (!d.levels && d.in_flight + d.queue.size() <= d.spec.scale.concurrency) return;
+  const std::int32_t level = filled_instances(d);
+  if (!d.levels) {
+    if (level < 2) return;
+    d.levels = std::make_unique<LevelKeep>();
+  }
+  d.levels->demand(now_, level);
+}
+
+/// Before every change of what runs.
+void Core::note_load(Deployment& d) {
+  if (d.load) d.load->advance(now_, d.in_flight);
+  watch_load(d);
+}
+
+/// While anything runs or waits, the load is looked at once a second, where a signal asks for it.
+void Core::watch_load(Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  const bool by_wait = policy.on.queue_wait && !d.queue.empty();
+  if (!by_wait && !policy.on.by_average() && policy.spare_instances == 0) return;
+  timers_.set_earlier(TimerKind::load_check, d.spec.id.value, now_ + LoadWindows::bucket_length);
+}
+
+/// Averages change although nothing happens.
+void Core::check_load(Deployment& d) {
+  scale(d);
+  if (d.in_flight > 0 || !d.queue.empty()) {
+    watch_load(d);
+  } else {
+    drop_load_plans(d);
+  }
+}
+
+/// What the load asked for and has no room yet is not needed any more.
+void Core::drop_load_plans(Deployment& d) {
+  if (d.counts.planned == 0) return;
+  for (Instance* each : std::vector<Instance*>(d.instances)) {
+    if (d.counts.live <= minimum_of(d)) return;
+    if (each->state == InstanceState::planned && is_for_load(each->reason)) drop_planned(*each);
+  }
+}
+
+/// So many the load keeps from stopping, however long they idle.
+std::int32_t Core::kept_by_load(const Deployment& d) const {
+  if (d.minimum_suspended || d.removed || shutting_down_) return 0;
+  if (now_ < d.calm_at) return d.counts.placed();
+  std::int32_t kept = d.wanted_by_load;
+  const ScalePolicy& policy = d.spec.scale;
+  if (policy.spare_instances > 0 && (d.in_flight > 0 || !d.queue.empty())) {
+    kept = std::max(kept, filled_instances(d) + policy.spare_instances);
+  }
+  return std::min(kept, policy.max_instances);
+}
+
+/// Requests are spread over so many of the oldest instances while those have free slots.
+std::int32_t Core::preferred_instances(const Deployment& d) const {
+  return std::max({filled_instances(d), d.spec.scale.min_instances, d.wanted_by_load, 1});
+}
+
+/// V19: not before that may one stop for want of requests, because one was started a moment ago.
+Instant Core::settled_at(const Deployment& d) {
+  const ScalePolicy& policy = d.spec.scale;
+  const std::optional<Duration> delay =
+      d.counts.placed() == 1 ? policy.scale_to_zero_delay : policy.scale_down_delay;
+  return d.scaled_up_at + delay.value_or(policy.keep_warm.min);
 }
 
 void Core::plan(Deployment& d, StartReason reason) {
@@ -79,6 +226,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
     on_device.exclusive += instance.exclusive ? 1 : 0;
   }
   advance(instance, InstanceInput::placed);
+  if (instance.reason != StartReason::replace) d.scaled_up_at = now_;
   if (!instance.pool) {
     instance.started_at = now_;
     timers_.set(TimerKind::start_deadline, instance.id.value, now_ + d.spec.limits.start_timeout);
@@ -111,6 +259,10 @@ Duration Core::break_even_of(const Deployment& d) {
 
 void Core::note_arrival(Deployment& d) {
   next_use_.arrived(d.next_use, now_);
+  if (d.load) {
+    d.load->advance(now_, d.in_flight);
+    d.load->request_arrived();
+  }
   timers_.clear(TimerKind::prewarm, d.spec.id.value);
   // Those that never come again teach only if somebody says so, now and then, of one after another.
   if (now_ - silent_told_at_ < silence_told_every) return;
@@ -140,18 +292,30 @@ Instant Core::keep_until(const Instance& instance) {
   if (delay) return instance.idle_since + *delay;
   const KeepWarm& keep = policy.keep_warm;
   if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
-  // What is learned tells when the next request comes, not when one more instance is needed.
-  const Instant until = last && d.in_flight == 0 && d.queue.empty()
-                            ? keep_plan(d).stop_at
-                            : instance.idle_since + break_even_of(d);
-  return std::clamp(until, instance.idle_since + keep.min, instance.idle_since + keep.max);
+  Instant until;
+  if (last && d.in_flight == 0 && d.queue.empty()) {
+    until = keep_plan(d).stop_at;
+  } else if (last) {
+    until = instance.idle_since + break_even_of(d);
+  } else if (d.levels) {
+    // Nullopt: requests need as many as there are, and yet this one idles; they are about to fall.
+    const Duration start_cost = break_even_of(d);
+    until = d.levels->keep_until(d.counts.placed(), start_cost)
+                .value_or(now_ + Duration{start_cost.ns / 4} + ms(1));
+  }
+  return std::clamp(until, instance.idle_since + keep.min,
+                    std::max(instance.idle_since + keep.max, now_));
 }
 
 /// When to look first: no later than keep_until can say, however many instances there will be, and
 /// not so soon that every pause between two requests costs a plan.
 Duration Core::first_check_of(const Instance& instance) {
-  const ScalePolicy& policy = instance.owner->spec.scale;
+  const Deployment& d = *instance.owner;
+  const ScalePolicy& policy = d.spec.scale;
   const KeepWarm& keep = policy.keep_warm;
+  if (d.counts.placed() > 1 && !policy.scale_down_delay) {
+    return std::max(keep_until(instance) - now_, Duration{});
+  }
   const Duration kept = keep.policy == KeepWarmPolicy::fixed
                             ? keep.max
                             : std::clamp(plans_begin_after, keep.min, std::max(keep.min, keep.max));
@@ -163,12 +327,20 @@ void Core::check_keep(Instance& instance) {
   instance.keep_check_set = false;
   if (!instance.is_idle) return;
   Deployment& d = *instance.owner;
-  const Instant due = keep_until(instance);
+  const Instant due = std::max(keep_until(instance), settled_at(d));
   if (due > now_) {
     instance.keep_check_set = true;
     timers_.set(TimerKind::keep_check, instance.id.value, due);
   } else if (d.counts.placed() > minimum_of(d) && d.queue.empty()) {
+    if (d.load) load_now(d);
+    if (d.counts.placed() <= kept_by_load(d)) {
+      instance.keep_check_set = true;
+      timers_.set(TimerKind::keep_check, instance.id.value, now_ + LoadWindows::bucket_length);
+      return;
+    }
     const bool last = d.counts.placed() == 1;
+    d.scaled_down_at = now_;
+    drop_load_plans(d);  // before one that is there already goes
     stop(instance, StopMode::graceful, StopReason::idle);
     if (last) plan_prewarm(d);
     scale(d);

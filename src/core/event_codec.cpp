@@ -37,9 +37,14 @@ void fields(V& v, KeepWarm& x) {
   v(x.policy, x.min, x.max, x.wait_weight);
 }
 template <class V>
+void fields(V& v, ScaleOn& x) {
+  v(x.utilization, x.queue_wait, x.first_token, x.rate_milli);
+}
+template <class V>
 void fields(V& v, ScalePolicy& x) {
   v(x.min_instances, x.max_instances, x.concurrency, x.target_utilization_percent,
-    x.scale_up_threshold, x.scale_down_delay, x.scale_to_zero_delay, x.keep_warm);
+    x.scale_up_threshold, x.spare_instances, x.on, x.scale_down_delay, x.scale_to_zero_delay,
+    x.keep_warm);
 }
 template <class V>
 void fields(V& v, RequestLimits& x) {
@@ -102,7 +107,7 @@ void fields(V& v, RequestArrived& x) {
 }
 template <class V>
 void fields(V& v, RequestEnded& x) {
-  v(x.request, x.cost);
+  v(x.request, x.cost, x.first_token);
 }
 template <class V>
 void fields(V& v, RequestCancelled& x) {
@@ -164,6 +169,10 @@ template <class V>
 void fields(V&, ShutdownRequested&) {}
 template <class V>
 void fields(V&, WokeUp&) {}
+template <class V>
+void fields(V& v, BoundsChanged& x) {
+  v(x.deployment, x.min_instances, x.max_instances);
+}
 
 template <class V>
 void fields(V& v, StartInstance& x) {

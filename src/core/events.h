@@ -28,6 +28,13 @@ struct DeploymentAdded {
 struct DeploymentChanged {
   DeploymentSpec deployment;
 };
+/// Bounds of a schedule, valid until the next ones; the core has no calendar. A later
+/// DeploymentChanged brings its own.
+struct BoundsChanged {
+  DeploymentId deployment;
+  std::int32_t min_instances = 0;
+  std::int32_t max_instances = 1;
+};
 /// What waits is refused, what runs may finish, then all instances stop.
 struct DeploymentRemoved {
   DeploymentId deployment;
@@ -46,6 +53,7 @@ struct RequestArrived {
 struct RequestEnded {
   RequestId request;
   std::int64_t cost = 0;  // what it took, in the unit of its arrival; 0: not known
+  Duration first_token;   // from its arrival; {0}: not known
 };
 /// The client left, or a deadline of the gateway passed.
 struct RequestCancelled {
@@ -134,6 +142,6 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp>;
+                 WokeUp, BoundsChanged>;
 
 }  // namespace stoker::core

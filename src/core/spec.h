@@ -50,12 +50,28 @@ struct KeepWarm {
   std::int32_t wait_weight = 30;
 };
 
+/// Signals to scale by, beside the depth of the queue. The largest demand wins.
+struct ScaleOn {
+  bool utilization = false;             // slots in use over time, at target_utilization_percent
+  std::optional<Duration> queue_wait;   // most that a request should wait for a slot
+  std::optional<Duration> first_token;  // most from arrival to first token, on average
+  std::int64_t rate_milli = 0;  // requests/s that one instance should serve, in thousandths; 0: any
+
+  /// Averages over time say how many there should be.
+  [[nodiscard]] bool by_average() const { return utilization || first_token || rate_milli > 0; }
+  /// Load over time is kept.
+  [[nodiscard]] bool any() const { return by_average() || queue_wait; }
+};
+
 struct ScalePolicy {
   std::int32_t min_instances = 0;
   std::int32_t max_instances = 1;
   std::int32_t concurrency = 1;  // hard limit of requests in flight per instance
   std::int32_t target_utilization_percent = 70;
-  std::int32_t scale_up_threshold = 1;  // queued requests beyond the free slots
+  /// Queued requests beyond the free slots; 0: the depth of the queue starts no second instance.
+  std::int32_t scale_up_threshold = 1;
+  std::int32_t spare_instances = 0;  // beyond those that requests need, while there are requests
+  ScaleOn on;
   /// Idle time before an instance stops, and the same for the last one. nullopt: keep_warm decides.
   std::optional<Duration> scale_down_delay = minutes(5);
   std::optional<Duration> scale_to_zero_delay = minutes(10);

@@ -119,8 +119,9 @@ class Dispatcher {
   /// on_dispatched or on_rejected follows.
   virtual void undelivered(RequestId request) = 0;
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
+  /// `first_token`: of a stream, from its acceptance; {0}: there was none.
   /// Late and repeated calls are ignored.
-  virtual void ended(RequestId request, EndState state) = 0;
+  virtual void ended(RequestId request, EndState state, Duration first_token) = 0;
 };
 
 }  // namespace stoker::gateway

@@ -249,7 +249,11 @@ void InferenceRequest::record() {
   leave_instance(now);
   ending_ = ending(now);
   // The slot is free from here on; how long the journal takes is not the instance's time.
-  if (ran_) host_.dispatcher.ended(in_.id, end_state_);
+  if (ran_) {
+    const bool streamed = in_.stream && timeline_.first_byte.ns > 0;
+    host_.dispatcher.ended(in_.id, end_state_,
+                           streamed ? timeline_.first_byte - timeline_.accepted : Duration{});
+  }
   switch (host_.records.ended(ending_, shared_from_this())) {
     case Recorded::durable:
       deliver(true);

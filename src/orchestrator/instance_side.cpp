@@ -49,6 +49,11 @@ core::LoadFailure core_failure(backend::LoadFailure failure) {
   return core::LoadFailure::internal;
 }
 
+ScheduledBounds scheduled_bounds(const DeploymentPlan& plan, WallTime now) {
+  const core::ScalePolicy& usual = plan.spec.scale;
+  return bounds_at(plan.schedule, {usual.min_instances, usual.max_instances}, now);
+}
+
 /// 128 random bits as hex.
 std::string make_nonce() {
   std::uint64_t words[2] = {};
@@ -79,6 +84,7 @@ Orchestrator::Orchestrator(net::EventLoop& loop, backend::InstanceBackend& backe
 Orchestrator::~Orchestrator() {
   loop_.cancel(wakeup_timer_);
   loop_.cancel(health_timer_);
+  loop_.cancel(schedule_timer_);
 }
 
 void Orchestrator::add_device(const backend::Device& device) {
@@ -89,7 +95,13 @@ void Orchestrator::add_device(const backend::Device& device) {
 }
 
 void Orchestrator::add_deployment(DeploymentPlan plan) {
-  const core::DeploymentSpec spec = plan.spec;
+  core::DeploymentSpec spec = plan.spec;
+  if (!plan.schedule.empty()) {
+    const InstanceBounds now = scheduled_bounds(plan, options_.calendar()).bounds;
+    spec.scale.min_instances = now.min_instances;
+    spec.scale.max_instances = now.max_instances;
+    bounds_[spec.id] = now;
+  }
   plans_[spec.id] = std::move(plan);
   Outcome outcome = step(core::DeploymentAdded{spec});
   deliver(outcome);
@@ -97,6 +109,28 @@ void Orchestrator::add_deployment(DeploymentPlan plan) {
 
 void Orchestrator::start() {
   watch_health();
+  follow_schedules();
+}
+
+/// Tells the core when a window begins or ends. The calendar may be set while it waits, so it is
+/// looked at once a minute at least.
+void Orchestrator::follow_schedules() {
+  if (bounds_.empty()) return;
+  Duration next = minutes(1);
+  const WallTime now = options_.calendar();
+  for (auto& [id, bounds] : bounds_) {
+    const DeploymentPlan& plan = plans_.at(id);
+    const ScheduledBounds scheduled = scheduled_bounds(plan, now);
+    next = std::min(next, scheduled.valid_for);
+    if (scheduled.bounds == bounds) continue;
+    bounds = scheduled.bounds;
+    tell({"bounds_scheduled", plan.spec.name, "", "",
+          fmt::format("{} to {} instances from now on", bounds.min_instances,
+                      bounds.max_instances)});
+    Outcome outcome = step(core::BoundsChanged{id, bounds.min_instances, bounds.max_instances});
+    deliver(outcome);
+  }
+  schedule_timer_ = loop_.run_at(net::monotonic_now() + next, [this] { follow_schedules(); });
 }
 
 void Orchestrator::shut_down(std::function<void()> done) {

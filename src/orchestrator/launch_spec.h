@@ -9,6 +9,7 @@
 #include "backend/devices/devices.h"
 #include "backend/instance_backend.h"
 #include "base/units.h"
+#include "base/weekly_schedule.h"
 #include "core/spec.h"
 
 namespace stoker::orchestrator {
@@ -28,7 +29,8 @@ struct LaunchSpec {
 struct DeploymentPlan {
   core::DeploymentSpec spec;
   LaunchSpec launch;
-  std::string footprint_key;  // of footprints.h; empty: what it holds is not kept
+  std::vector<WeeklyWindow> schedule;  // of its bounds; outside of it those of `spec` hold
+  std::string footprint_key;           // of footprints.h; empty: what it holds is not kept
 };
 
 [[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);

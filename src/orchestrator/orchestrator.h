@@ -24,6 +24,7 @@
 #include "base/id_table.h"
 #include "core/core.h"
 #include "gateway/dispatcher.h"
+#include "net/clock.h"
 #include "net/event_loop.h"
 #include "obs/log.h"
 #include "orchestrator/event_log.h"
@@ -40,6 +41,8 @@ struct OrchestratorOptions {
   std::uint64_t seed = 1;
   Duration drain_timeout = seconds(30);
   HealthLimits health;
+  /// Where schedules are read.
+  std::function<WallTime()> calendar = net::wall_now;
   /// Private bytes that an instance holds on a device with memory of its own (cuda). nullopt: it
   /// cannot be told, what the worker measured stands. May block for milliseconds.
   std::function<std::optional<Bytes>(const backend::Device&, const std::vector<pid_t>&)>
@@ -87,7 +90,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
-  void ended(RequestId request, gateway::EndState state) override;
+  void ended(RequestId request, gateway::EndState state, Duration first_token) override;
 
   // For people; threads: any.
   [[nodiscard]] bool can_serve(DeploymentId deployment) const;
@@ -149,6 +152,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void carry_out(const core::CancelRequest& order);
   void carry_out(const core::AwaitRoom& order);
   void watch_health();
+  void follow_schedules();
   void check_quiet();
   InstanceRecord* record(backend::InstanceKey key);
   void note_failure(DeploymentId deployment, std::string text);
@@ -196,6 +200,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   HealthWatch health_;
   net::TimerId wakeup_timer_ = 0;
   net::TimerId health_timer_ = 0;
+  std::map<DeploymentId, InstanceBounds> bounds_;  // of a schedule, as the core was told last
+  net::TimerId schedule_timer_ = 0;
   std::function<void()> when_quiet_;
   Starter starter_;  // last: its thread uses the rest
 };

@@ -76,7 +76,7 @@ void Orchestrator::undelivered(RequestId request) {
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-void Orchestrator::ended(RequestId request, gateway::EndState) {
+void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token) {
   {
     const std::lock_guard lock(core_mutex_);
     if (Waiter* waiter = waiters_.find(request); waiter != nullptr && waiter->awaits_worker) {
@@ -84,7 +84,7 @@ void Orchestrator::ended(RequestId request, gateway::EndState) {
       return;
     }
   }
-  Outcome outcome = step(core::RequestEnded{request, 0}, {}, nullptr, request);
+  Outcome outcome = step(core::RequestEnded{request, 0, first_token}, {}, nullptr, request);
   deliver(outcome);
 }
 

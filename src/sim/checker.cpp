@@ -19,6 +19,10 @@ constexpr std::int32_t most_attempts = 2;
 constexpr std::int32_t most_overtaken = 8;
 constexpr Duration overtaken_patience = seconds(2);
 
+Duration cool_down_of(const core::ScalePolicy& policy) {
+  return policy.scale_down_delay.value_or(policy.keep_warm.min);
+}
+
 bool is_graceful_choice(StopReason reason) {
   return reason == StopReason::idle || reason == StopReason::make_room;
 }
@@ -183,6 +187,24 @@ void Checker::before_step(Instant now, const core::Event& event) {
             d.failing = false;
             d.starts.clear();
             d.most_instances = std::max(d.most_instances, e.deployment.scale.max_instances);
+          },
+          [&](const core::BoundsChanged& e) {
+            const auto it = deployments_.find(e.deployment);
+            if (it == deployments_.end()) return;
+            Deployment& d = it->second;
+            const std::int32_t live = live_of(e.deployment);
+            if (live > e.max_instances) {
+              reached(State::maximum_lowered_below_live);
+              d.changed = true;  // those beyond it still drain
+            }
+            core::ScalePolicy& policy = d.spec.scale;
+            if (live < e.min_instances) reached(State::minimum_raised_above_live);
+            if (live > e.min_instances && live <= policy.min_instances) {
+              reached(State::minimum_lowered_below_live);
+            }
+            policy.min_instances = e.min_instances;
+            policy.max_instances = e.max_instances;
+            d.most_instances = std::max(d.most_instances, e.max_instances);
           },
           [&](const core::DeploymentRemoved& e) {
             const auto it = deployments_.find(e.deployment);
@@ -520,7 +542,30 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       break;
     case core::StartReason::expected:
       break;
+    case core::StartReason::queue_wait:
+      reached(State::started_for_queue_wait);
+      break;
+    case core::StartReason::utilization:
+      reached(State::started_for_utilization);
+      break;
+    case core::StartReason::first_token:
+      reached(State::started_for_first_token);
+      break;
+    case core::StartReason::request_rate:
+      reached(State::started_for_request_rate);
+      break;
+    case core::StartReason::spare:
+      reached(State::started_as_spare);
+      break;
   }
+  // V19: one that was stopped for want of requests is missed at once only by requests that wait.
+  const core::ScalePolicy& policy = d.spec.scale;
+  if (is_for_load(a.reason) && d.scaled_down_at && !d.changed) {
+    STOKER_INVARIANT(a.wanted_at - *d.scaled_down_at >= cool_down_of(policy),
+                     "V19 deployment {} starts one {} ns after it stopped one", a.deployment.value,
+                     (a.wanted_at - *d.scaled_down_at).ns);
+  }
+  if (a.reason != core::StartReason::replace) d.scaled_up_at = now;
   // What a broken model may cost: with its backoff of 1, 2, 4, 8 ... 60 s, less a fifth, no more
   // than eight rounds of starts in a minute.
   std::erase_if(d.starts, [&](Instant at) { return now - at > seconds(60); });
@@ -554,6 +599,14 @@ void Checker::on(Instant now, const core::StopInstance& a) {
       STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns",
                        a.instance.value, (now - each.idle_since).ns);
     }
+    if (d.scaled_up_at && !d.changed) {
+      const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
+                                      policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
+      STOKER_INVARIANT(now - *d.scaled_up_at >= least,
+                       "V19 deployment {} stops one {} ns after it started one",
+                       each.deployment.value, (now - *d.scaled_up_at).ns);
+    }
+    d.scaled_down_at = now;
     reached(last ? State::stopped_last_idle : State::stopped_idle);
   }
   if (a.reason == StopReason::make_room) {

@@ -99,7 +99,9 @@ class Checker final : public Observer {
     bool removed = false;
     bool failing = false;
     std::optional<Instant> below_minimum_since;
-    std::vector<Instant> starts;  // of the last minute, without a ready one
+    std::optional<Instant> scaled_up_at;    // by a start that no failure caused
+    std::optional<Instant> scaled_down_at;  // for want of requests
+    std::vector<Instant> starts;            // of the last minute, without a ready one
   };
   struct Device {
     core::DeviceSpec spec;

@@ -82,10 +82,19 @@ class SeedRun {
       d.scale.scale_to_zero_delay.reset();
       d.scale.keep_warm.policy = static_cast<core::KeepWarmPolicy>(draw(0, 2));
       d.scale.keep_warm.max = seconds(draw(5, 120));
+      d.scale.keep_warm.min = one_in(3) ? seconds(draw(0, 5)) : Duration{};
+      d.scale.keep_warm.wait_weight = draw(0, 30);
     } else {
       d.scale.scale_down_delay = seconds(draw(0, 20));
       d.scale.scale_to_zero_delay = seconds(draw(0, 20));
     }
+    if (one_in(4)) d.scale.spare_instances = draw(1, 2);
+    if (one_in(4)) d.scale.on.utilization = true;
+    d.scale.target_utilization_percent = draw(30, 100);
+    if (one_in(6)) d.scale.on.queue_wait = ms(draw(10, 5000));
+    if (one_in(8)) d.scale.on.first_token = ms(draw(5, 2000));
+    if (one_in(8)) d.scale.on.rate_milli = draw(200, 10'000);
+    if (d.scale.on.any() && one_in(2)) d.scale.scale_up_threshold = 0;
     d.limits.max_queued = draw(1, 40);
     if (one_in(4)) d.limits.max_queued_per_tenant = draw(1, 10);
     d.limits.queue_timeout = seconds(draw(1, 30));
@@ -201,6 +210,12 @@ class SeedRun {
         pass(seconds(draw(1, 40)));
         add_deployment(DeploymentId{100 + ++added_});
       }
+      return;
+    }
+    if (one_in(3) && world_.deployments().contains(id)) {
+      const std::int32_t most = draw(1, 4);
+      const std::int32_t least = one_in(2) ? draw(0, most) : 0;
+      world_.change_bounds(id, least, most);
       return;
     }
     if (one_in(3) && world_.deployments().contains(id)) {

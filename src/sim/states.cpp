@@ -68,6 +68,16 @@ const char* to_text(State state) {
       return "started_by_hand";
     case State::started_again_after_failure:
       return "started_again_after_failure";
+    case State::started_for_queue_wait:
+      return "started_for_queue_wait";
+    case State::started_for_utilization:
+      return "started_for_utilization";
+    case State::started_for_first_token:
+      return "started_for_first_token";
+    case State::started_for_request_rate:
+      return "started_for_request_rate";
+    case State::started_as_spare:
+      return "started_as_spare";
     case State::crashed_while_starting:
       return "crashed_while_starting";
     case State::crashed_while_loading:
@@ -172,6 +182,10 @@ const char* to_text(State state) {
       return "deployment_changed_while_running";
     case State::maximum_lowered_below_live:
       return "maximum_lowered_below_live";
+    case State::minimum_raised_above_live:
+      return "minimum_raised_above_live";
+    case State::minimum_lowered_below_live:
+      return "minimum_lowered_below_live";
     case State::deployment_removed_while_busy:
       return "deployment_removed_while_busy";
     case State::shut_down_while_busy:

@@ -8,6 +8,8 @@
 namespace stoker::sim {
 namespace {
 
+/// The first token of an answer comes after this part of the time that it takes.
+constexpr std::int64_t first_token_part = 8;
 constexpr Duration stop_takes = ms(20);
 constexpr Duration kill_takes = ms(5);
 constexpr Duration cancel_takes = ms(10);
@@ -56,6 +58,13 @@ void World::change_deployment(const core::DeploymentSpec& deployment) {
   if (core_ != nullptr) step(core::DeploymentChanged{deployment});
 }
 
+void World::change_bounds(DeploymentId deployment, std::int32_t min, std::int32_t max) {
+  core::ScalePolicy& scale = deployments_.at(deployment).scale;
+  scale.min_instances = min;
+  scale.max_instances = max;
+  if (core_ != nullptr) step(core::BoundsChanged{deployment, min, max});
+}
+
 void World::remove_deployment(DeploymentId deployment) {
   deployments_.erase(deployment);
   if (core_ != nullptr) step(core::DeploymentRemoved{deployment});
@@ -86,7 +95,7 @@ void World::arrive(const Arrival& arrival) {
   catch_up();
   ++totals_.arrivals;
   if (observer_ != nullptr) observer_->on_arrival(now_, arrival);
-  open_.insert(arrival.request, Open{arrival, {}, false});
+  open_.insert(arrival.request, Open{arrival, {}, false, now_, {}});
   if (arrival.gone_after.ns > 0) {
     plan_in(arrival.gone_after, Happening::client_leaves, arrival.request.value);
   } else if (faults_.any()) {
@@ -243,8 +252,9 @@ void World::carry_out(const core::Dispatch& order) {
   if (process->running.empty()) process->busy_since = now_;
   process->running.push_back(order.request);
   if (process->hung) return;
-  plan_in(Duration{open->arrival.service.ns * process->slowness}, Happening::request_done,
-          order.request.value, order.generation.value);
+  const Duration service{open->arrival.service.ns * process->slowness};
+  open->first_token = now_ - open->arrived_at + Duration{service.ns / first_token_part};
+  plan_in(service, Happening::request_done, order.request.value, order.generation.value);
 }
 
 void World::carry_out(const core::CancelRequest& order) {
@@ -329,8 +339,9 @@ void World::happen(const Planned& planned) {
         return;
       }
       // It ends here first, so that what the step orders finds it ended.
+      const Duration first_token = open->cancelled ? Duration{} : open->first_token;
       end(request, open->cancelled ? Ending::cancelled : Ending::completed);
-      step(core::RequestEnded{request, 0});
+      step(core::RequestEnded{request, 0, first_token});
       return;
     }
     case Happening::told_unkillable:

@@ -86,6 +86,8 @@ class World {
   void add_pool(const core::PoolSpec& pool);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   void change_deployment(const core::DeploymentSpec& deployment);
+  /// As a schedule does.   Needs: min <= max, and max >= 1.
+  void change_bounds(DeploymentId deployment, std::int32_t min, std::int32_t max);
   void remove_deployment(DeploymentId deployment);
   [[nodiscard]] const std::map<DeploymentId, core::DeploymentSpec>& deployments() const {
     return deployments_;
@@ -133,6 +135,8 @@ class World {
     Arrival arrival;
     Generation instance;  // it runs there; zero: it waits
     bool cancelled = false;
+    Instant arrived_at;
+    Duration first_token;  // from its arrival; {0}: it has not run
   };
 
   void start_server();

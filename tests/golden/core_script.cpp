@@ -106,6 +106,10 @@ class Script {
     if (verb == "warm") return step(core::WarmRequested{deployment(what)});
     if (verb == "stop") return step(core::StopRequested{deployment(what), {}});
     if (verb == "request") return requests(parts);
+    if (verb == "bounds") {
+      Options o = options_from(parts, 4);
+      return step(core::BoundsChanged{deployment(what), int_of(o["min"]), int_of(o["max"])});
+    }
     for (const std::string& name : expand(what)) {
       if (verb == "end")
         step(core::RequestEnded{request(name), 0});
@@ -157,6 +161,14 @@ class Script {
         d.scale.target_utilization_percent = int_of(value);
       else if (key == "threshold")
         d.scale.scale_up_threshold = int_of(value);
+      else if (key == "spare")
+        d.scale.spare_instances = int_of(value);
+      else if (key == "utilization")
+        d.scale.on.utilization = value == "on";
+      else if (key == "queue_wait")
+        d.scale.on.queue_wait = duration_of(value);
+      else if (key == "rate_milli")
+        d.scale.on.rate_milli = int_of(value);
       else if (key == "down")
         d.scale.scale_down_delay = duration_of(value);
       else if (key == "zero")

@@ -263,7 +263,7 @@ deployments:
     env: {A: "line\nfeed", B: "tab\t\"quote\" \\", C: ""}
     options: {health_interval: 0, endpoint: relay}
     readable: [data, "a b"]
-    autoscaling: {max_instances: 4, scale_down_delay: never, schedule: [{days: mon-fri, from: "08:00", to: "18:00", min_instances: 2}]}
+    autoscaling: {max_instances: 4, scale_down_delay: never, schedule: [{days: mon-fri, from: "08:00", to: "18:00", timezone: "Etc/GMT-2", min_instances: 2}]}
     scale_on: {requests_per_second: 2.5}
   f:
     runtime: echo
@@ -274,6 +274,8 @@ deployments:
   const Loaded again = read(text);
   ASSERT_TRUE(again.ok()) << text << testing::PrintToString(said(again));
   EXPECT_EQ(to_yaml(again.config), text);
+  EXPECT_EQ(again.config.deployments.at(0).autoscaling.schedule.at(0).utc_offset_minutes, 120);
+  EXPECT_FALSE(again.config.deployments.at(0).autoscaling.target_utilization_percent);
   EXPECT_EQ(again.config.deployments.at(0).command, loaded.config.deployments.at(0).command);
   EXPECT_EQ(again.config.deployments.at(0).env, loaded.config.deployments.at(0).env);
   for (const std::size_t i : {0U, 1U}) {

@@ -137,6 +137,10 @@ TEST(Problems, OfSettingsAgainstEachOther) {
       {"deployments: {e: {runtime: echo, env: [NOVALUE]}}", "is not NAME=value"},
       {"deployments: {e: {runtime: echo, autoscaling: {schedule: [{min_instances: 2}]}}}",
        "is 2, above max_instances = 1"},
+      {"deployments: {e: {runtime: echo, autoscaling: {schedule: [{timezone: Europe/Berlin}]}}}",
+       "daylight saving is not followed"},
+      {"deployments: {e: {runtime: echo, autoscaling: {schedule: [{timezone: '+15:00'}]}}}",
+       "-14:00 to +14:00"},
       {"deployments: {e: {model: 'ftp://x/y'}}", "'ftp://' is not known"},
       {"deployments: {e: {runtime: echo, min_instances: 1}}", "belongs under autoscaling:"},
       {"deployments: {e: {runtime: ech}}", "did you mean 'echo'?"},
@@ -220,8 +224,6 @@ TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {
     std::string_view path;
   };
   const std::vector<Case> table = {
-      {"{runtime: echo, scale_on: {ttft: 1s}}",
-       "deployments.e.scale_on: accepted, has no effect yet"},
       {"{runtime: echo, resources: {labels: {zone: a}}}",
        "deployments.e.resources.labels: accepted"},
       {"{runtime: container, image: x}", "deployments.e.runtime: container is accepted"},
