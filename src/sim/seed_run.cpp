@@ -8,6 +8,8 @@
 
 #include "base/invariant.h"
 #include "sim/checker.h"
+#include "sim/metered_gateway.h"
+#include "sim/observer_pair.h"
 
 namespace stoker::sim {
 namespace {
@@ -18,8 +20,11 @@ class SeedRun {
   SeedRun(std::uint64_t seed, const SeedOptions& options)
       : options_(options),
         prng_(seed),
+        faults_(options.with_faults ? draw_faults(prng_) : no_faults()),
         checker_(options.sweep_every, options.listener),
-        world_(seed, options.with_faults ? draw_faults(prng_) : no_faults(), &checker_) {}
+        gateway_(seed, faults_, options.sweep_every),
+        both_(checker_, gateway_),
+        world_(seed, faults_, &both_) {}
 
   void run() {
     checker_.set_trace(options_.trace);
@@ -30,7 +35,12 @@ class SeedRun {
   }
 
   World& world() { return world_; }
-  Checker& checker() { return checker_; }
+  [[nodiscard]] StateCounts states() const {
+    StateCounts sum = checker_.states();
+    sum.add(gateway_.states());
+    sum.add(world_.states);
+    return sum;
+  }
 
  private:
   template <class T>
@@ -152,7 +162,10 @@ class SeedRun {
     return it->first;
   }
 
-  void pass(Duration d) { world_.run_until(world_.now() + d); }
+  void pass(Duration d) {
+    world_.run_until(world_.now() + d);
+    for (const RequestId each : gateway_.take_exhausted()) world_.give_up(each);
+  }
 
   void arrive_all(std::int32_t count, Duration gap, DeploymentId only) {
     for (std::int32_t i = 0; i < count; ++i) {
@@ -185,10 +198,11 @@ class SeedRun {
                  static_cast<std::int64_t>(prng_.below(2 * static_cast<std::uint64_t>(mean.ns)))};
     if (one_in(12)) arrival.gone_after = ms(draw(0, 6000));
     if (one_in(20)) arrival.gone_after = arrival.service + ms(1);  // close to its end
-    if (one_in(15)) arrival.gone_after = ms(draw(1, 100));  // close to its dispatch
+    if (one_in(15)) arrival.gone_after = ms(draw(1, 100));         // close to its dispatch
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
     if (one_in(3)) arrival.cost = draw(1, 10);
     if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);
+    if (!world_.server_runs() || !gateway_.admit(world_.now(), arrival)) return;
     world_.arrive(arrival);
   }
 
@@ -217,6 +231,7 @@ class SeedRun {
   /// Nobody sends any more and nothing breaks any more: everything must end.
   void settle() {
     world_.stop_faults();
+    gateway_.stop_faults();
     for (const auto& [id, spec] : world_.deployments()) {
       world_.tell(core::WarmRequested{id});  // forgets failures and rests
     }
@@ -224,6 +239,7 @@ class SeedRun {
     pass(minutes(12));
     STOKER_INVARIANT(world_.server_runs(), "the server never came back");
     checker_.check_settled(world_.core(), world_);
+    gateway_.check_settled(world_.now());
     if (one_in(2)) return;
     for (int i = 0; i < 20; ++i) arrive(any_deployment());
     pass(ms(draw(0, 3000)));
@@ -234,11 +250,15 @@ class SeedRun {
                      "L2 the server does not end: {} processes", world_.processes());
     STOKER_INVARIANT(world_.open_requests() == 0, "L1 {} requests never ended",
                      world_.open_requests());
+    gateway_.check_settled(world_.now());
   }
 
   const SeedOptions options_;
   Prng prng_;
+  const FaultPlan faults_;
   Checker checker_;
+  MeteredGateway gateway_;
+  ObserverPair both_;
   World world_;
   std::map<DeploymentId, Duration> service_;
   TenantId flood_;
@@ -264,8 +284,7 @@ SeedResult run_seed(std::uint64_t seed, const SeedOptions& options) {
   }
   result.totals = run->world().totals();
   result.virtual_time = run->world().now() - Instant{};
-  result.states = run->checker().states();
-  result.states.add(run->world().states);
+  result.states = run->states();
   return result;
 }
 

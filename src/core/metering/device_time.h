@@ -1,7 +1,7 @@
 // The time of devices, apportioned among the requests that run on an instance: each has the
 // integral of dt / n(t) over its run, n = requests in flight there (DESIGN.md 4.7). What all have
-// together in any span is never more than the span, on each device of the instance (V26); nothing
-// but fractions below 2^-32 ns is lost.
+// together in any span is never more than the span, on each device of the instance (V26); less than
+// a nanosecond of each run is lost.
 //
 // Bills are in whole milliseconds. A tenant's rest below one is carried to its next request on the
 // same instance, so that many short requests cost what one long one does, and nobody pays the rest
