@@ -99,8 +99,14 @@ void MeteringChecker::key_removed(KeyId key) {
 
 void MeteringChecker::prices_set(DeploymentId deployment, const metering::PriceList& list) {
   metering::PriceList& known = prices_[deployment];
-  STOKER_INVARIANT(list.version >= known.version, "M8 price version {} after {}",
-                   list.version.value, known.version.value);
+  if (list.version != known.version) {
+    STOKER_INVARIANT(list.version > last_price_version_, "M8 price version {} after {}",
+                     list.version.value, last_price_version_.value);
+    last_price_version_ = list.version;
+  } else {
+    STOKER_INVARIANT(list.prices == known.prices, "M8 two price lists are version {}",
+                     list.version.value);
+  }
   known = list;
 }
 
@@ -137,8 +143,12 @@ void MeteringChecker::check_granted(Instant now, Subject& subject, const Amounts
 
 /// A refusal must be just: something more than the limit would have been counted by a window that
 /// is at most one step too long, and when it says to come back, it passes then and not before.
-void MeteringChecker::check_refused(Instant now, Subject& subject, const LimitHit& hit,
-                                    const Amounts& amounts, Pico cost) const {
+void MeteringChecker::check_refused(Instant now, KeyId id, const LimitHit& hit,
+                                    const Amounts& amounts, Pico cost) {
+  Subject& key = keys_.at(id);
+  Subject& tenant = tenants_.at(key.tenant);
+  Subject& subject = hit.whose == Whose::key ? key : tenant;
+  count_refusal(subject, hit);
   if (hit.kind == LimitKind::budget) {
     STOKER_INVARIANT(
         subject.limits.budget && subject.spent + subject.reserved + cost > *subject.limits.budget,
@@ -161,8 +171,16 @@ void MeteringChecker::check_refused(Instant now, Subject& subject, const LimitHi
   if (!hit.retry_after) return;
   const Instant then = now + *hit.retry_after;
   STOKER_INVARIANT(then > now, "retry after {}", hit.retry_after->ns);
-  STOKER_INVARIANT(window.sum_since(then - window.length()) + wish <= most,
-                   "it is refused again in {} ns", hit.retry_after->ns);
+  for (Subject* each : {&key, &tenant}) {
+    for (std::size_t other = 0; other < metering::windowed_kinds; ++other) {
+      ExactWindow& its_window = each->windows[other];
+      its_window.advance(now);
+      STOKER_INVARIANT(amounts.used[other] == 0 ||
+                           its_window.sum_since(then - its_window.length()) + amounts.used[other] <=
+                               most_of(each->limits, other),
+                       "it is refused again in {} ns, by limit {}", hit.retry_after->ns, other);
+    }
+  }
   STOKER_INVARIANT(window.sum_since(then - window.longest()) + wish > most,
                    "it would pass before {} ns", hit.retry_after->ns);
 }
@@ -206,9 +224,7 @@ void MeteringChecker::admit(Instant now, const metering::AdmissionWish& wish,
   const Pico cost = price_of(list.prices, wish.estimate);
   const Amounts amounts = metering::amounts_of(1, wish.estimate);
   if (const auto* hit = std::get_if<LimitHit>(&answer)) {
-    Subject& subject = hit->whose == Whose::key ? key : tenant;
-    check_refused(now, subject, *hit, amounts, cost);
-    return count_refusal(subject, *hit);
+    return check_refused(now, wish.key, *hit, amounts, cost);
   }
   ++admitted_;
   Request& r = requests_.insert(wish.request, Request{});
@@ -369,7 +385,9 @@ void MeteringChecker::reported(Instant now, RequestId id, const metering::UsageR
     STOKER_INVARIANT(answer.effect == ReportEffect::stale, "V24 request {} has ended", id.value);
     return reached(State::usage_reported_after_end);
   }
-  if (answer.effect == ReportEffect::nonsense) return reached(State::usage_report_nonsense);
+  const bool sound = metering::plausible(report.used) && report.attempt <= r->attempts;
+  STOKER_INVARIANT((answer.effect == ReportEffect::nonsense) != sound, "W8 request {}", id.value);
+  if (!sound) return reached(State::usage_report_nonsense);
   STOKER_INVARIANT(answer.effect != ReportEffect::stale, "V24 request {} is open", id.value);
   const bool newer = report.sequence > r->last_report;
   if (report.sequence < r->last_report) reached(State::usage_reported_out_of_order);
@@ -408,9 +426,7 @@ void MeteringChecker::reported(Instant now, RequestId id, const metering::UsageR
     const LimitHit& hit = *answer.exhausted;
     reached(hit.kind == LimitKind::budget ? State::budget_used_up_while_running
                                           : State::limit_reached_while_running);
-    Subject& subject = hit.whose == Whose::key ? key_of(*r) : tenant_of(*r);
-    check_refused(now, subject, hit, more, reserved);
-    count_refusal(subject, hit);
+    check_refused(now, r->key, hit, more, reserved);
   } else {
     STOKER_INVARIANT(more.used == Amounts{}.used, "V25 request {} grows in silence", id.value);
   }

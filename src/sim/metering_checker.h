@@ -110,8 +110,8 @@ class MeteringChecker {
   void end(Instant now, Request& r, const metering::Amounts& unused);
   void check_granted(Instant now, Subject& subject, const metering::Amounts& amounts,
                      bool priced) const;
-  void check_refused(Instant now, Subject& subject, const metering::LimitHit& hit,
-                     const metering::Amounts& amounts, Pico cost) const;
+  void check_refused(Instant now, KeyId key, const metering::LimitHit& hit,
+                     const metering::Amounts& amounts, Pico cost);
   void count_refusal(Subject& subject, const metering::LimitHit& hit);
   void account(Instant now, Instance& instance);
   void leave(Instant now, RequestId id, Request& r, std::int64_t billed_ms, bool billed);
@@ -136,6 +136,7 @@ class MeteringChecker {
   IdTable<RequestId, Request> requests_;
   std::set<RequestId> lost_;
   std::uint64_t last_sequence_ = 0;
+  metering::PriceVersion last_price_version_;
   std::uint64_t admitted_ = 0;
   std::uint64_t released_ = 0;
   std::uint64_t records_ = 0;

@@ -283,7 +283,7 @@ void Metering::enlarge(Reservation& r, const Units& more) {
   const Pico cost = metering::charge(r.list.prices, r.granted).total() - r.reserved;
   const Amounts amounts = amounts_of(0, more);
   charge(keys_[r.key_index], amounts, cost);
-  r.reserved = r.reserved + cost;
+  r.reserved = added(r.reserved, cost);
   for (std::size_t kind = 0; kind < windowed_kinds; ++kind) {
     if (amounts.used[kind] > 0) r.granted_at[kind] = steps_[kind];
   }
