@@ -593,12 +593,13 @@ void MeteringChecker::check_books(const metering::Metering& state) {
     STOKER_INVARIANT(state.balance(id) == each.spent && state.reserved(id) == each.reserved,
                      "V25 tenant {}", id.value);
   }
-  const Pico revenue = state.balance(metering::revenue_requests) +
-                       state.balance(metering::revenue_device_time) +
-                       state.balance(metering::revenue_input_tokens) +
-                       state.balance(metering::revenue_output_tokens);
-  STOKER_INVARIANT(revenue == -revenue_ && state.balance(metering::credits) == credits_ &&
-                       state.balance(metering::brought_forward) == -brought_,
+  using metering::OwnAccount;
+  const Pico revenue = state.balance(OwnAccount::revenue_requests) +
+                       state.balance(OwnAccount::revenue_device_time) +
+                       state.balance(OwnAccount::revenue_input_tokens) +
+                       state.balance(OwnAccount::revenue_output_tokens);
+  STOKER_INVARIANT(revenue == -revenue_ && state.balance(OwnAccount::credits) == credits_ &&
+                       state.balance(OwnAccount::brought_forward) == -brought_,
                    "V25 our own accounts do not hold what was booked");
   STOKER_INVARIANT(sum + revenue + credits_ - brought_ == Pico{},
                    "V25 the postings do not sum to 0");

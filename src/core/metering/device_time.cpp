@@ -1,7 +1,5 @@
 #include "core/metering/device_time.h"
 
-#include <algorithm>
-
 #include "base/invariant.h"
 
 namespace stoker::core::metering {
@@ -60,13 +58,10 @@ std::int64_t DeviceTime::so_far_ms(const Run& run, Instant now) {
 
 std::int64_t DeviceTime::end_ms(const Run& run, Instant now, TenantId tenant) {
   InstanceClock& clock = advance(run, now);
-  auto rest = std::lower_bound(clock.rests_ns.begin(), clock.rests_ns.end(),
-                               std::pair(tenant, std::int64_t{0}));
-  if (rest == clock.rests_ns.end() || rest->first != tenant) {
-    rest = clock.rests_ns.insert(rest, {tenant, 0});
-  }
-  const std::int64_t owed_ns = rest->second + ns_of(clock.time - run.begun_at);
-  rest->second = owed_ns % ns_per_ms;
+  std::int64_t* rest_ns = clock.rests_ns.find(tenant);
+  if (rest_ns == nullptr) rest_ns = &clock.rests_ns.insert(tenant, 0);
+  const std::int64_t owed_ns = *rest_ns + ns_of(clock.time - run.begun_at);
+  *rest_ns = owed_ns % ns_per_ms;
   const std::int64_t billed_ms = owed_ns / ns_per_ms * clock.devices;
   leave(clock, run.clock);
   return billed_ms;

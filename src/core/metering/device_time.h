@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "base/id_table.h"
@@ -48,7 +47,7 @@ class DeviceTime {
     std::int32_t running = 0;
     std::int32_t devices = 1;
     bool gone = false;
-    std::vector<std::pair<TenantId, std::int64_t>> rests_ns;  // ascending by tenant
+    IdTable<TenantId, std::int64_t> rests_ns;
   };
   InstanceClock& advance(const Run& run, Instant now);
   void leave(InstanceClock& clock, std::uint32_t index);

@@ -47,9 +47,16 @@ bool Meter::admits(const Amounts& wish) const {
   if (wish.concurrent > 0 && open_ >= most_open_) return false;
   for (std::size_t kind = 0; kind < windowed_kinds; ++kind) {
     // A wish for nothing passes a limit that was overdrawn, or lowered below what was used.
-    if (wish.used[kind] > 0 && wish.used[kind] > most_[kind] - windows_[kind].sum()) return false;
+    if (wish.used[kind] > 0 && wish.used[kind] > left(kind)) return false;
   }
   return true;
+}
+
+Duration Meter::until_without(Instant now, std::size_t kind, std::int64_t amount,
+                              const Clock& clock) const {
+  const std::int64_t step =
+      kind < minute_kinds ? minute_.step_without(kind, amount) : day_.step_without(0, amount);
+  return Instant{step * clock.step_of(kind).ns} - now;
 }
 
 LimitHit Meter::why_not(Instant now, const Amounts& wish, const Clock& clock) const {
@@ -58,14 +65,11 @@ LimitHit Meter::why_not(Instant now, const Amounts& wish, const Clock& clock) co
     if (!worst || bars_longer(hit, *worst)) worst = hit;
   };
   for (std::size_t kind = 0; kind < windowed_kinds; ++kind) {
-    const SlidingWindow& window = windows_[kind];
-    const std::int64_t left = most_[kind] - window.sum();
-    if (wish.used[kind] <= 0 || wish.used[kind] <= left) continue;
+    if (wish.used[kind] <= 0 || wish.used[kind] <= left(kind)) continue;
     LimitHit hit{static_cast<LimitKind>(kind), Whose::key, std::nullopt, most_[kind],
-                 std::max<std::int64_t>(left, 0)};
+                 std::max<std::int64_t>(left(kind), 0)};
     if (wish.used[kind] <= most_[kind]) {
-      const std::int64_t step = window.step_without(wish.used[kind] - left);
-      hit.retry_after = Instant{step * clock.step_of(kind).ns} - now;
+      hit.retry_after = until_without(now, kind, wish.used[kind] - left(kind), clock);
     }
     consider(hit);
   }
@@ -78,41 +82,36 @@ LimitHit Meter::why_not(Instant now, const Amounts& wish, const Clock& clock) co
 }
 
 void Meter::charge(const Amounts& granted, const Steps& steps) {
-  for (std::size_t kind = 0; kind < windowed_kinds; ++kind) {
-    windows_[kind].add(steps[kind], granted.used[kind]);
-  }
+  minute_.add(steps.front(), {granted.used[0], granted.used[1], granted.used[2]});
+  day_.add(steps.back(), {granted.used[3]});
   open_ += granted.concurrent;
 }
 
 void Meter::take_back(const Amounts& unused, const Steps& granted_at) {
-  for (std::size_t kind = 0; kind < windowed_kinds; ++kind) {
-    windows_[kind].take_back(granted_at[kind], unused.used[kind]);
+  for (std::size_t kind = 0; kind < minute_kinds; ++kind) {
+    minute_.take_back(granted_at[kind], kind, unused.used[kind]);
   }
+  day_.take_back(granted_at.back(), 0, unused.used.back());
   open_ -= unused.concurrent;
   STOKER_INVARIANT(open_ >= 0, "open={}", open_);
 }
 
 Standing Meter::standing(Instant now, LimitKind kind, const Clock& clock) const {
   if (kind == LimitKind::concurrent_requests) {
-    return {most_open_,
-            most_open_ == unlimited ? unlimited : std::max<std::int64_t>(most_open_ - open_, 0),
-            {}};
+    if (most_open_ == unlimited) return {};
+    return {most_open_, std::max<std::int64_t>(most_open_ - open_, 0), {}};
   }
   const auto index = static_cast<std::size_t>(kind);
   STOKER_INVARIANT(index < windowed_kinds, "kind={}", index);
-  const SlidingWindow& window = windows_[index];
-  Standing standing{most_[index], most_[index], {}};
-  if (most_[index] != unlimited) {
-    standing.remaining = std::max<std::int64_t>(most_[index] - window.sum(), 0);
-  }
-  if (window.sum() > 0) {
-    standing.resets_in = Instant{window.step_empty() * clock.step_of(index).ns} - now;
-  }
+  if (most_[index] == unlimited) return {};
+  Standing standing{most_[index], std::max<std::int64_t>(left(index), 0), {}};
+  if (sum(index) > 0) standing.resets_in = until_without(now, index, sum(index), clock);
   return standing;
 }
 
 void Meter::check_invariants() const {
-  for (const SlidingWindow& each : windows_) each.check_invariants();
+  minute_.check_invariants();
+  day_.check_invariants();
   STOKER_INVARIANT(open_ >= 0, "open={}", open_);
 }
 

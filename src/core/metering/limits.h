@@ -37,6 +37,8 @@ enum class LimitKind : std::uint8_t {
   budget
 };
 inline constexpr std::size_t windowed_kinds = 4;  // the first of them
+inline constexpr std::size_t minute_kinds = 3;    // and of those
+inline constexpr std::int64_t window_steps = SlidingWindow<1>::steps;
 [[nodiscard]] const char* to_text(LimitKind kind);
 
 enum class Whose : std::uint8_t { key, tenant };
@@ -59,14 +61,14 @@ struct Standing {
   Duration resets_in;  // until nothing that was used counts any more; {0} for a count of requests
 };
 
-/// The numbers of the present steps, and when they end.
+/// How long the windows are.
 struct Clock {
   Duration minute;
   Duration day;
   [[nodiscard]] Duration step_of(std::size_t kind) const {
     const Duration window =
         kind == static_cast<std::size_t>(LimitKind::device_time_per_day) ? day : minute;
-    return {window.ns / SlidingWindow::steps};
+    return {window.ns / window_steps};
   }
 };
 
@@ -88,7 +90,8 @@ class Meter {
 
   /// Needs: steps never fall. Before all that follow.
   void advance(const Steps& steps) {
-    for (std::size_t kind = 0; kind < windowed_kinds; ++kind) windows_[kind].advance(steps[kind]);
+    minute_.advance(steps.front());
+    day_.advance(steps.back());
   }
   [[nodiscard]] bool admits(const Amounts& wish) const;
   /// The limit that bars the wish for longest.   Needs: !admits(wish); `now` is in `steps`.
@@ -99,11 +102,18 @@ class Meter {
   void take_back(const Amounts& unused, const Steps& granted_at);
   [[nodiscard]] Standing standing(Instant now, LimitKind kind, const Clock& clock) const;
   [[nodiscard]] std::int64_t open() const { return open_; }
-  [[nodiscard]] std::int64_t used(std::size_t kind) const { return windows_[kind].sum(); }
   void check_invariants() const;
 
  private:
-  std::array<SlidingWindow, windowed_kinds> windows_;
+  [[nodiscard]] std::int64_t sum(std::size_t kind) const {
+    return kind < minute_kinds ? minute_.sum(kind) : day_.sum(0);
+  }
+  [[nodiscard]] std::int64_t left(std::size_t kind) const { return most_[kind] - sum(kind); }
+  [[nodiscard]] Duration until_without(Instant now, std::size_t kind, std::int64_t amount,
+                                       const Clock& clock) const;
+
+  SlidingWindow<minute_kinds> minute_;
+  SlidingWindow<1> day_;
   std::array<std::int64_t, windowed_kinds> most_{unlimited, unlimited, unlimited, unlimited};
   std::int64_t open_ = 0;
   std::int64_t most_open_ = unlimited;

@@ -31,6 +31,13 @@ Units smaller(const Units& a, const Units& b) {
   return least;
 }
 
+/// Begins to fetch all of it at once: keys are many, and each is far from the last one.
+template <class T>
+void fetch_soon(const T& what) {
+  const auto* bytes = reinterpret_cast<const char*>(&what);
+  for (std::size_t i = 0; i < sizeof(T); i += 64) __builtin_prefetch(bytes + i, 1);
+}
+
 ReservationId reservation_id(std::uint32_t index, std::uint32_t life) {
   return {(std::uint64_t{life} << 32U) | index};
 }
@@ -41,7 +48,7 @@ Metering::Metering(const MeteringConfig& config)
     : clock_{config.minute, config.day},
       last_sequence_(config.last_sequence),
       prices_(config.last_price_version) {
-  STOKER_INVARIANT(config.minute.ns >= SlidingWindow::steps && config.minute <= config.day,
+  STOKER_INVARIANT(config.minute.ns >= window_steps && config.minute <= config.day,
                    "minute={} day={}", config.minute.ns, config.day.ns);
 }
 
@@ -67,7 +74,8 @@ void Metering::advance(Instant now) {
 
 void Metering::set_limits(Subject& subject, const Limits& limits) {
   subject.meter.set_limits(limits);
-  subject.budget = limits.budget;
+  subject.has_budget = limits.budget.has_value();
+  subject.budget = limits.budget.value_or(Pico{});
 }
 
 void Metering::set_tenant(TenantId tenant, const Limits& limits) {
@@ -76,7 +84,6 @@ void Metering::set_tenant(TenantId tenant, const Limits& limits) {
   tenant_index_.insert(tenant, static_cast<std::uint32_t>(tenants_.size()));
   Subject& subject = tenants_.emplace_back();
   subject.tenant = tenant;
-  subject.account = accounts_.open();
   set_limits(subject, limits);
 }
 
@@ -88,11 +95,10 @@ void Metering::set_key(KeyId key, TenantId tenant, const Limits& limits) {
     known->removed = false;
     return set_limits(*known, limits);
   }
-  key_index_.insert(key, static_cast<std::uint32_t>(keys_.size()));
+  key_index_.insert(key, {static_cast<std::uint32_t>(keys_.size()), *owner});
   Subject& subject = keys_.emplace_back();
   subject.tenant = tenant;
   subject.tenant_index = *owner;
-  subject.account = accounts_.open_within(tenants_[*owner].account);
   set_limits(subject, limits);
 }
 
@@ -101,8 +107,8 @@ void Metering::remove_key(KeyId key) {
 }
 
 Metering::Subject* Metering::find(KeyId key) {
-  const std::uint32_t* index = key_index_.find(key);
-  return index == nullptr ? nullptr : &keys_[*index];
+  const KeyPlace* place = key_index_.find(key);
+  return place == nullptr ? nullptr : &keys_[place->key];
 }
 
 const Metering::Subject* Metering::find(TenantId tenant) const {
@@ -124,9 +130,9 @@ Metering::Reservation& Metering::open_one(ReservationId id) {
 }
 
 bool Metering::affords(const Subject& subject, Cost cost) const {
-  if (!subject.budget || !cost) return true;
-  const Pico taken = added(accounts_.balance(subject.account), subject.reserved);
-  return added(taken, *cost) <= *subject.budget;
+  if (!subject.has_budget || !cost) return true;
+  const Pico taken = added(subject.account.balance(), subject.reserved);
+  return added(taken, *cost) <= subject.budget;
 }
 
 bool Metering::admits(Subject& subject, const Amounts& wish, Cost cost) {
@@ -177,9 +183,12 @@ void Metering::take_back(Subject& key, const Amounts& unused, const Steps& grant
 Admission Metering::admit(Instant now, const AdmissionWish& wish) {
   STOKER_INVARIANT(plausible(wish.estimate), "request {}", wish.request.value);
   advance(now);
-  const std::uint32_t* index = key_index_.find(wish.key);
-  if (index == nullptr || keys_[*index].removed) return UnknownKey{};
-  Subject& key = keys_[*index];
+  const KeyPlace* found = key_index_.find(wish.key);
+  if (found == nullptr) return UnknownKey{};
+  Subject& key = keys_[found->key];
+  fetch_soon(key);
+  fetch_soon(tenants_[found->tenant]);
+  if (key.removed) return UnknownKey{};
   const PriceList list = prices_.in_force(wish.deployment);
   const Pico cost = metering::charge(list.prices, wish.estimate).total();
   const Amounts amounts = amounts_of(1, wish.estimate);
@@ -197,7 +206,8 @@ Admission Metering::admit(Instant now, const AdmissionWish& wish) {
   r = {};
   r.open = true;
   r.life = life;
-  r.key_index = *index;
+  r.key_index = found->key;
+  r.tenant_index = found->tenant;
   r.request = wish.request;
   r.key = wish.key;
   r.deployment = wish.deployment;
@@ -295,6 +305,8 @@ void Metering::enlarge(Reservation& r, const Units& more) {
 UsageRecord Metering::settle(Instant now, ReservationId id, Billing billing) {
   advance(now);
   Reservation& r = open_one(id);
+  fetch_soon(keys_[r.key_index]);
+  fetch_soon(tenants_[r.tenant_index]);
   Subject& key = keys_[r.key_index];
   if (r.running) {
     if (billing == Billing::billed) {
@@ -340,33 +352,34 @@ void Metering::close(ReservationId id, Reservation& r) {
   --open_;
 }
 
-void Metering::book(const Subject& key, const Charge& charge) {
+void Metering::book(Subject& key, const Charge& charge) {
   Entry entry;
-  entry.add(key.account, charge.total());
-  entry.add(revenue_requests, -charge.request);
-  entry.add(revenue_device_time, -charge.device_time);
-  entry.add(revenue_input_tokens, -charge.input_tokens);
-  entry.add(revenue_output_tokens, -charge.output_tokens);
-  accounts_.post(entry);
+  entry.add(key.account, charge.total(), &tenant_of(key).account);
+  entry.add(own(OwnAccount::revenue_requests), -charge.request);
+  entry.add(own(OwnAccount::revenue_device_time), -charge.device_time);
+  entry.add(own(OwnAccount::revenue_input_tokens), -charge.input_tokens);
+  entry.add(own(OwnAccount::revenue_output_tokens), -charge.output_tokens);
+  post(entry);
+}
+
+void Metering::book(Subject& key, Pico amount, OwnAccount against) {
+  Entry entry;
+  entry.add(key.account, amount, &tenant_of(key).account);
+  entry.add(own(against), -amount);
+  post(entry);
 }
 
 Correction Metering::correct(KeyId key, Pico amount) {
-  const Subject* subject = find(key);
+  Subject* subject = find(key);
   STOKER_INVARIANT(subject != nullptr, "key {}", key.value);
-  Entry entry;
-  entry.add(subject->account, amount);
-  entry.add(credits, -amount);
-  accounts_.post(entry);
+  book(*subject, amount, OwnAccount::credits);
   return {++last_sequence_, key, amount};
 }
 
 void Metering::bring_forward(KeyId key, Pico balance) {
-  const Subject* subject = find(key);
+  Subject* subject = find(key);
   STOKER_INVARIANT(subject != nullptr, "key {}", key.value);
-  Entry entry;
-  entry.add(subject->account, balance);
-  entry.add(brought_forward, -balance);
-  accounts_.post(entry);
+  book(*subject, balance, OwnAccount::brought_forward);
 }
 
 void Metering::count_again(Instant at, KeyId key, const Units& used) {
@@ -409,12 +422,12 @@ std::optional<Standing> Metering::standing(Instant now, KeyId id, LimitKind kind
 
 Pico Metering::balance(KeyId key) const {
   const Subject* subject = find(key);
-  return subject == nullptr ? Pico{} : accounts_.balance(subject->account);
+  return subject == nullptr ? Pico{} : subject->account.balance();
 }
 
 Pico Metering::balance(TenantId tenant) const {
   const Subject* subject = find(tenant);
-  return subject == nullptr ? Pico{} : accounts_.balance(subject->account);
+  return subject == nullptr ? Pico{} : subject->account.balance();
 }
 
 Pico Metering::reserved(KeyId key) const {
@@ -439,6 +452,7 @@ void Metering::check_invariants() const {
   struct Sum {
     std::int64_t open = 0;
     Pico reserved;
+    Pico owed;
   };
   std::vector<Sum> of_keys(keys_.size());
   std::vector<Sum> of_tenants(tenants_.size());
@@ -452,15 +466,24 @@ void Metering::check_invariants() const {
                      "V25 request {} used more than was granted", r.request.value);
     STOKER_INVARIANT(r.reserved == metering::charge(r.list.prices, r.granted).total(),
                      "V25 request {} reserves another price", r.request.value);
-    for (Sum* sum : {&of_keys[r.key_index], &of_tenants[keys_[r.key_index].tenant_index]}) {
+    for (Sum* sum : {&of_keys[r.key_index], &of_tenants[r.tenant_index]}) {
       ++sum->open;
-      sum->reserved = sum->reserved + r.reserved;
+      sum->reserved = added(sum->reserved, r.reserved);
     }
   }
   STOKER_INVARIANT(open == open_ && open + free_.size() == reservations_.size(),
                    "V25 {} reservations are open of {}", open, open_);
   STOKER_INVARIANT(running == device_time_.running(), "V26 {} run of {}", running,
                    device_time_.running());
+  Pico all;
+  for (const Account& each : own_) all = added(all, each.balance());
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    of_keys[i].owed = keys_[i].account.balance();
+    Pico& of_tenant = of_tenants[keys_[i].tenant_index].owed;
+    of_tenant = added(of_tenant, of_keys[i].owed);
+    all = added(all, of_keys[i].owed);
+  }
+  STOKER_INVARIANT(all == Pico{}, "V25 the books of {} keys do not balance", keys_.size());
   const auto check = [](const std::vector<Subject>& subjects, const std::vector<Sum>& sums) {
     for (std::size_t i = 0; i < subjects.size(); ++i) {
       subjects[i].meter.check_invariants();
@@ -468,11 +491,12 @@ void Metering::check_invariants() const {
                        subjects[i].meter.open(), sums[i].open);
       STOKER_INVARIANT(subjects[i].reserved == sums[i].reserved,
                        "V25 subject {} of {} reserves what no request does", i, subjects.size());
+      STOKER_INVARIANT(subjects[i].account.balance() == sums[i].owed,
+                       "M6 tenant {} does not owe what its keys do", subjects[i].tenant.value);
     }
   };
   check(keys_, of_keys);
   check(tenants_, of_tenants);
-  accounts_.check_invariants();
 }
 
 }  // namespace stoker::core::metering

@@ -7,10 +7,11 @@
 
 namespace stoker::core::metering {
 
-void SlidingWindow::forget_before(std::int64_t step) {
+template <std::size_t kinds>
+void SlidingWindow<kinds>::forget_before(std::int64_t step) {
   while (count_ > 0 && older(0).step < step) {
-    sum_ -= older(0).amount;
-    head_ = (head_ + 1) & (capacity_ - 1);
+    for (std::size_t kind = 0; kind < kinds; ++kind) sums_[kind] -= older(0).use[kind];
+    head_ = static_cast<std::uint8_t>((head_ + 1U) & (capacity_ - 1U));
     --count_;
   }
   if (count_ > 0) {
@@ -18,95 +19,99 @@ void SlidingWindow::forget_before(std::int64_t step) {
     return;
   }
   if (newest_.step < step) {
-    STOKER_INVARIANT(sum_ == newest_.amount, "sum={} last={}", sum_, newest_.amount);
-    newest_.amount = 0;
-    sum_ = 0;
+    STOKER_INVARIANT(sums_ == newest_.use, "sum={} last={}", sums_[0], newest_.use[0]);
+    newest_.use = {};
+    sums_ = {};
     oldest_step_ = never;
     return;
   }
   oldest_step_ = newest_.step;
 }
 
-void SlidingWindow::push_older(const Cell& cell) {
+template <std::size_t kinds>
+void SlidingWindow<kinds>::push_older(const Cell& cell) {
   if (count_ == capacity_) {
-    const std::uint32_t larger = std::max<std::uint32_t>(4, capacity_ * 2);
+    STOKER_INVARIANT(capacity_ < steps, "step {}", cell.step);
+    const auto larger = static_cast<std::uint8_t>(std::max(4, capacity_ * 2));
     auto cells = std::make_unique<Cell[]>(larger);
-    for (std::uint32_t i = 0; i < count_; ++i) cells[i] = older(i);
+    for (std::size_t i = 0; i < count_; ++i) cells[i] = older(i);
     cells_ = std::move(cells);
     capacity_ = larger;
     head_ = 0;
   }
   ++count_;
-  older(count_ - 1) = cell;
+  older(count_ - 1U) = cell;
 }
 
-void SlidingWindow::add(std::int64_t step, std::int64_t amount) {
-  if (amount == 0) return;
-  STOKER_INVARIANT(amount > 0, "amount={}", amount);
-  const bool too_large = __builtin_add_overflow(sum_, amount, &sum_);
-  STOKER_INVARIANT(!too_large, "amount={}", amount);
+template <std::size_t kinds>
+void SlidingWindow<kinds>::add(std::int64_t step, const Use& use) {
+  std::int64_t any = 0;
+  for (const std::int64_t each : use) any |= each;
+  if (any == 0) return;
+  for (std::size_t kind = 0; kind < kinds; ++kind) {
+    const bool too_large = __builtin_add_overflow(sums_[kind], use[kind], &sums_[kind]);
+    STOKER_INVARIANT(use[kind] >= 0 && !too_large, "amount={}", use[kind]);
+  }
   if (oldest_step_ == never) {
-    newest_ = {step, amount};
+    newest_ = {step, use};
     oldest_step_ = step;
     return;
   }
   if (newest_.step == step) {
-    newest_.amount += amount;
+    for (std::size_t kind = 0; kind < kinds; ++kind) newest_.use[kind] += use[kind];
     return;
   }
   STOKER_INVARIANT(newest_.step < step, "step {} after {}", step, newest_.step);
   push_older(newest_);
-  newest_ = {step, amount};
+  newest_ = {step, use};
 }
 
-void SlidingWindow::take_back(std::int64_t step, std::int64_t amount) {
+template <std::size_t kinds>
+void SlidingWindow<kinds>::take_back(std::int64_t step, std::size_t kind, std::int64_t amount) {
   if (amount == 0 || oldest_step_ == never || step < oldest_step_) return;
   Cell* cell = &newest_;
   if (step != newest_.step) {
-    std::uint32_t first = 0;
-    for (std::uint32_t length = count_; length > 0;) {
-      const std::uint32_t half = length / 2;
-      if (older(first + half).step < step) {
-        first += half + 1;
-        length -= half + 1;
-      } else {
-        length = half;
-      }
-    }
-    STOKER_INVARIANT(first < count_ && older(first).step == step, "nothing at step {}", step);
-    cell = &older(first);
+    std::size_t i = count_;  // from the end: most requests are short
+    while (i > 0 && older(i - 1).step > step) --i;
+    STOKER_INVARIANT(i > 0 && older(i - 1).step == step, "nothing at step {}", step);
+    cell = &older(i - 1);
   }
-  STOKER_INVARIANT(0 < amount && amount <= cell->amount, "amount={} of {}", amount, cell->amount);
-  cell->amount -= amount;
-  sum_ -= amount;
+  std::int64_t& used = cell->use[kind];
+  STOKER_INVARIANT(0 < amount && amount <= used, "amount={} of {}", amount, used);
+  used -= amount;
+  sums_[kind] -= amount;
 }
 
-std::int64_t SlidingWindow::step_without(std::int64_t amount) const {
-  STOKER_INVARIANT(0 < amount && amount <= sum_, "amount={} of {}", amount, sum_);
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    amount -= older(i).amount;
+template <std::size_t kinds>
+std::int64_t SlidingWindow<kinds>::step_without(std::size_t kind, std::int64_t amount) const {
+  STOKER_INVARIANT(0 < amount && amount <= sums_[kind], "amount={} of {}", amount, sums_[kind]);
+  for (std::size_t i = 0; i < count_; ++i) {
+    amount -= older(i).use[kind];
     if (amount <= 0) return older(i).step + steps + 1;
   }
   return newest_.step + steps + 1;
 }
 
-std::int64_t SlidingWindow::step_empty() const {
-  return sum_ == 0 ? 0 : newest_.step + steps + 1;
-}
-
-void SlidingWindow::check_invariants() const {
+template <std::size_t kinds>
+void SlidingWindow<kinds>::check_invariants() const {
   if (oldest_step_ == never) {
-    STOKER_INVARIANT(sum_ == 0 && count_ == 0, "sum={} cells={}", sum_, count_);
+    STOKER_INVARIANT(sums_ == Use{} && count_ == 0, "sum={} cells={}", sums_[0], count_);
     return;
   }
-  std::int64_t sum = newest_.amount;
+  Use sums = newest_.use;
   std::int64_t last = newest_.step;
-  for (std::uint32_t i = count_; i-- > 0;) {
-    STOKER_INVARIANT(older(i).step < last && older(i).amount >= 0, "step {}", last);
+  for (std::size_t i = count_; i-- > 0;) {
+    STOKER_INVARIANT(older(i).step < last, "step {}", last);
     last = older(i).step;
-    sum += older(i).amount;
+    for (std::size_t kind = 0; kind < kinds; ++kind) {
+      STOKER_INVARIANT(older(i).use[kind] >= 0, "step {}", last);
+      sums[kind] += older(i).use[kind];
+    }
   }
-  STOKER_INVARIANT(sum == sum_ && last == oldest_step_, "sum={} counted {}", sum_, sum);
+  STOKER_INVARIANT(sums == sums_ && last == oldest_step_, "sum={} counted {}", sums_[0], sums[0]);
 }
+
+template class SlidingWindow<1>;
+template class SlidingWindow<3>;
 
 }  // namespace stoker::core::metering

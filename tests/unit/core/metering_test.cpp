@@ -305,31 +305,28 @@ TEST(Books, BalanceAfterUsePaymentAndRestart) {
   EXPECT_EQ(payment.sequence, 2U);
   EXPECT_EQ(metering.balance(key), used + Pico{400});
   EXPECT_EQ(metering.balance(tenant), used + Pico{400});
-  EXPECT_EQ(metering.balance(revenue_requests), -used);
-  EXPECT_EQ(metering.balance(brought_forward), Pico{-500});
-  EXPECT_EQ(metering.balance(credits), Pico{100});
+  EXPECT_EQ(metering.balance(OwnAccount::revenue_requests), -used);
+  EXPECT_EQ(metering.balance(OwnAccount::brought_forward), Pico{-500});
+  EXPECT_EQ(metering.balance(OwnAccount::credits), Pico{100});
   metering.check_invariants();
 }
 
 TEST(Books, RefuseWhatDoesNotSumToNothing) {
   const InvariantsThrow throws;
-  Accounts accounts;
-  const AccountId owner = accounts.open();
-  const AccountId its_key = accounts.open_within(owner);
+  Account of_key, of_tenant, ours;
   Entry entry;
-  entry.add(its_key, Pico{5});
-  EXPECT_THROW(accounts.post(entry), InvariantBroken);
-  entry.add(credits, Pico{-5});
-  accounts.post(entry);
-  Entry to_tenant;
-  to_tenant.add(owner, Pico{5});
-  to_tenant.add(credits, Pico{-5});
-  EXPECT_THROW(accounts.post(to_tenant), InvariantBroken) << "a tenant's is the sum of its keys";
+  entry.add(of_key, Pico{5}, &of_tenant);
+  EXPECT_THROW(post(entry), InvariantBroken);
+  entry.add(ours, Pico{-5});
+  post(entry);
+  EXPECT_EQ(of_key.balance(), Pico{5});
+  EXPECT_EQ(of_tenant.balance(), Pico{5});
+  EXPECT_EQ(ours.balance(), Pico{-5});
   constexpr Int128 largest = static_cast<Int128>(~Uint128{0} >> 1U);
   Entry too_large;
-  too_large.add(its_key, Pico{largest});
-  too_large.add(credits, Pico{-largest});
-  EXPECT_THROW(accounts.post(too_large), InvariantBroken);
+  too_large.add(of_key, Pico{largest});
+  too_large.add(ours, Pico{-largest});
+  EXPECT_THROW(post(too_large), InvariantBroken);
 }
 
 TEST(Restart, WindowsCountWhatWasRecordedAndSequencesGoOn) {
