@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace stoker {
@@ -30,11 +31,21 @@ std::size_t utf8_length(std::string_view text) {
   return 0;
 }
 
+/// ASCII that stands for itself in a JSON string.
+bool is_plain(char c) {
+  return c >= 0x20 && c != '"' && c != '\\';  // negative: a byte of UTF-8
+}
+
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   while (!text.empty()) {
+    const auto plain = static_cast<std::size_t>(
+        std::find_if_not(text.begin(), text.end(), is_plain) - text.begin());
+    out += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const char c = text.front();
     std::size_t used = 1;
     if (c == '"' || c == '\\') {

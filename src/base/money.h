@@ -21,6 +21,21 @@ struct Pico {
 constexpr Pico operator+(Pico a, Pico b) {
   return {a.value + b.value};
 }
+constexpr Pico operator-(Pico a, Pico b) {
+  return {a.value - b.value};
+}
+constexpr Pico operator-(Pico a) {
+  return {-a.value};
+}
+
+/// What a deployment's requests cost. The list in force at admission prices a request to its end.
+struct Prices {
+  NanoPrice per_request;
+  NanoPrice per_device_second;
+  NanoPrice per_1k_input_tokens;
+  NanoPrice per_1k_output_tokens;
+  auto operator<=>(const Prices&) const = default;
+};
 
 /// Units: price in nano per request; exact pico.
 constexpr Pico charge_request(NanoPrice per_request) {

@@ -99,6 +99,8 @@ using NodeId = Id<struct NodeTag>;
 /// Devices that another scheduler (Slurm, Kubernetes) hands out.
 using PoolId = Id<struct PoolTag>;
 using TenantId = Id<struct TenantTag>;
+/// What a caller proves who he is with; belongs to one tenant.
+using KeyId = Id<struct KeyTag>;
 /// One file of weights, shared by the instances that map it on one device.
 using WeightsId = Id<struct WeightsTag>;
 /// Life number of one instance. A message of another life is stale and must be ignored.

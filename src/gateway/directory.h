@@ -36,7 +36,7 @@ struct Deployment {
   std::string engine_model;
   Duration request_timeout = minutes(10);  // from dispatch to the last byte; 0: none
   std::int32_t priority = 0;
-  ledger::Prices prices;
+  Prices prices;
 };
 using DeploymentPtr = std::shared_ptr<const Deployment>;
 

@@ -18,14 +18,6 @@ struct ServerStart {
   std::string config_fingerprint;
 };
 
-/// Prices in force at admission; kept on the record so that it is never priced anew.
-struct Prices {
-  NanoPrice per_request;
-  NanoPrice per_device_second;
-  NanoPrice per_1k_input_tokens;
-  NanoPrice per_1k_output_tokens;
-};
-
 /// Written when a request is admitted.
 struct Admission {
   RequestId request;
@@ -35,7 +27,7 @@ struct Admission {
   std::string route;  // "chat", "completions", "embeddings", "infer", "invoke"
   bool stream = false;
   std::int32_t priority = 0;
-  Prices prices;
+  Prices prices;  // in force at admission; kept here so that it is never priced anew
 };
 
 /// The intervals of one request in order; they tile accept .. last byte exactly. Nanoseconds.

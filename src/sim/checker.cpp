@@ -805,13 +805,12 @@ void Checker::sweep(Instant now, const core::Core& core) {
                                              i.state == core::InstanceState::stopping ||
                                              i.state == core::InstanceState::failed);
         });
-    if (!below || leaving) {
+    if (!below || leaving || !could_hold(d, false)) {
       d.below_minimum_since.reset();
     } else if (!d.below_minimum_since) {
       d.below_minimum_since = now;
     } else {
-      STOKER_INVARIANT(!could_hold(d, false) ||
-                           now - *d.below_minimum_since <= d.spec.limits.start_timeout + seconds(1),
+      STOKER_INVARIANT(now - *d.below_minimum_since <= d.spec.limits.start_timeout + seconds(1),
                        "V16 deployment {} has {} of {}", each.id.value, each.live_instances,
                        d.spec.scale.min_instances);
     }

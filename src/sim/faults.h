@@ -37,6 +37,12 @@ enum class Fault : std::uint8_t {
   stop_by_hand,
   warm_by_hand,
   deployment_changes,
+  report_lost,
+  report_twice,
+  report_late,
+  report_less,
+  prices_change,
+  limits_change,
   count_
 };
 inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::count_);

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <memory>
 
 #include "base/invariant.h"
 #include "sim/checker.h"
+#include "sim/metered_gateway.h"
+#include "sim/observer_pair.h"
 
 namespace stoker::sim {
 namespace {
@@ -18,8 +21,11 @@ class SeedRun {
   SeedRun(std::uint64_t seed, const SeedOptions& options)
       : options_(options),
         prng_(seed),
+        faults_(options.with_faults ? draw_faults(prng_) : no_faults()),
         checker_(options.sweep_every, options.listener),
-        world_(seed, options.with_faults ? draw_faults(prng_) : no_faults(), &checker_) {}
+        gateway_(seed, faults_, options.sweep_every),
+        both_(checker_, gateway_),
+        world_(seed, faults_, &both_) {}
 
   void run() {
     checker_.set_trace(options_.trace);
@@ -30,7 +36,12 @@ class SeedRun {
   }
 
   World& world() { return world_; }
-  Checker& checker() { return checker_; }
+  [[nodiscard]] StateCounts states() const {
+    StateCounts sum = checker_.states();
+    sum.add(gateway_.states());
+    sum.add(world_.states);
+    return sum;
+  }
 
  private:
   template <class T>
@@ -161,7 +172,10 @@ class SeedRun {
     return it->first;
   }
 
-  void pass(Duration d) { world_.run_until(world_.now() + d); }
+  void pass(Duration d) {
+    world_.run_until(world_.now() + d);
+    for (const RequestId each : gateway_.take_exhausted()) world_.give_up(each);
+  }
 
   void arrive_all(std::int32_t count, Duration gap, DeploymentId only) {
     for (std::int32_t i = 0; i < count; ++i) {
@@ -198,6 +212,7 @@ class SeedRun {
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
     if (one_in(3)) arrival.cost = draw(1, 10);
     if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);
+    if (!world_.server_runs() || !gateway_.admit(world_.now(), arrival)) return;
     world_.arrive(arrival);
   }
 
@@ -232,6 +247,7 @@ class SeedRun {
   /// Nobody sends any more and nothing breaks any more: everything must end.
   void settle() {
     world_.stop_faults();
+    gateway_.stop_faults();
     for (const auto& [id, spec] : world_.deployments()) {
       world_.tell(core::WarmRequested{id});  // forgets failures and rests
     }
@@ -239,6 +255,7 @@ class SeedRun {
     pass(minutes(12));
     STOKER_INVARIANT(world_.server_runs(), "the server never came back");
     checker_.check_settled(world_.core(), world_);
+    gateway_.check_settled(world_.now());
     if (one_in(2)) return;
     for (int i = 0; i < 20; ++i) arrive(any_deployment());
     pass(ms(draw(0, 3000)));
@@ -249,11 +266,15 @@ class SeedRun {
                      "L2 the server does not end: {} processes", world_.processes());
     STOKER_INVARIANT(world_.open_requests() == 0, "L1 {} requests never ended",
                      world_.open_requests());
+    gateway_.check_settled(world_.now());
   }
 
   const SeedOptions options_;
   Prng prng_;
+  const FaultPlan faults_;
   Checker checker_;
+  MeteredGateway gateway_;
+  ObserverPair both_;
   World world_;
   std::map<DeploymentId, Duration> service_;
   TenantId flood_;
@@ -272,15 +293,14 @@ SeedResult run_seed(std::uint64_t seed, const SeedOptions& options) {
   auto run = std::make_unique<SeedRun>(seed, options);
   try {
     run->run();
-  } catch (const InvariantBroken& broken) {
+  } catch (const std::exception& broken) {  // an invariant, or what would have ended a server
     result.violation =
         fmt::format("at {:.6f} s, event {}: {}", static_cast<double>(run->world().now().ns) / 1e9,
                     run->world().totals().events, broken.what());
   }
   result.totals = run->world().totals();
   result.virtual_time = run->world().now() - Instant{};
-  result.states = run->checker().states();
-  result.states.add(run->world().states);
+  result.states = run->states();
   return result;
 }
 

@@ -28,7 +28,7 @@ struct SeedResult {
   std::optional<std::string> violation;  // what broke, and at which event
 };
 
-/// Never throws: a broken invariant becomes the violation.   Cost: about 2 us a request.
+/// Never throws: a broken invariant becomes the violation.   Cost: a few us a request.
 [[nodiscard]] SeedResult run_seed(std::uint64_t seed, const SeedOptions& options);
 
 }  // namespace stoker::sim

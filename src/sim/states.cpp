@@ -178,6 +178,60 @@ const char* to_text(State state) {
       return "pool_start_given_up";
     case State::pool_quota_reached:
       return "pool_quota_reached";
+    case State::limit_requests:
+      return "limit_requests";
+    case State::limit_input_tokens:
+      return "limit_input_tokens";
+    case State::limit_output_tokens:
+      return "limit_output_tokens";
+    case State::limit_device_time:
+      return "limit_device_time";
+    case State::limit_concurrency:
+      return "limit_concurrency";
+    case State::limit_budget:
+      return "limit_budget";
+    case State::limit_of_tenant:
+      return "limit_of_tenant";
+    case State::limit_can_never_pass:
+      return "limit_can_never_pass";
+    case State::limit_lowered_below_use:
+      return "limit_lowered_below_use";
+    case State::day_slid_on:
+      return "day_slid_on";
+    case State::budget_freed:
+      return "budget_freed";
+    case State::key_removed_while_open:
+      return "key_removed_while_open";
+    case State::reservation_grown:
+      return "reservation_grown";
+    case State::limit_reached_while_running:
+      return "limit_reached_while_running";
+    case State::budget_used_up_while_running:
+      return "budget_used_up_while_running";
+    case State::reservation_released:
+      return "reservation_released";
+    case State::reservation_lost_in_crash:
+      return "reservation_lost_in_crash";
+    case State::ended_without_running:
+      return "ended_without_running";
+    case State::use_below_estimate:
+      return "use_below_estimate";
+    case State::price_changed_while_open:
+      return "price_changed_while_open";
+    case State::usage_reported_twice:
+      return "usage_reported_twice";
+    case State::usage_reported_out_of_order:
+      return "usage_reported_out_of_order";
+    case State::usage_reported_less:
+      return "usage_reported_less";
+    case State::usage_reported_after_end:
+      return "usage_reported_after_end";
+    case State::usage_report_nonsense:
+      return "usage_report_nonsense";
+    case State::device_time_split_between_tenants:
+      return "device_time_split_between_tenants";
+    case State::device_time_rest_carried:
+      return "device_time_rest_carried";
     case State::deployment_changed_while_running:
       return "deployment_changed_while_running";
     case State::maximum_lowered_below_live:

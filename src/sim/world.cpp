@@ -668,6 +668,12 @@ void World::strike(Fault fault) {
     case Fault::load_fails_for_good:  // met when it ends
     case Fault::load_out_of_memory:
     case Fault::client_leaves:  // drawn with the request
+    case Fault::report_lost:    // what happens to metering is met in MeteredGateway
+    case Fault::report_twice:
+    case Fault::report_late:
+    case Fault::report_less:
+    case Fault::prices_change:
+    case Fault::limits_change:
     case Fault::count_:
       return;
   }

@@ -102,6 +102,8 @@ class World {
   void run_until(Instant until);
   void arrive(const Arrival& arrival);
   void tell(const core::Event& event) { step(event); }
+  /// The gateway gives the request up, as if its client had left; nothing if it has ended.
+  void give_up(RequestId request) { client_leaves(request); }
   /// From now on nothing breaks; what is broken is mended as far as a person would.
   void stop_faults();
 

@@ -107,33 +107,30 @@ void Recorder::look_at_old_files(ledger::Sequence journal_end) {
 }
 
 void Recorder::admitted(ledger::Sequence record, const ledger::Admission& admission) {
-  if (record.value <= written_) return;
-  const auto [place, added] = held_.try_emplace(record.value);
-  if (!added) return;
-  Held& held = place->second;
+  // After trouble the ledger tells again what it told before.
+  if (record.value <= std::max(written_, last_admitted_)) return;
+  last_admitted_ = record.value;
+  place_of_.insert(admission.request, held_before_ + held_.size());
+  Held& held = held_.emplace_back();
+  held.record = record.value;
   held.id = admission.request;
   held.accepted_at = admission.accepted_at;
-  held.request.id = public_id(admission.request);
-  held.request.deployment = names_.deployment(admission.deployment, {.name = admission.deployment});
+  held.request.deployment = names_.deployment(admission.deployment, {});
   held.request.tenant = names_.tenant(admission.tenant);
   held.request.route = sim::route_from_text(admission.route);
   held.request.stream = admission.stream;
   held.request.priority = admission.priority;
-  record_of_[admission.request.value] = record.value;
 }
 
 void Recorder::ended(const ledger::Admission& admission, const ledger::Usage& usage,
                      bool stored_before) {
-  const auto known = record_of_.find(admission.request.value);
-  if (known == record_of_.end()) return;
-  const auto held = held_.find(known->second);
-  record_of_.erase(known);
-  if (stored_before && !goes_on_) {
-    held_.erase(held);  // from before anything was recorded
-    return;
-  }
-  add_ending(usage, held->second.request);
-  held->second.ended = true;
+  const std::uint64_t* const place = place_of_.find(admission.request);
+  if (place == nullptr) return;
+  Held& held = held_[static_cast<std::size_t>(*place - held_before_)];
+  place_of_.erase(admission.request);
+  held.ended = true;
+  held.dropped = stored_before && !goes_on_;  // from before anything was recorded
+  if (!held.dropped) add_ending(usage, held.request);
   write_ended();
 }
 
@@ -144,18 +141,22 @@ void Recorder::batch_ended() {
 
 void Recorder::write_ended() {
   while (!held_.empty()) {
-    const auto oldest = held_.begin();
-    if (!oldest->second.ended) {
+    Held& oldest = held_.front();
+    if (!oldest.ended) {
       if (held_.size() <= options_.most_held) return;
-      record_of_.erase(oldest->second.id.value);
+      place_of_.erase(oldest.id);
     }
-    write(oldest->first, oldest->second);
-    written_ = oldest->first;
-    held_.erase(oldest);
+    if (!oldest.dropped) {
+      write(oldest);
+      written_ = oldest.record;
+    }
+    held_.pop_front();
+    ++held_before_;
   }
 }
 
-void Recorder::write(std::uint64_t record, Held& held) {
+void Recorder::write(Held& held) {
+  append_public_id(held.request.id, held.id);
   calibration_.observe(names_.world().deployments.at(held.request.deployment).name, held.request);
   constexpr std::size_t longest_line = 1024;
   if (files_.wants_new(lines_.size() + longest_line)) {
@@ -171,7 +172,8 @@ void Recorder::write(std::uint64_t record, Held& held) {
   held.request.at = last_at_ = std::max(last_at_, since);
   sim::append_trace_request(lines_, names_.world(), held.request);
   lines_.resize(lines_.size() - 2);  // "}\n"
-  fmt::format_to(std::back_inserter(lines_), "{}{}}}\n", record_key, record);
+  const fmt::format_int digits(held.record);
+  lines_.append(record_key).append(digits.data(), digits.size()).append("}\n");
   ++lines_count_;
   if (lines_.size() >= options_.write_size) batch_ended();
 }

@@ -12,12 +12,12 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
+#include "base/id_table.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "ledger/request_listener.h"
@@ -63,14 +63,16 @@ class Recorder final : public ledger::RequestListener {
 
  private:
   struct Held {
+    std::uint64_t record = 0;  // the journal's, of its admission
     RequestId id;
     WallTime accepted_at;
     sim::TraceRequest request;
     bool ended = false;
+    bool dropped = false;
   };
   void look_at_old_files(ledger::Sequence journal_end);
   void write_ended();
-  void write(std::uint64_t record, Held& held);
+  void write(Held& held);
   [[nodiscard]] Result<void> begin_file(WallTime at);
   [[nodiscard]] Result<void> flush();
   void drop(const Error& why, std::uint64_t lines);
@@ -81,8 +83,10 @@ class Recorder final : public ledger::RequestListener {
   sim::WorldBuilder names_;
   sim::Calibration calibration_;
 
-  std::map<std::uint64_t, Held> held_;  // by the record of the admission: in order of arrival
-  std::unordered_map<std::uint64_t, std::uint64_t> record_of_;  // request -> that record
+  std::deque<Held> held_;                       // in order of arrival
+  std::uint64_t held_before_ = 0;               // how many left its front
+  IdTable<RequestId, std::uint64_t> place_of_;  // of those that run: in held_, + held_before_
+  std::uint64_t last_admitted_ = 0;             // record
   std::uint64_t written_ = 0;  // the record of the last admission that is in the files, or lost
   bool goes_on_ = false;       // `written_` is of an earlier life: what follows it is still to come
 

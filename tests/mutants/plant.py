@@ -26,7 +26,7 @@ def pattern_of(text: str) -> re.Pattern:
 
 
 def main(source: pathlib.Path, output: pathlib.Path) -> int:
-    texts = {path.name: path.read_text() for path in sorted(source.glob("*.cpp"))}
+    texts = {str(path.relative_to(source)): path.read_text() for path in sorted(source.rglob("*.cpp"))}
     failed = False
     for number, (name, file, find, replace) in enumerate(MUTANTS, 1):
         pattern = pattern_of(find)
@@ -40,7 +40,6 @@ def main(source: pathlib.Path, output: pathlib.Path) -> int:
         texts[file] = pattern.sub(lambda _: planted.strip(), texts[file])
     if failed:
         return 1
-    output.mkdir(parents=True, exist_ok=True)
     names = ", ".join(f'"{name}"' for name, *_ in MUTANTS)
     write(output / "planted.h", PLANTED_H % (len(MUTANTS), names))
     for file, text in texts.items():
@@ -49,6 +48,7 @@ def main(source: pathlib.Path, output: pathlib.Path) -> int:
 
 
 def write(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 

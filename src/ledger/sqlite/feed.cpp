@@ -93,7 +93,7 @@ Result<void> Feed::store_batch(Sequence last) {
   return move_position_.step().map([](bool) {});
 }
 
-Result<void> Feed::apply(JournalEntry entry, bool with_rows) {
+Result<void> Feed::apply(JournalEntry&& entry, bool with_rows) {
   if (auto* admission = std::get_if<Admission>(&entry.record)) {
     if (listener_ != nullptr) listener_->admitted(entry.sequence, *admission);
     open_.insert_or_assign(admission->request.value, std::move(*admission));

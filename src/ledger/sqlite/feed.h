@@ -41,7 +41,7 @@ class Feed {
 
   [[nodiscard]] Result<void> skip_to(Sequence position);
   [[nodiscard]] Result<void> store_batch(Sequence last);
-  [[nodiscard]] Result<void> apply(JournalEntry entry, bool with_rows);
+  [[nodiscard]] Result<void> apply(JournalEntry&& entry, bool with_rows);
 
   std::uint32_t max_batch_records_;
   RequestListener* listener_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 
 #include "base/int128.h"
@@ -82,12 +83,12 @@ void append_decimal(std::string& out, std::int64_t value, int decimals) {
   out.append(whole.data(), whole.size());
   std::uint64_t rest = magnitude % one;
   if (rest == 0) return;
+  std::array<char, 20> digits;  // 2^64 has so many
+  auto end = static_cast<std::size_t>(decimals);
+  for (std::size_t i = end; i > 0; rest /= 10) digits[--i] = static_cast<char>('0' + rest % 10);
+  while (digits[end - 1] == '0') --end;
   out += '.';
-  while (rest > 0) {
-    one /= 10;
-    out += static_cast<char>('0' + rest / one);
-    rest %= one;
-  }
+  out.append(digits.data(), end);
 }
 
 }  // namespace stoker::sim
