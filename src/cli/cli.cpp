@@ -122,6 +122,7 @@ int run(int argc, char** argv, const Parts& parts) {
   add_help(program);
   add_ps(program);
   add_events(program);
+  add_decisions(program);
   add_logs(program);
   add_run(program);
   add_requests(program);

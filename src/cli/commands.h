@@ -21,6 +21,7 @@ void add_doctor(const Program& program);
 void add_version(const Program& program);
 void add_ps(const Program& program);
 void add_events(const Program& program);
+void add_decisions(const Program& program);
 void add_logs(const Program& program);
 void add_run(const Program& program);
 void add_requests(const Program& program);

@@ -370,6 +370,10 @@ void add_demo(const Program& program, const ServeFunction& serve) {
   command->callback([program, options, serve] {
     const char* models = std::getenv("STOKER_DEMO_MODELS");
     const fs::path folder = models == nullptr ? "models" : models;
+    // The demo's server has a folder of its own; what is named here is relative to this one.
+    for (std::string* model : {&options->chat_model, &options->onnx_model}) {
+      if (!model->empty()) *model = fs::absolute(*model).string();
+    }
     if (options->chat_model.empty()) {
       options->chat_model = first_existing({folder / "tiny-demo-q8_0.gguf"});
     }

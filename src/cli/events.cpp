@@ -1,4 +1,4 @@
-// stoker events, stoker logs: what happened, once or as it happens.
+// stoker events, stoker decisions, stoker logs: what happened and why, once or as it happens.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -102,6 +102,45 @@ void add_events(const Program& program) {
     simdjson::dom::parser line_parser;
     for_each_of(root, "events",
                 [&](element event) { print_event(line_parser, simdjson::minify(event), false); });
+  });
+}
+
+void add_decisions(const Program& program) {
+  CLI::App* command = program.app.add_subcommand(
+      "decisions", "Show what the scheduler ordered, and with which reasons and figures");
+  struct Options {
+    std::string deployment;
+    int limit = 50;
+  };
+  auto options = std::make_shared<Options>();
+  command->add_option("--deployment", options->deployment, "Only of this one");
+  command->add_option("-n,--limit", options->limit, "Newest so many")->check(CLI::PositiveNumber);
+  add_server_options(*command, program.context);
+  add_json_option(*command, program.context);
+  command->footer("Example:\n  stoker decisions --deployment chat");
+  command->callback([program, options] {
+    Result<Client> client = Client::connect(program.context);
+    if (!client) {
+      program.exit_code = complain(program.context, client.error(), exit_usage);
+      return;
+    }
+    const Result<std::string> decisions = client->get(fmt::format(
+        "/api/v1/decisions?limit={}{}", options->limit,
+        options->deployment.empty() ? "" : "&deployment=" + percent_encode(options->deployment)));
+    if (!decisions) {
+      program.exit_code = complain(program.context, decisions.error());
+      return;
+    }
+    if (program.context.json) {
+      std::printf("%s\n", decisions->c_str());
+      return;
+    }
+    simdjson::dom::parser parser;
+    element root;
+    if (parser.parse(*decisions).get(root) != simdjson::SUCCESS) return;
+    for_each_of(root, "decisions", [](element each) {
+      std::printf("%s  %s\n", text_of(each, "at").c_str(), text_of(each, "text").c_str());
+    });
   });
 }
 

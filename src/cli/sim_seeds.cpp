@@ -43,9 +43,9 @@ ManyResult run_seeds(const ManyOptions& options,
   for (std::int32_t i = 1; i < options.threads; ++i) threads.emplace_back(work);
   work();
   for (std::thread& each : threads) each.join();
-  sum.action_hash = 1469598103934665603ULL;
+  sum.action_hash = sim::empty_hash;
   for (const std::uint64_t each : hashes) {
-    sum.action_hash = (sum.action_hash ^ each) * 1099511628211ULL;
+    sum.action_hash = sim::add_to_hash(sum.action_hash, each);
   }
   return sum;
 }

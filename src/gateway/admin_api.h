@@ -68,6 +68,8 @@ class AdminApi {
   /// `deployment`, a name or an alias: only it and its instances, no devices; empty: everything.
   virtual Result<std::string> ps_json(std::string_view deployment) = 0;
   virtual Result<std::string> events_json(const EventFilter& filter) = 0;
+  /// What the scheduler ordered and why, the sending of single requests left out.
+  virtual Result<std::string> decisions_json(const EventFilter& filter) = 0;
   virtual Result<std::unique_ptr<Subscription>> follow_events(const EventFilter& filter,
                                                               std::shared_ptr<LineSink> sink) = 0;
   /// `name` is an instance ("chat/3") or a deployment (all its instances). Plain text.

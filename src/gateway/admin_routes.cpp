@@ -87,10 +87,11 @@ Result<std::string> run_query(AdminApi& api, Route route, const std::string& nam
   switch (route) {
     case Route::ps:
       return api.ps_json(text(query, "deployment"));
-    case Route::events: {
+    case Route::events:
+    case Route::decisions: {
       const Result<EventFilter> filter = event_filter(query);
       if (!filter) return tl::unexpected(filter.error());
-      return api.events_json(*filter);
+      return route == Route::events ? api.events_json(*filter) : api.decisions_json(*filter);
     }
     case Route::logs: {
       const Result<std::int64_t> lines = number(query, "lines", 100);

@@ -55,6 +55,8 @@ constexpr std::array routes = {
               Dialect::open_inference, "ready"},
     RouteSpec{Route::ps, "/api/v1/ps", method::get, Scope::admin, Dialect::plain, "ps"},
     RouteSpec{Route::events, "/api/v1/events", method::get, Scope::admin, Dialect::plain, "events"},
+    RouteSpec{Route::decisions, "/api/v1/decisions", method::get, Scope::admin, Dialect::plain,
+              "decisions"},
     RouteSpec{Route::logs, "/api/v1/logs/{*}", method::get, Scope::admin, Dialect::plain, "logs"},
     RouteSpec{Route::requests, "/api/v1/requests", method::get, Scope::admin, Dialect::plain,
               "requests"},

@@ -38,6 +38,7 @@ enum class Route : std::uint8_t {
   // Admin.
   ps,
   events,
+  decisions,
   logs,
   requests,
   request,

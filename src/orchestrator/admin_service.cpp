@@ -199,25 +199,34 @@ Result<std::string> AdminService::deployment_name(std::string_view name) const {
   return found->name;
 }
 
+/// An alias becomes the name of its deployment.
+Result<gateway::EventFilter> AdminService::known(gateway::EventFilter filter) const {
+  if (filter.deployment.empty()) return filter;
+  Result<std::string> name = deployment_name(filter.deployment);
+  if (!name) return tl::unexpected(name.error());
+  filter.deployment = std::move(*name);
+  return filter;
+}
+
 Result<std::string> AdminService::events_json(const gateway::EventFilter& filter) {
-  gateway::EventFilter wanted = filter;
-  if (!filter.deployment.empty()) {
-    Result<std::string> name = deployment_name(filter.deployment);
-    if (!name) return tl::unexpected(name.error());
-    wanted.deployment = std::move(*name);
-  }
-  return events_.to_json(wanted);
+  return known(filter).map([&](const auto& wanted) { return events_.to_json(wanted); });
 }
 
 Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_events(
     const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) {
-  gateway::EventFilter wanted = filter;
-  if (!filter.deployment.empty()) {
-    Result<std::string> name = deployment_name(filter.deployment);
-    if (!name) return tl::unexpected(name.error());
-    wanted.deployment = std::move(*name);
-  }
-  return events_.follow(wanted, std::move(sink));
+  return known(filter).map(
+      [&](const auto& wanted) { return events_.follow(wanted, std::move(sink)); });
+}
+
+Result<std::string> AdminService::decisions_json(const gateway::EventFilter& filter) {
+  return known(filter).map([&](const auto& wanted) {
+    DecisionNames names;
+    for (const auto& [id, plan] : orchestrator_.plans()) names.deployments[id] = plan.spec.name;
+    for (const core::DeviceSummary& each : orchestrator_.summary().devices) {
+      names.devices[each.id] = each.name;
+    }
+    return orchestrator_.decisions().to_json(wanted, names);
+  });
 }
 
 std::string AdminService::plain_name(std::string_view name) const {

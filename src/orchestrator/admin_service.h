@@ -28,6 +28,7 @@ class AdminService final : public gateway::AdminApi {
   bool can_serve(DeploymentId deployment) const override;
   Result<std::string> ps_json(std::string_view deployment) override;
   Result<std::string> events_json(const gateway::EventFilter& filter) override;
+  Result<std::string> decisions_json(const gateway::EventFilter& filter) override;
   Result<std::unique_ptr<gateway::Subscription>> follow_events(
       const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) override;
   Result<std::string> log_text(std::string_view name, std::int64_t lines) override;
@@ -47,6 +48,7 @@ class AdminService final : public gateway::AdminApi {
   [[nodiscard]] Error unknown(std::string_view name) const;
   /// The name of the deployment that `name`, maybe an alias, means.
   [[nodiscard]] Result<std::string> deployment_name(std::string_view name) const;
+  [[nodiscard]] Result<gateway::EventFilter> known(gateway::EventFilter filter) const;
   /// "chat/3" for the same instance of an alias of chat; a deployment's own name for its alias.
   [[nodiscard]] std::string plain_name(std::string_view name) const;
   [[nodiscard]] Result<Target> resolve(std::string_view name) const;

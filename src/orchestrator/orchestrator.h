@@ -27,6 +27,7 @@
 #include "net/clock.h"
 #include "net/event_loop.h"
 #include "obs/log.h"
+#include "orchestrator/decision_log.h"
 #include "orchestrator/event_log.h"
 #include "orchestrator/event_recorder.h"
 #include "orchestrator/health_watch.h"
@@ -101,6 +102,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   [[nodiscard]] std::map<InstanceId, InstanceRecord> records() const;
   [[nodiscard]] const std::map<DeploymentId, DeploymentPlan>& plans() const { return plans_; }
   [[nodiscard]] std::string last_failure(DeploymentId deployment) const;
+  [[nodiscard]] const DecisionLog& decisions() const { return decisions_; }
   void warm(DeploymentId deployment);
   void stop(DeploymentId deployment, InstanceId only);
 
@@ -176,6 +178,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   InstanceJournal& journal_;
   obs::Logger& log_;
   EventLog& events_;
+  DecisionLog decisions_;
   OrchestratorOptions options_;
   std::map<DeploymentId, DeploymentPlan> plans_;
   std::map<DeviceId, backend::Device> devices_;

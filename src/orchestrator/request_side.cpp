@@ -104,7 +104,10 @@ Orchestrator::Outcome Orchestrator::step(const core::Event& event, RequestId own
   const Instant now = net::monotonic_now();
   core_.step(now, event, actions);
   if (options_.recorder != nullptr) options_.recorder->stepped(now, event, actions);
-  for (const core::Action& action : actions) resolve(action, own, outcome);
+  for (const core::Action& action : actions) {
+    if (!std::holds_alternative<core::Dispatch>(action)) decisions_.add(net::wall_now(), action);
+    resolve(action, own, outcome);
+  }
   if (over) waiters_.erase(over);
   const std::optional<Instant> next = core_.next_wakeup();
   const bool earlier = next && (!wakeup_at_ || *next < *wakeup_at_);

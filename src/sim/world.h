@@ -62,6 +62,12 @@ class Observer {
   virtual void on_server_crash(Instant) {}
 };
 
+/// Of orders, or of other such hashes.   Source: Fowler, Noll, Vo, FNV-1a, by words of 64 bits.
+inline constexpr std::uint64_t empty_hash = 1469598103934665603ULL;
+[[nodiscard]] constexpr std::uint64_t add_to_hash(std::uint64_t hash, std::uint64_t word) {
+  return (hash ^ word) * 1099511628211ULL;
+}
+
 struct WorldTotals {
   std::uint64_t events = 0;  // steps of the core
   std::uint64_t arrivals = 0;
@@ -74,7 +80,7 @@ struct WorldTotals {
   Duration alive;    // sum over instances, order to start .. gone
   Duration serving;  // sum over instances, at least one request in flight
   Duration loading;  // sum over instances, order to start .. ready or gone
-  std::uint64_t action_hash = 1469598103934665603ULL;
+  std::uint64_t action_hash = empty_hash;
 };
 
 class World {
@@ -175,9 +181,7 @@ class World {
   bool hits(Fault fault);
   Process* any_process(bool (*wanted)(const Process&));
   Duration around(Duration mean);
-  void mix(std::uint64_t value) {
-    totals_.action_hash = (totals_.action_hash ^ value) * 1099511628211ULL;
-  }
+  void mix(std::uint64_t value) { totals_.action_hash = add_to_hash(totals_.action_hash, value); }
 
   const std::uint64_t seed_;
   FaultPlan faults_;

@@ -21,6 +21,7 @@ TEST(Admin, AnswersItsQueries) {
   for (const Case& c : {
            Case{get("/api/v1/ps"), 200, R"({"instances":[]})"},
            Case{get("/api/v1/events?limit=7"), 200, R"({"limit":7})"},
+           Case{get("/api/v1/decisions?since=3"), 200, R"({"since":3})"},
            Case{get("/api/v1/logs/chat/3?lines=5"), 200, "chat/3 5\n"},
            Case{get("/api/v1/requests?limit=x"), 400, "whole number"},
            Case{get("/api/v1/requests"), 200, R"({"limit":50})"},

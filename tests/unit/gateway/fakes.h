@@ -195,6 +195,9 @@ class FakeAdmin final : public AdminApi {
   Result<std::string> events_json(const EventFilter& filter) override {
     return "{\"limit\":" + std::to_string(filter.limit) + "}";
   }
+  Result<std::string> decisions_json(const EventFilter& filter) override {
+    return "{\"since\":" + std::to_string(filter.since) + "}";
+  }
   Result<std::unique_ptr<Subscription>> follow_events(const EventFilter&,
                                                       std::shared_ptr<LineSink> sink) override {
     {
