@@ -1,5 +1,6 @@
 // Stoker's policies beside others on one trace: which models stay where only so many fit, how long
-// an idle one is kept, and how many instances there are. See residency.h, keep_warm.h, scaling.h;
+// an idle one is kept, and how many instances there are. See residency.h, reordering.h,
+// keep_warm.h, scaling.h;
 // ./dev bench policies --help.
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@
 #include "base/json_writer.h"
 #include "base/real_math.h"
 #include "keep_warm.h"
+#include "reordering.h"
 #include "residency.h"
 #include "scaling.h"
 #include "sim/workload/open_trace.h"
@@ -182,8 +184,8 @@ void print_scaling(const std::vector<ScalingTable>& scaling) {
 }
 
 void print_json(const Options& options, const Arrivals& arrivals,
-                const std::vector<Residency>& residency, const KeepWarm& keep_warm,
-                const std::vector<ScalingTable>& scaling) {
+                const std::vector<Residency>& residency, const std::vector<Reordering>& reordering,
+                const KeepWarm& keep_warm, const std::vector<ScalingTable>& scaling) {
   JsonWriter json;
   json.object([&] {
     json.field("trace", options.trace);
@@ -204,6 +206,19 @@ void print_json(const Options& options, const Arrivals& arrivals,
     json.object("residency", [&] { misses([](const Misses& m) { return m.all; }); });
     json.object("residency_after_first_third",
                 [&] { misses([](const Misses& m) { return m.rest; }); });
+    json.array("reordering", [&] {
+      for (const Reordering& r : reordering) {
+        json.object([&] {
+          json.field("resident", r.resident);
+          json.field("load_s", r.load_s);
+          json.field("loads_in_order", static_cast<std::int64_t>(r.loads_in_order));
+          json.field("loads", static_cast<std::int64_t>(r.loads));
+          json.field("waited_longer", static_cast<std::int64_t>(r.waited_longer));
+          json.field("p99_extra_wait_s", r.p99_extra_s);
+          json.field("largest_extra_wait_s", r.largest_extra_s);
+        });
+      }
+    });
     json.object("keep_warm", [&] {
       for (const NamedScore& each : keep_warm.fixed)
         write_score(json, each.name.c_str(), each.score);
@@ -229,7 +244,8 @@ void print_json(const Options& options, const Arrivals& arrivals,
 }
 
 void print_text(const Options& options, const Arrivals& arrivals,
-                const std::vector<Residency>& residency, const KeepWarm& keep_warm) {
+                const std::vector<Residency>& residency, const std::vector<Reordering>& reordering,
+                const KeepWarm& keep_warm) {
   std::printf("%s: %zu requests to %u models, thinned by %g\n\n", options.trace.c_str(),
               arrivals.all.size(), arrivals.models, options.thin);
   std::printf("Misses after the first third, with K equal models resident\n");
@@ -248,6 +264,17 @@ void print_text(const Options& options, const Arrivals& arrivals,
     } else {
       std::printf("%.3f\n", static_cast<double>(r.stoker.rest) / static_cast<double>(best));
     }
+  }
+  std::printf(
+      "\nSwap-aware order of the core, K equal models resident; extra wait: beyond one load\n");
+  std::printf("%4s %8s %12s %12s %8s %12s %12s %12s\n", "K", "load s", "in order", "reordered",
+              "ratio", "waited more", "p99 extra s", "most extra s");
+  for (const Reordering& r : reordering) {
+    std::printf("%4d %8d %12llu %12llu %8.3f %12llu %12.1f %12.1f\n", r.resident, r.load_s,
+                static_cast<unsigned long long>(r.loads_in_order),
+                static_cast<unsigned long long>(r.loads),
+                static_cast<double>(r.loads) / static_cast<double>(r.loads_in_order),
+                static_cast<unsigned long long>(r.waited_longer), r.p99_extra_s, r.largest_extra_s);
   }
   std::printf("\nKeep warm, after the first third\n%-20s %12s %16s %16s\n", "policy", "cold starts",
               "idle device s", "Stoker there");
@@ -283,14 +310,19 @@ int run(int argc, char** argv) {
     return 0;
   }
   std::vector<Residency> residency;
+  std::vector<Reordering> reordering;
   for (const std::int32_t resident : options.residents) {
     residency.push_back(measure_residency(*arrivals, resident));
+    for (const std::int32_t load_s : {10, 60}) {
+      reordering.push_back(
+          measure_reordering(*arrivals, resident, load_s, residency.back().stoker.all));
+    }
   }
   const KeepWarm keep_warm = measure_keep_warm(*arrivals);
   if (options.json) {
-    print_json(options, *arrivals, residency, keep_warm, scaling);
+    print_json(options, *arrivals, residency, reordering, keep_warm, scaling);
   } else {
-    print_text(options, *arrivals, residency, keep_warm);
+    print_text(options, *arrivals, residency, reordering, keep_warm);
     print_scaling(scaling);
   }
   return 0;
