@@ -77,8 +77,11 @@ LoadAverages Core::load_now(Deployment& d) {
   if (!policy.on.by_average()) return {};
   const LoadAverages averages = d.load->averages();
   const LoadDemand load = demand_of_load(policy, averages, d.counts.ready);
-  d.wanted_by_load = std::min(load.stable, policy.max_instances);
-  if (load.starts_panic) d.calm_at = now_ + panic_lasts;
+  d.wanted_by_load = std::min(std::max(load.stable, load.panic), policy.max_instances);
+  if (load.starts_panic) {
+    // Whoever wrote a delay wants idle ones gone by then.
+    d.calm_at = now_ + std::min(panic_lasts, policy.scale_down_delay.value_or(panic_lasts));
+  }
   return averages;
 }
 
@@ -165,6 +168,7 @@ void Core::drop_load_plans(Deployment& d) {
 /// So many the load keeps from stopping, however long they idle.
 std::int32_t Core::kept_by_load(const Deployment& d) const {
   if (d.minimum_suspended || d.removed || shutting_down_) return 0;
+  if (d.counts.placed() == 1) return 0;  // the last one has its own delay
   if (now_ < d.calm_at) return d.counts.placed();
   std::int32_t kept = d.wanted_by_load;
   const ScalePolicy& policy = d.spec.scale;
