@@ -224,6 +224,9 @@ DeviceRoom Core::room_of(const Device& device) {
 Placement Core::find_place(const Instance& instance, Trust trust) {
   const Deployment& d = *instance.owner;
   const DeviceNeed& needs = d.spec.needs;
+  // First, whatever is looked for: so the list of stale ones stays short.
+  for (const std::size_t stale : stale_rooms_) rooms_[stale] = room_of(devices_[stale]);
+  stale_rooms_.clear();
   if (needs.devices > 1) {
     views_.clear();
     for (const Device& each : devices_) {
@@ -232,8 +235,6 @@ Placement Core::find_place(const Instance& instance, Trust trust) {
     }
     return place(needs, views_);
   }
-  for (const std::size_t stale : stale_rooms_) rooms_[stale] = room_of(devices_[stale]);
-  stale_rooms_.clear();
   SinglePlacement single(needs);
   const auto look_closer = [&](const Device& device) {
     DeviceView view = view_of(device, &instance, d);

@@ -62,7 +62,7 @@ void write_fields(JsonWriter& json, const core::Action& action, const core::Name
                    });
                  },
                  [&](const core::CancelRequest& a) {
-                   reason("cancel", "client_gone");
+                   reason("cancel", "given_up");  // its client left, or its time is over
                    json.field("request", names.request(a.request));
                    json.field("instance", names.instance(a.instance));
                  },
