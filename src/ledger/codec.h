@@ -52,4 +52,10 @@ void encode(const InstanceEnd& record, Payload& out);
 [[nodiscard]] std::optional<Record> decode(std::uint8_t type, std::uint8_t version,
                                            std::span<const std::byte> payload);
 
+/// The same into a record that is there already, whose texts are used again: no allocation for
+/// records like the ones before.   Gives: false for what decode() gives nothing for; `out` is then
+/// anything.
+[[nodiscard]] bool decode_into(std::uint8_t type, std::uint8_t version,
+                               std::span<const std::byte> payload, Record& out);
+
 }  // namespace stoker::ledger

@@ -106,10 +106,7 @@ Result<RowWriter> RowWriter::open(Database& db) {
                    std::move(*endings), std::move(*places));
 }
 
-Result<void> RowWriter::write(const RequestRow& row) {
-  const Admission& a = row.admission;
-  const Usage& u = row.usage;
-
+Result<void> RowWriter::write(const Admission& a, const Usage& u) {
   terms_.begin();
   for (const std::string& text :
        {std::cref(a.deployment), std::cref(a.tenant), std::cref(a.route)}) {
@@ -139,7 +136,7 @@ Result<void> RowWriter::write(const RequestRow& row) {
   const Result<std::int64_t> place = places_.number();
   if (!place) return tl::unexpected(place.error());
 
-  const std::string amount = pico_text(row.amount);
+  const std::string amount = pico_text(amount_of(a.prices, u));
   insert_.reset();
   for (const std::int64_t value :
        {static_cast<std::int64_t>(a.request.value), *terms, *ending, *place, a.accepted_at.ns,

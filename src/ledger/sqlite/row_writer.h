@@ -43,7 +43,7 @@ class RowWriter {
   [[nodiscard]] static Result<RowWriter> open(Database& db);
 
   /// A row that is there already stays as it is.   Needs: a transaction has begun.
-  [[nodiscard]] Result<void> write(const RequestRow& row);
+  [[nodiscard]] Result<void> write(const Admission& a, const Usage& u);
   /// Before the transaction is committed: notes what was written since the last call.
   [[nodiscard]] Result<void> end_batch();
 
