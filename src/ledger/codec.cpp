@@ -113,11 +113,16 @@ void read(Reader& in, ServerStart& r) {
   in.text(r.config_fingerprint);
 }
 
-void read(Reader& in, Admission& r) {
+void read(Reader& in, Admission& r, std::uint8_t version) {
   r.request.value = in.number();
   r.accepted_at.ns = in.signed_number();
   in.text(r.deployment);
   in.text(r.tenant);
+  if (version >= 2) {
+    in.text(r.key);
+  } else {
+    r.key.clear();
+  }
   in.text(r.route);
   r.stream = in.flag();
   r.priority = in.small_number();
@@ -187,6 +192,7 @@ Result<void> encode(const Admission& r, Payload& payload) {
   out.number(r.accepted_at.ns);
   out.name(r.deployment);
   out.name(r.tenant);
+  out.name(r.key);
   out.name(r.route);
   out.number(std::uint64_t{r.stream});
   out.number(std::int64_t{r.priority});
@@ -243,14 +249,14 @@ void encode(const InstanceEnd& r, Payload& payload) {
 
 bool decode_into(std::uint8_t type, std::uint8_t version, std::span<const std::byte> payload,
                  Record& out) {
-  if (version != record_version) return false;
+  if (version < oldest_record_version || version > record_version) return false;
   Reader in(payload);
   switch (static_cast<RecordType>(type)) {
     case RecordType::server_start:
       read(in, room_for<ServerStart>(out));
       break;
     case RecordType::admission:
-      read(in, room_for<Admission>(out));
+      read(in, room_for<Admission>(out), version);
       break;
     case RecordType::ending:
       read(in, room_for<Usage>(out));

@@ -23,7 +23,8 @@ enum class RecordType : std::uint8_t {
   instance_end = 5,
 };
 
-inline constexpr std::uint8_t record_version = 1;
+inline constexpr std::uint8_t record_version = 2;  // 2: admissions name their key
+inline constexpr std::uint8_t oldest_record_version = 1;
 inline constexpr std::size_t max_payload_bytes = 1024;
 inline constexpr std::size_t max_name_bytes = 255;  // a longer one is refused
 inline constexpr std::size_t max_note_bytes = 96;   // a longer one is cut: endings must always fit

@@ -7,12 +7,13 @@
 #include <variant>
 
 #include "ledger/sqlite/schema.h"
+#include "ledger/sqlite/sum_pico.h"
 
 namespace stoker::ledger {
 
 Result<Feed> Feed::open(const SqliteLedgerOptions& options, Journal& journal,
                         const std::function<void(const Error&)>& gap) {
-  Result<Database> db = Database::open(options.file, Database::Access::read_write);
+  Result<Database> db = open_with_sum_pico(options.file, Database::Access::read_write);
   if (!db) return tl::unexpected(std::move(db.error()));
   // Written from the log into the file and synced: after a failed sync the kernel may hold pages of
   // the log that it takes for clean and that are not on the disk.

@@ -10,9 +10,9 @@
 #include "base/result.h"
 #include "ledger/journal.h"
 #include "ledger/journal_reader.h"
-#include "ledger/sqlite/database.h"
 #include "ledger/sqlite/row_writer.h"
 #include "ledger/sqlite/sqlite_ledger.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
 

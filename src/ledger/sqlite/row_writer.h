@@ -7,9 +7,12 @@
 
 #include "base/result.h"
 #include "ledger/ledger.h"
-#include "ledger/sqlite/database.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
+
+using sqlite::Database;
+using sqlite::Statement;
 
 /// A table of combinations of values, each with a number. What was seen is remembered, so a
 /// transaction that fails must be followed by a new object.
