@@ -14,9 +14,6 @@
 namespace stoker::gateway {
 namespace {
 
-constexpr TenantId only_tenant{1};
-constexpr std::string_view only_tenant_name = "default";
-
 ledger::Outcome outcome_of(EndState state) {
   switch (state) {
     case EndState::completed:
@@ -91,7 +88,7 @@ void InferenceRequest::begin() {
 
   Admission admission = host_.dispatcher.admit({.request = in_.id,
                                                 .deployment = in_.deployment->id,
-                                                .tenant = only_tenant,
+                                                .tenant = in_.key->tenant,
                                                 .priority = in_.deployment->priority,
                                                 .deadline = {}},
                                                shared_from_this());
@@ -107,7 +104,8 @@ bool InferenceRequest::write_admission() {
   const Result<void> written = host_.records.admitted({.request = in_.id,
                                                        .accepted_at = net::wall_now(),
                                                        .deployment = in_.deployment->name,
-                                                       .tenant = std::string(only_tenant_name),
+                                                       .tenant = in_.key->tenant_name,
+                                                       .key = in_.key->public_id,
                                                        .route = std::string(in_.route->name),
                                                        .stream = in_.stream,
                                                        .priority = in_.deployment->priority,
@@ -364,6 +362,13 @@ void InferenceRequest::shut_down() {
     end_with(EndState::failed,
              {503, "draining", "the server is shutting down; try again", {}, seconds(1)}, {});
   }
+}
+
+void InferenceRequest::cut_off() {
+  if (phase_ != Phase::waiting && phase_ != Phase::running) return;
+  end_with(EndState::cancelled,
+           {401, "revoked_api_key", "the key was revoked while this request ran", {}, {}},
+           host_.limits.failed_usage_wait);
 }
 
 void InferenceRequest::write_log(const ledger::Usage& usage) const {

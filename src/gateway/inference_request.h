@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "access/key_ring.h"
 #include "gateway/client_answer.h"
 #include "gateway/directory.h"
 #include "gateway/dispatcher.h"
@@ -67,6 +68,7 @@ struct Incoming {
   net::ExchangePtr exchange;
   const RouteSpec* route = nullptr;
   DeploymentPtr deployment;
+  access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
   std::string engine_target;                // path and query at the engine
@@ -87,6 +89,9 @@ class InferenceRequest final : public DispatchSink,
 
   /// The server stops: the request ends now, as failed, without waiting for its usage.
   void shut_down();
+  /// Its key was revoked so that nothing goes on for it.
+  void cut_off();
+  [[nodiscard]] const access::Key& key() const { return *in_.key; }
 
   void on_dispatched(DispatchTargetPtr target) override;
   void on_rejected(Rejection rejection) override;

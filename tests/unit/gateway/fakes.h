@@ -189,7 +189,7 @@ class FakeAdmin final : public AdminApi {
 
   bool ready() const override { return is_ready; }
   bool can_serve(DeploymentId) const override { return serves; }
-  Result<std::string> ps_json(std::string_view) override {
+  Result<std::string> ps_json(std::string_view, const Sight&) override {
     return std::string(R"({"instances":[]})");
   }
   Result<std::string> events_json(const EventFilter& filter) override {
@@ -207,19 +207,20 @@ class FakeAdmin final : public AdminApi {
     sink->on_line(R"({"event":"one"})");
     return std::make_unique<Subscription>();
   }
-  Result<std::string> log_text(std::string_view name, std::int64_t lines) override {
+  Result<std::string> log_text(std::string_view name, std::int64_t lines, const Sight&) override {
     return std::string(name) + " " + std::to_string(lines) + "\n";
   }
-  Result<std::unique_ptr<Subscription>> follow_log(std::string_view, std::int64_t,
+  Result<std::unique_ptr<Subscription>> follow_log(std::string_view, std::int64_t, const Sight&,
                                                    std::shared_ptr<LineSink> sink) override {
     sink->on_line("a line");
     sink->on_closed();
     return std::make_unique<Subscription>();
   }
-  Result<std::string> request_json(RequestId request) override {
+  Result<std::string> request_json(RequestId request, const Sight&) override {
     return "{\"request\":" + std::to_string(request.value) + "}";
   }
   Result<std::string> requests_json(const RequestFilter& filter) override {
+    if (!filter.sight.tenant.empty()) return "{\"tenant\":\"" + filter.sight.tenant + "\"}";
     return "{\"limit\":" + std::to_string(filter.limit) + "}";
   }
   Result<std::string> usage_json(const UsageFilter& filter) override {
@@ -230,6 +231,14 @@ class FakeAdmin final : public AdminApi {
     return std::string("{}");
   }
   Result<std::string> stop(std::string_view) override { return std::string("{}"); }
+  Result<std::string> keys_json() override { return std::string(R"({"keys":[]})"); }
+  Result<std::string> create_key(std::string_view body) override { return std::string(body); }
+  Result<std::string> change_key(std::string_view id, std::string_view) override {
+    return std::string(id);
+  }
+  Result<std::string> revoke_key(std::string_view id, bool hard) override {
+    return std::string(id) + (hard ? " hard" : "");
+  }
 
  private:
   std::mutex mutex_;
