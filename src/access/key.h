@@ -49,10 +49,10 @@ inline constexpr LimitName limit_names[] = {
 };
 
 struct Key {
-  KeyId id;                // counts up from 1, never used twice
-  std::string public_id;   // "key-1f0c83a2d94e": names the key to people, is no secret
-  std::string name;        // what its owner calls it, may be empty
-  std::string prefix;      // first letters of the secret, to tell keys apart
+  KeyId id;               // counts up from 1, never used twice
+  std::string public_id;  // "key-1f0c83a2d94e": names the key to people, is no secret
+  std::string name;       // what its owner calls it, may be empty
+  std::string prefix;     // first letters of the secret, to tell keys apart
   TenantId tenant;
   std::string tenant_name;
   std::uint8_t scopes = 0;
@@ -62,9 +62,11 @@ struct Key {
   std::optional<WallTime> revoked_at;
   bool enabled = true;
   Limits limits;
+  Limits tenant_limits;  // of all keys of the tenant together; from the configuration
   Digest digest;
 
   [[nodiscard]] bool has(std::uint8_t wanted) const { return (scopes & wanted) != 0; }
+  [[nodiscard]] bool limited() const { return limits != Limits{} || tenant_limits != Limits{}; }
   [[nodiscard]] bool may_use(std::string_view deployment) const;
   [[nodiscard]] bool expired(WallTime now) const { return expires_at && *expires_at <= now; }
 };

@@ -172,15 +172,19 @@ std::string key_json(const Key& key) {
 
 }  // namespace
 
-Result<KeyAdmin> KeyAdmin::create(KeyStore store) {
-  Result<std::vector<Key>> keys = store.list();
-  if (!keys) return tl::unexpected(std::move(keys.error()));
-  return KeyAdmin(std::move(store), std::make_shared<const KeyRing>(std::move(*keys)));
+Result<KeyAdmin> KeyAdmin::create(KeyStore store, TenantLimits tenants) {
+  KeyAdmin admin(std::move(store), std::move(tenants));
+  if (const Result<void> read = admin.renew_ring({}); !read) return tl::unexpected(read.error());
+  return admin;
 }
 
 Result<void> KeyAdmin::renew_ring(KeyId cut_off) {
   Result<std::vector<Key>> keys = store_.list();
   if (!keys) return tl::unexpected(std::move(keys.error()));
+  for (Key& key : *keys) {
+    const auto tenant = tenants_.find(key.tenant_name);
+    if (tenant != tenants_.end()) key.tenant_limits = tenant->second;
+  }
   ring_ = std::make_shared<const KeyRing>(std::move(*keys));
   if (on_news_) on_news_({ring_, cut_off});
   return {};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +24,11 @@ class KeyAdmin {
  public:
   using OnNews = std::function<void(const KeyNews&)>;
 
+  /// By name. Tenants that are not there have no limits.
+  using TenantLimits = std::map<std::string, Limits, std::less<>>;
+
   /// Errors: those of KeyStore::list.
-  [[nodiscard]] static Result<KeyAdmin> create(KeyStore store);
+  [[nodiscard]] static Result<KeyAdmin> create(KeyStore store, TenantLimits tenants);
   /// `on_news` hears of every change before the call that made it returns.
   void set_on_news(OnNews on_news) { on_news_ = std::move(on_news); }
   [[nodiscard]] const KeyRingPtr& ring() const { return ring_; }
@@ -43,10 +47,12 @@ class KeyAdmin {
   [[nodiscard]] Result<std::string> keys_json();
 
  private:
-  KeyAdmin(KeyStore store, KeyRingPtr ring) : store_(std::move(store)), ring_(std::move(ring)) {}
+  KeyAdmin(KeyStore store, TenantLimits tenants)
+      : store_(std::move(store)), tenants_(std::move(tenants)) {}
   [[nodiscard]] Result<void> renew_ring(KeyId cut_off);
 
   KeyStore store_;
+  TenantLimits tenants_;
   KeyRingPtr ring_;
   OnNews on_news_;
 };

@@ -124,9 +124,8 @@ Result<void> check(const KeyWish& wish, WallTime now) {
     return failure(ErrorCode::invalid, "a key needs a scope", "inference, read or admin");
   }
   if (wish.name.size() > longest_name) {
-    return failure(ErrorCode::invalid,
-                   fmt::format("the name has {} bytes, the most is {}", wish.name.size(),
-                               longest_name));
+    return failure(ErrorCode::invalid, fmt::format("the name has {} bytes, the most is {}",
+                                                   wish.name.size(), longest_name));
   }
   for (const std::string& each : wish.deployments) {
     if (each.empty() || each.find(',') != std::string::npos) {

@@ -256,7 +256,7 @@ class Server {
     Result<access::KeyStore> store =
         access::KeyStore::open(state_->access_path(), *admin_secret, net::wall_now());
     if (!store) return tl::unexpected(store.error());
-    Result<access::KeyAdmin> keys = access::KeyAdmin::create(std::move(*store));
+    Result<access::KeyAdmin> keys = access::KeyAdmin::create(std::move(*store), {});
     if (!keys) return tl::unexpected(keys.error());
     keys_.emplace(std::move(*keys));
     return {};
@@ -321,6 +321,7 @@ class Server {
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }
+    orchestrator_->meter().set_keys(*keys_->ring());
     orchestrator::register_state_metrics(registry_, *orchestrator_);
     admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
                    config_.currency);
@@ -347,12 +348,13 @@ class Server {
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory,
-        keys_->ring(), std::move(*listeners_));
+        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory, keys_->ring(),
+        std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
     keys_->set_on_news([this](const access::KeyNews& news) {
+      orchestrator_->meter().set_keys(*news.ring);
       gateway_->replace_keys(news.ring, news.cut_off);
     });
     return {};

@@ -203,9 +203,8 @@ void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
   if (route == Route::logs) form.content_type = "text/plain; charset=utf-8";
   if (route == Route::warm || route == Route::stop) form.status = 202;
   if (route == Route::keys && question.method == "POST") form.status = 201;
-  answer(exchange, id, form, [question = std::move(question)](AdminApi& api) {
-    return run_query(api, question);
-  });
+  answer(exchange, id, form,
+         [question = std::move(question)](AdminApi& api) { return run_query(api, question); });
 }
 
 void AdminRoutes::answer(const net::ExchangePtr& exchange, RequestId id, AnswerForm form,

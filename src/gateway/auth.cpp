@@ -18,8 +18,8 @@ std::optional<std::string_view> presented_key(const net::Fields& fields) {
     const std::size_t space = authorization->find(' ');
     if (space == authorization->npos) return authorization;
     if (!net::equal_ignoring_case(authorization->substr(0, space), "bearer")) return std::nullopt;
-    return authorization->substr(std::min(authorization->find_first_not_of(' ', space),
-                                          authorization->size()));
+    return authorization->substr(
+        std::min(authorization->find_first_not_of(' ', space), authorization->size()));
   }
   const auto key = fields.find("x-api-key");
   return key ? key : fields.find("api-key");
@@ -134,17 +134,15 @@ Admittance admit(const AuthOptions& auth, const access::KeyRing& keys, Scope sco
   }
   access::KeyPtr key = keys.find(*presented);
   if (key == nullptr) {
-    return refused(401, "invalid_api_key",
-                   "the key is not known to this server, or was revoked");
+    return refused(401, "invalid_api_key", "the key is not known to this server, or was revoked");
   }
   if (key->expired(now)) {
-    return refused(401, "expired_api_key",
-                   fmt::format("the key {} has expired", key->public_id));
+    return refused(401, "expired_api_key", fmt::format("the key {} has expired", key->public_id));
   }
   if (!allows(*key, scope)) {
     return refused(403, "insufficient_scope",
-                   fmt::format("this needs a key with the scope '{}', {} has '{}'",
-                               to_text(scope), key->public_id, access::scopes_text(key->scopes)));
+                   fmt::format("this needs a key with the scope '{}', {} has '{}'", to_text(scope),
+                               key->public_id, access::scopes_text(key->scopes)));
   }
   return {std::move(key), {}};
 }

@@ -8,6 +8,7 @@
 #include "base/json_writer.h"
 #include "base/text.h"
 #include "gateway/forwarding.h"
+#include "gateway/rate_limit.h"
 #include "net/clock.h"
 
 namespace stoker::gateway {
@@ -293,6 +294,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .id = id,
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
+                    .estimate = estimate_tokens(spec.route, facts, request.body),
                     .stream = facts.stream,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {

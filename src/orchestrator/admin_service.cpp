@@ -258,8 +258,8 @@ Result<AdminService::Target> AdminService::resolve(std::string_view name) const 
                  "`stoker ps` shows those that live");
 }
 
-Result<std::vector<std::string>> AdminService::log_names(
-    std::string_view name, const gateway::Sight& sight) const {
+Result<std::vector<std::string>> AdminService::log_names(std::string_view name,
+                                                         const gateway::Sight& sight) const {
   const std::string plain = plain_name(name);
   const std::size_t slash = plain.rfind('/');
   if (!sight.covers(std::string_view(plain).substr(0, slash))) return tl::unexpected(unknown(name));
@@ -307,8 +307,7 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
   return following;
 }
 
-Result<std::string> AdminService::request_json(RequestId request,
-                                               const gateway::Sight& sight) {
+Result<std::string> AdminService::request_json(RequestId request, const gateway::Sight& sight) {
   const Result<std::optional<ledger::RequestRow>> row = ledger_.find(request);
   if (!row) return tl::unexpected(row.error());
   const bool theirs =

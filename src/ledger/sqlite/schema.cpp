@@ -146,7 +146,8 @@ Result<Sequence> load_position(Database& db) {
 }
 
 const char* const request_columns =
-    "request_id, accepted_at_ns, deployment, tenant, key, route, stream, priority, per_request_nano, "
+    "request_id, accepted_at_ns, deployment, tenant, key, route, stream, priority, "
+    "per_request_nano, "
     "per_device_second_nano, per_1k_input_tokens_nano, per_1k_output_tokens_nano, ended_at_ns, "
     "outcome, status, reason, start_kind, instance, device, queue_ns, allocate_ns, start_ns, "
     "load_ns, warmup_ns, ttft_ns, generate_ns, input_tokens, output_tokens, cached_tokens, "

@@ -50,8 +50,7 @@ Result<sqlite::Database> open_with_sum_pico(const std::filesystem::path& file,
                                             sqlite::Database::Access access) {
   Result<sqlite::Database> db = sqlite::Database::open(file, access);
   if (db && sqlite3_create_function(db->handle(), "sum_pico", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
-                                    nullptr, nullptr, sum_pico_step,
-                                    sum_pico_final) != SQLITE_OK) {
+                                    nullptr, nullptr, sum_pico_step, sum_pico_final) != SQLITE_OK) {
     return failure(ErrorCode::unavailable, "cannot add sum_pico to the ledger database");
   }
   return db;

@@ -30,11 +30,23 @@ class FakeDispatcher final : public Dispatcher {
   /// What a worker answers to the cancel of a running request; nullopt: nothing.
   std::optional<WorkerUsage> cancelled_usage;
   std::function<void(RequestId, const std::shared_ptr<DispatchSink>&)> on_undelivered;
+  std::function<std::optional<Rejection>(const Arrival&)> on_reserve;  // none: nothing is refused
+  std::int64_t most_output = std::numeric_limits<std::int64_t>::max();
+  Standings standing;
+  std::int64_t device_ms = 0;  // of each request that ends
 
   RequestId new_request_id() override {
     const std::lock_guard lock(mutex_);
     return RequestId{++last_id_};
   }
+  std::optional<Rejection> reserve(const Arrival& arrival) override {
+    return on_reserve ? on_reserve(arrival) : std::nullopt;
+  }
+  void release(RequestId) override {}
+  bool within_limits(RequestId, const TokenCounts& used) override {
+    return used.output <= most_output;
+  }
+  Standings standings(KeyId) override { return standing; }
   Admission admit(const Arrival& arrival, std::shared_ptr<DispatchSink> sink) override {
     Admission admission = on_admit(arrival);
     const std::lock_guard lock(mutex_);
@@ -70,11 +82,13 @@ class FakeDispatcher final : public Dispatcher {
     }
     if (on_undelivered) on_undelivered(request, sink);
   }
-  void ended(RequestId request, EndState state, Duration /*first_token*/) override {
+  std::int64_t ended(RequestId request, EndState state, Duration /*first_token*/,
+                     const TokenCounts&) override {
     const std::lock_guard lock(mutex_);
     ended_.emplace_back(request, state);
     sinks_.erase(request);
     changed_.notify_all();
+    return device_ms;
   }
 
   /// Waits until `count` requests have been admitted; gives the last one's sink.
