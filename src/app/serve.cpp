@@ -12,15 +12,18 @@
 #include <cstdio>
 #include <filesystem>
 #include <future>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <thread>
 
 #include "access/key_admin.h"
 #include "app/plans.h"
+#include "app/reload.h"
 #include "app/trace_world.h"
 #include "backend/devices/nvml.h"
 #include "backend/process/process_backend.h"
+#include "backend/process/serial_executor.h"
 #include "base/text.h"
 #include "config/load.h"
 #include "gateway/journal_sink.h"
@@ -33,6 +36,8 @@
 #include "orchestrator/footprints.h"
 #include "orchestrator/orchestrator.h"
 #include "orchestrator/state_metrics.h"
+#include "tls/certificate_watch.h"
+#include "tls/tls_server.h"
 #include "traffic/recorder.h"
 
 namespace stoker::app {
@@ -87,6 +92,19 @@ int gateway_threads(const config::ServerConfig& config) {
   return static_cast<int>(std::clamp(cpus, 1U, 8U));
 }
 
+constexpr Duration certificate_period = seconds(1);
+
+/// Most connections of clients on one of so many loops: the other half of the descriptors is for
+/// workers, connections to them, and files, so that a crowd at the door takes nothing from those
+/// who are inside.
+std::size_t most_connections(int loops) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<std::size_t>::max();
+  }
+  return std::max<std::size_t>(1, limit.rlim_cur / 2 / static_cast<std::size_t>(loops));
+}
+
 /// Every connection is a descriptor: take as many as the machine lets us.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -113,7 +131,7 @@ class JournalOfInstances final : public orchestrator::InstanceJournal {
   obs::Logger& log_;
 };
 
-/// SIGINT and SIGTERM as events of the loop. Needs: both are blocked in all threads.
+/// SIGINT, SIGTERM and SIGHUP as events of the loop. Needs: they are blocked in all threads.
 class Signals final : private net::FdHandler {
  public:
   Signals(net::EventLoop& loop, std::function<void(int)> on_signal)
@@ -133,6 +151,7 @@ class Signals final : private net::FdHandler {
       ::sigemptyset(&signals);
       ::sigaddset(&signals, SIGINT);
       ::sigaddset(&signals, SIGTERM);
+      ::sigaddset(&signals, SIGHUP);
     }
     const sigset_t* get() const { return &signals; }
   };
@@ -161,11 +180,14 @@ class Server {
   }
 
   int run() {
-    Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config_);
+    Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config_, ids_);
     if (!plans) return complain(plans.error(), exit_usage);
     const Result<gateway::DirectoryPtr> directory = make_directory(config_, *plans);
     if (!directory) return complain(directory.error(), exit_usage);
     // Before the state directory: a server that cannot serve leaves nothing behind.
+    if (const Result<void> opened = open_tls(); !opened) {
+      return complain(opened.error(), exit_usage);
+    }
     if (const Result<void> bound = bind_listeners(); !bound) {
       return complain(bound.error(), exit_failed);
     }
@@ -181,11 +203,60 @@ class Server {
     if (const Result<void> made = make_gateway(*directory); !made) {
       return complain(made.error(), exit_failed);
     }
+    make_reloader(probe->devices);
     serve_until_signal();
     return 0;
   }
 
  private:
+  Result<void> open_tls() {
+    const config::TlsConfig& files = config_.tls;
+    if (files.certificate.empty()) return {};
+    Result<std::unique_ptr<tls::TlsServer>> opened =
+        tls::TlsServer::create({files.certificate, files.key});
+    if (!opened) return tl::unexpected(opened.error());
+    tls_ = std::move(*opened);
+    certificate_watch_.emplace(*tls_);
+    obs::Gauge& expires = registry_.gauge(
+        {.name = "stoker_certificate_expires_seconds",
+         .help = "When the certificate of the listener ends, in seconds since 1970"});
+    registry_.on_render([&expires, this] {
+      expires.set(tls_->certificate().not_after.ns / 1'000'000'000);
+    });
+    const tls::CertificateInfo info = tls_->certificate();
+    if (info.not_after < net::wall_now()) {
+      log_.warn("certificate_expired", {{"subject", info.subject},
+                                        {"text", "clients will not trust this server"}});
+    }
+    return {};
+  }
+
+  /// Takes a changed certificate into use, on the loop's thread.
+  void watch_certificate() {
+    if (const std::optional<Result<void>> tried = certificate_watch_->look(net::wall_now())) {
+      const tls::CertificateInfo info = tls_->certificate();
+      const std::string sentence =
+          *tried ? fmt::format("new connections get the certificate {} ({}...)", info.subject,
+                               info.fingerprint.substr(0, 16))
+                 : fmt::format("the one in use stays, {}: {}", info.subject, tried->error().message);
+      const char* const event = *tried ? "certificate_replaced" : "certificate_unusable";
+      events_.append(net::wall_now(), {event, "", "", "", sentence});
+      if (*tried) {
+        log_.info(event, {{"text", sentence}});
+      } else {
+        log_.warn(event, {{"text", sentence}, {"fix", tried->error().hint}});
+      }
+    }
+    loop_->run_at(net::monotonic_now() + certificate_period, [this] { watch_certificate(); });
+  }
+
+  void make_reloader(const std::vector<backend::Device>& devices) {
+    reloader_.emplace(ReloadParts{*loop_, *orchestrator_, *admin_, *gateway_, *footprints_, events_,
+                                  log_, tls_.get()},
+                      devices, config_, ids_, options_.load_again);
+    admin_->set_reload([this] { return reloader_->reload(); });
+  }
+
   Result<void> bind_listeners() {
     Result<net::ListenAddress> address = net::parse_listen_address(config_.listen);
     if (!address) return tl::unexpected(address.error());
@@ -347,8 +418,11 @@ class Server {
     options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
+    options.auth.origins = config_.cors.origins;
+    options.http.max_connections = most_connections(options.threads);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory, keys_->ring(),
+        options, {*orchestrator_, *records_, *admin_, registry_, log_, tls_.get()}, directory,
+        keys_->ring(),
         std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
@@ -364,7 +438,9 @@ class Server {
     Signals signals(*loop_, [this](int number) { on_signal(number); });
     orchestrator_->start();
     gateway_->start();
+    if (tls_ != nullptr) watch_certificate();
     log_.info("server_listening", {{"address", gateway_->address()},
+                                   {"tls", tls_ != nullptr},
                                    {"deployments", config_.deployments.size()},
                                    {"config", config::fingerprint(config_)}});
     if (options_.on_listening) options_.on_listening(gateway_->address());
@@ -376,6 +452,10 @@ class Server {
   }
 
   void on_signal(int number) {
+    if (number == SIGHUP && options_.load_again && !shutdown_.joinable()) {
+      reload_thread_.submit([this] { (void)reloader_->reload(); });
+      return;
+    }
     if (shutdown_.joinable()) {
       log_.warn("server_killed", {{"signal", number}});
       ::_exit(128 + number);  // workers end by themselves when their control channels close
@@ -403,11 +483,14 @@ class Server {
 
   const config::ServerConfig& config_;
   const ServeOptions& options_;
+  PlanIds ids_;
   net::ListenAddress address_;
   std::optional<gateway::Listeners> listeners_;  // until the gateway takes them
   obs::Logger log_;
   obs::Registry registry_;
   orchestrator::EventLog events_;
+  std::unique_ptr<tls::TlsServer> tls_;  // null: plain HTTP
+  std::optional<tls::CertificateWatch> certificate_watch_;
   std::optional<ledger::StateDir> state_;
   std::unique_ptr<ledger::Journal> journal_;
   std::unique_ptr<traffic::Recorder> recorder_;  // null: nothing is recorded
@@ -422,6 +505,8 @@ class Server {
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
   std::optional<orchestrator::AdminService> admin_;
   std::unique_ptr<gateway::GatewayServer> gateway_;
+  std::optional<Reloader> reloader_;
+  backend::SerialExecutor reload_thread_{"reload"};
   std::thread shutdown_;
 };
 

@@ -78,6 +78,7 @@ struct HeadVerdict {
   int status = 0;       // 0 goes on; else it is answered at once, without reading the body
   std::string message;  // for error_body()
   std::shared_ptr<const void> context;  // kept for on_request: Exchange::context()
+  std::string answer_fields;            // go into the head of whatever is answered: raw text
 };
 
 class RequestHandler {

@@ -101,7 +101,7 @@ std::string_view ServerConnection::make_head(int status, std::string_view head_f
   append_number(head, static_cast<std::uint64_t>(status));
   head.append(" ").append(reason_phrase(status)).append("\r\n");
   head.append(shared_.date.text(coarse_wall_now()));
-  head.append(head_fields);
+  head.append(head_fields).append(exchange_->answer_fields_);
   if (content_length && status != 204 && status != 304) {
     head.append("Content-Length: ");
     append_number(head, *content_length);

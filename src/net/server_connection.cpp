@@ -300,6 +300,7 @@ void ServerConnection::begin_request() {
   recycle_exchange();
   if (exchange_->input_.capacity() == 0) exchange_->input_ = shared_.buffers.take();
   exchange_->accepted_at_ = shared_.loop.now();
+  exchange_->answer_fields_.clear();
   // The first request is counted from the moment of connecting.
   if (served_any_) phase_since_ = shared_.loop.now();
   phase_ = Phase::head;
@@ -384,6 +385,7 @@ bool ServerConnection::take_head() {
   phase_since_ = read_progress_ = shared_.loop.now();
 
   HeadVerdict verdict = shared_.handler.check_head(request);
+  exchange_->answer_fields_ = std::move(verdict.answer_fields);
   if (verdict.status != 0) {
     input_whole_ = request_end_ > 0 && exchange_->input_.size() >= request_end_;
     refuse(verdict.status, verdict.message, input_whole_);

@@ -179,6 +179,7 @@ class ServerExchange final : public Exchange {
   Buffer body_;   // the body if it does not
   Instant accepted_at_;
   std::shared_ptr<const void> context_;
+  std::string answer_fields_;
   Callbacks callbacks_;
   bool started_ = false;
 };

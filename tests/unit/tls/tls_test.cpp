@@ -13,6 +13,7 @@
 #include "certificates.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "tls/certificate_watch.h"
 #include "tls/tls_client.h"
 #include "tls/tls_server.h"
 
@@ -65,6 +66,8 @@ class PlainSslClient {
     if (wish.receive_buffer > 0) {
       ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &wish.receive_buffer, sizeof(int));
     }
+    const int on = 1;
+    ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     EXPECT_EQ(::connect(fd_.get(), address.raw(), address.size), 0);
     ::SSL_set_fd(ssl_, fd_.get());
     established = ::SSL_connect(ssl_) == 1;
@@ -395,6 +398,40 @@ TEST_F(TlsTest, WhatCannotBeUsedChangesNothing) {
   EXPECT_NE(error_of({files.certificate, text}).find("no PEM private key"), std::string::npos);
   EXPECT_NE(error_of(old).find("has expired"), std::string::npos);
   EXPECT_TRUE(TlsServer::create(old)) << "with nothing better to hand it is used";
+}
+
+TEST_F(TlsTest, ChangedFilesAreNoticedOnceBothAreThere) {
+  serve();
+  const WallTime now{std::time(nullptr) * 1'000'000'000};
+  CertificateWatch watch(*secure);
+  const std::string first = secure->certificate().fingerprint;
+  EXPECT_FALSE(watch.look(now));
+  const CertificateFiles next = folder.make("second");
+  const auto put = [](const std::string& from, const std::string& to) {
+    std::filesystem::rename(from, to);
+  };
+  put(next.certificate, files.certificate);
+  EXPECT_FALSE(watch.look(now)) << "it may still be written";
+  put(next.key, files.key);
+  EXPECT_FALSE(watch.look(now));
+  EXPECT_EQ(secure->certificate().fingerprint, first);
+  const std::optional<Result<void>> replaced = watch.look(now);
+  ASSERT_TRUE(replaced);
+  EXPECT_TRUE(*replaced);
+  EXPECT_EQ(secure->certificate().subject, "CN=second");
+  EXPECT_FALSE(watch.look(now));
+  // A broken one is told of once; the next good one is taken.
+  folder.write("first.crt", "nonsense");
+  EXPECT_FALSE(watch.look(now));
+  const std::optional<Result<void>> broken = watch.look(now);
+  ASSERT_TRUE(broken);
+  EXPECT_FALSE(*broken);
+  EXPECT_FALSE(watch.look(now));
+  EXPECT_EQ(secure->certificate().subject, "CN=second");
+  (void)folder.make("first");
+  EXPECT_FALSE(watch.look(now));
+  EXPECT_TRUE(watch.look(now).value());
+  EXPECT_EQ(secure->certificate().subject, "CN=first");
 }
 
 TEST_F(TlsTest, AReaderThatStallsHoldsUpTheWriter) {
