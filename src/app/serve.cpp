@@ -452,8 +452,8 @@ class Server {
   }
 
   void on_signal(int number) {
-    if (number == SIGHUP && options_.load_again && !shutdown_.joinable()) {
-      reload_thread_.submit([this] { (void)reloader_->reload(); });
+    if (number == SIGHUP && options_.load_again) {
+      if (!shutdown_.joinable()) reload_thread_.submit([this] { (void)reloader_->reload(); });
       return;
     }
     if (shutdown_.joinable()) {

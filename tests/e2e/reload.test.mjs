@@ -18,6 +18,7 @@ test('deployments come, change and go; the instances of the others and their str
   const stoker = await Stoker.start(t, { deployments: {
     stays: echo({ tokens: 300, token_delay: '10ms' }), bounds: echo({ tokens: 2 }), model: echo({ tokens: 2 }), goes: echo({ tokens: 100, token_delay: '10ms' }) } });
   for (const name of ['stays', 'bounds', 'model', 'goes']) assert.equal((await stoker.chat(name, { max_tokens: 2 })).status, 200);
+  assert.match((await stoker.call('/metrics')).text, /stoker_instances\{deployment="goes",state="ready"\} 1/);
   const pids = Object.fromEntries((await stoker.ps()).instances.map((i) => [i.deployment, i.pid]));
   const stream = await stoker.stream('stays');
   const text = readAll(stream.res);

@@ -17,7 +17,7 @@ function filesBelow(folder) {
 
 test('no key and no prompt is in any log, metric, event, ledger row or file, whatever goes wrong (C14)', async (t) => {
   const stoker = await Stoker.start(t, {
-    log: { level: 'debug', format: 'json' },
+    log: { level: 'debug' },
     deployments: {
       good: echo({ tokens: 3 }), slow: echo({ tokens: 1000, token_delay: '20ms' }), full: echo({ tokens: 1000, token_delay: '20ms' }, { concurrency: 1, limits: { max_queued: 1 } }),
       broken: echo({ faults: { load_failed: 'model_broken' } }), crashes: echo({ tokens: 50, token_delay: '5ms', faults: { crash_at: 'token:3', signal: 11 } }),
@@ -109,12 +109,12 @@ test('no key and no prompt is in any log, metric, event, ledger row or file, wha
 });
 
 test('the log has one line for each request that was admitted, with its id', async (t) => {
-  const stoker = await Stoker.start(t, { log: { format: 'json' }, deployments: { e: echo({ tokens: 3 }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 3 }) } });
   const ids = [];
   for (let i = 0; i < 5; ++i) ids.push((await stoker.chat('e')).headers['x-request-id']);
   ids.push((await stoker.post('/invoke/e/x', { a: 1 })).headers['x-request-id']);
-  await until('all are written', () => (stoker.log.match(/"request_ended"/g) ?? []).length === 6);
-  const lines = stoker.log.split('\n').filter((line) => line.includes('"request_ended"')).map((line) => JSON.parse(line));
+  await until('all are written', () => (stoker.log.match(/event=request_ended/g) ?? []).length === 6);
+  const lines = stoker.log.split('\n').filter((line) => line.includes('event=request_ended')).map((line) => Object.fromEntries([...line.matchAll(/(\w+)=("[^"]*"|\S+)/g)].map((m) => [m[1], m[2]])));
   assert.deepEqual(lines.map((line) => line.request).sort(), [...ids].sort());
   for (const line of lines) for (const field of ['deployment', 'route', 'status']) assert.ok(line[field] !== undefined, `${field} in ${JSON.stringify(line)}`);
 });
