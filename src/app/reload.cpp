@@ -48,7 +48,8 @@ void write_problems(JsonWriter& json, const std::vector<config::Problem>& proble
   json.array("problems", [&] {
     for (const config::Problem& each : problems) {
       json.object([&] {
-        json.field("severity", each.severity == config::Problem::Severity::error ? "error" : "warning");
+        json.field("severity",
+                   each.severity == config::Problem::Severity::error ? "error" : "warning");
         json.field("path", each.path);
         json.field("text", config::to_text(each));
       });
@@ -87,11 +88,14 @@ struct Reloader::Outcome {
   }
   [[nodiscard]] std::string sentence() const {
     std::vector<std::string> parts;
-    for (const auto& [what, names] : {std::pair("added", &added), {"changed", &changed},
-                                      {"replaced", &replaced}, {"removed", &removed}}) {
+    for (const auto& [what, names] : {std::pair("added", &added),
+                                      {"changed", &changed},
+                                      {"replaced", &replaced},
+                                      {"removed", &removed}}) {
       if (!names->empty()) parts.push_back(fmt::format("{} {}", what, fmt::join(*names, ", ")));
     }
-    std::string text = parts.empty() ? "no deployment differs" : fmt::format("{}", fmt::join(parts, "; "));
+    std::string text =
+        parts.empty() ? "no deployment differs" : fmt::format("{}", fmt::join(parts, "; "));
     if (!needs_restart.empty()) {
       text += fmt::format("; only a restart changes {}", fmt::join(needs_restart, ", "));
     }
@@ -139,7 +143,8 @@ Reloader::Outcome Reloader::try_reload() {
   if (!directory) return fail(directory.error());
   recall_footprints(parts_.footprints, devices_, *plans);
   if (parts_.tls != nullptr) {
-    const Result<void> used = parts_.tls->replace({next.tls.certificate, next.tls.key}, net::wall_now());
+    const Result<void> used =
+        parts_.tls->replace({next.tls.certificate, next.tls.key}, net::wall_now());
     if (!used) return fail(used.error());
   }
   if (!apply(std::move(*plans), *directory, ids_, outcome)) {
@@ -192,18 +197,18 @@ bool Reloader::apply(std::vector<orchestrator::DeploymentPlan> plans,
   for (const auto* names : {&outcome.replaced, &outcome.removed}) {
     for (const std::string& name : *names) leaving.push_back(old_ids.deployment(name));
   }
-  const bool came = on_loop([&orchestrator = parts_.orchestrator, plans = std::move(plans), outcome,
-                             is_in]() mutable {
-    if (orchestrator.shutting_down()) return;
-    for (orchestrator::DeploymentPlan& plan : plans) {
-      const std::string& name = plan.spec.name;
-      if (is_in(outcome.changed, name)) {
-        orchestrator.change_deployment(std::move(plan));
-      } else if (is_in(outcome.added, name) || is_in(outcome.replaced, name)) {
-        orchestrator.add_deployment(std::move(plan));
-      }
-    }
-  });
+  const bool came = on_loop(
+      [&orchestrator = parts_.orchestrator, plans = std::move(plans), outcome, is_in]() mutable {
+        if (orchestrator.shutting_down()) return;
+        for (orchestrator::DeploymentPlan& plan : plans) {
+          const std::string& name = plan.spec.name;
+          if (is_in(outcome.changed, name)) {
+            orchestrator.change_deployment(std::move(plan));
+          } else if (is_in(outcome.added, name) || is_in(outcome.replaced, name)) {
+            orchestrator.add_deployment(std::move(plan));
+          }
+        }
+      });
   if (!came || parts_.orchestrator.shutting_down()) return false;
   parts_.gateway.replace_directory(directory);
   parts_.admin.replace_directory(directory);
@@ -229,8 +234,7 @@ void Reloader::tell(const Outcome& outcome) {
   const std::string sentence =
       fmt::format("everything stays as it was; {} problem{}, the first: {}", errors,
                   errors == 1 ? "" : "s", first);
-  parts_.events.append(net::wall_now(),
-                       {"configuration_refused", "", "", "problems", sentence});
+  parts_.events.append(net::wall_now(), {"configuration_refused", "", "", "problems", sentence});
   parts_.log.warn("configuration_refused", {{"text", sentence}});
 }
 

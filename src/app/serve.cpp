@@ -220,13 +220,12 @@ class Server {
     obs::Gauge& expires = registry_.gauge(
         {.name = "stoker_certificate_expires_seconds",
          .help = "When the certificate of the listener ends, in seconds since 1970"});
-    registry_.on_render([&expires, this] {
-      expires.set(tls_->certificate().not_after.ns / 1'000'000'000);
-    });
+    registry_.on_render(
+        [&expires, this] { expires.set(tls_->certificate().not_after.ns / 1'000'000'000); });
     const tls::CertificateInfo info = tls_->certificate();
     if (info.not_after < net::wall_now()) {
-      log_.warn("certificate_expired", {{"subject", info.subject},
-                                        {"text", "clients will not trust this server"}});
+      log_.warn("certificate_expired",
+                {{"subject", info.subject}, {"text", "clients will not trust this server"}});
     }
     return {};
   }
@@ -236,9 +235,10 @@ class Server {
     if (const std::optional<Result<void>> tried = certificate_watch_->look(net::wall_now())) {
       const tls::CertificateInfo info = tls_->certificate();
       const std::string sentence =
-          *tried ? fmt::format("new connections get the certificate {} ({}...)", info.subject,
-                               info.fingerprint.substr(0, 16))
-                 : fmt::format("the one in use stays, {}: {}", info.subject, tried->error().message);
+          *tried
+              ? fmt::format("new connections get the certificate {} ({}...)", info.subject,
+                            info.fingerprint.substr(0, 16))
+              : fmt::format("the one in use stays, {}: {}", info.subject, tried->error().message);
       const char* const event = *tried ? "certificate_replaced" : "certificate_unusable";
       events_.append(net::wall_now(), {event, "", "", "", sentence});
       if (*tried) {
@@ -422,8 +422,7 @@ class Server {
     options.http.max_connections = most_connections(options.threads);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
         options, {*orchestrator_, *records_, *admin_, registry_, log_, tls_.get()}, directory,
-        keys_->ring(),
-        std::move(*listeners_));
+        keys_->ring(), std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);

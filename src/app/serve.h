@@ -20,8 +20,9 @@ struct ServeOptions {
 
 /// Gives: the exit code: 0 after a drained shutdown, 1 if a port or the state directory is taken or
 /// the world failed, 2 if the configuration cannot be served. What went wrong is on stderr, once.
-/// SIGINT and SIGTERM drain; a second one ends at once. SIGHUP reads the configuration anew. Blocks; call it on the main thread before
-/// any other thread exists (it blocks those signals for all).
+/// SIGINT and SIGTERM drain; a second one ends at once. SIGHUP reads the configuration anew.
+/// Blocks; call it on the main thread before any other thread exists (it blocks those signals for
+/// all).
 int serve(const config::ServerConfig& config, const ServeOptions& options);
 
 }  // namespace stoker::app

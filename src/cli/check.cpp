@@ -27,7 +27,8 @@ void check_certificate(config::Loaded& loaded) {
     problem.hint = server.error().hint;
   } else if ((*server)->certificate().not_after < net::wall_now()) {
     problem.severity = config::Problem::Severity::warning;
-    problem.message = fmt::format("the certificate {} has expired", (*server)->certificate().subject);
+    problem.message =
+        fmt::format("the certificate {} has expired", (*server)->certificate().subject);
   } else {
     return;
   }

@@ -89,7 +89,8 @@ void add_reload(const Program& program) {
   add_server_options(*command, program.context);
   add_json_option(*command, program.context);
   command->footer(
-      "Deployments come, change and go, certificates are read anew; instances that are not concerned "
+      "Deployments come, change and go, certificates are read anew; instances that are not "
+      "concerned "
       "go on. Any problem leaves everything as it was.\n"
       "Examples:\n  stoker reload\n  stoker reload --config stoker.yaml --json");
   command->callback([program] { program.exit_code = reload(program.context); });

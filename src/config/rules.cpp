@@ -117,7 +117,8 @@ std::optional<Mistake> check_origin(std::string_view text) {
   const std::size_t scheme = text.find("://");
   const std::string_view host = scheme == std::string_view::npos ? "" : text.substr(scheme + 3);
   const auto good = [](char c) {
-    return is_lower(c) || is_digit(c) || std::string_view(".-:[]").find(c) != std::string_view::npos;
+    return is_lower(c) || is_digit(c) ||
+           std::string_view(".-:[]").find(c) != std::string_view::npos;
   };
   if (!host.empty() && (text.starts_with("https://") || text.starts_with("http://")) &&
       std::ranges::all_of(host, good)) {

@@ -17,7 +17,7 @@ namespace stoker::gateway {
 
 struct AuthOptions {
   bool keys_required = true;
-  bool unix_listener = false;  // no browser can reach it: Host and Origin are not looked at
+  bool unix_listener = false;        // no browser can reach it: Host and Origin are not looked at
   std::vector<std::string> origins;  // besides our own, whose pages may call
 };
 

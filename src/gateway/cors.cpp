@@ -20,9 +20,9 @@ constexpr int preflight_kept_s = 600;
 /// Field names and commas, so that it can be said back.
 bool is_list_of_names(std::string_view text) {
   return text.size() <= 1024 && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("-_, ").find(c) != std::string_view::npos;
-  });
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  std::string_view("-_, ").find(c) != std::string_view::npos;
+         });
 }
 
 }  // namespace
@@ -34,8 +34,7 @@ bool from_allowed_origin(std::span<const std::string> origins, const net::HttpRe
 }
 
 bool is_preflight(const net::HttpRequest& head) {
-  return head.method == "OPTIONS" &&
-         head.fields.find("access-control-request-method").has_value();
+  return head.method == "OPTIONS" && head.fields.find("access-control-request-method").has_value();
 }
 
 std::string cors_fields(const net::HttpRequest& head) {
@@ -45,8 +44,9 @@ std::string cors_fields(const net::HttpRequest& head) {
 }
 
 std::string preflight_fields(const net::HttpRequest& head, std::string_view methods) {
-  std::string fields = fmt::format(
-      "Access-Control-Allow-Methods: {}\r\nAccess-Control-Max-Age: {}\r\n", methods, preflight_kept_s);
+  std::string fields =
+      fmt::format("Access-Control-Allow-Methods: {}\r\nAccess-Control-Max-Age: {}\r\n", methods,
+                  preflight_kept_s);
   const auto wanted = head.fields.find("access-control-request-headers");
   if (wanted && is_list_of_names(*wanted)) {
     fields += fmt::format("Access-Control-Allow-Headers: {}\r\n", *wanted);

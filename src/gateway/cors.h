@@ -1,5 +1,5 @@
-// Pages of other origins (CORS, Fetch standard 3.2): those that the configuration names may call the
-// API with a key; no other page is told anything, and nobody `*`. Cookies play no part here.
+// Pages of other origins (CORS, Fetch standard 3.2): those that the configuration names may call
+// the API with a key; no other page is told anything, and nobody `*`. Cookies play no part here.
 #pragma once
 
 #include <span>

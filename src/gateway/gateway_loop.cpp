@@ -251,7 +251,8 @@ void GatewayLoop::answer_preflight(net::Exchange& exchange, const RouteMatch& ma
 void GatewayLoop::on_accept_paused(int error) {
   metrics_.accept_paused();
   const Instant now = loop_->now();
-  if (accept_trouble_told_ != Instant{} && now - accept_trouble_told_ < accept_trouble_again) return;
+  if (accept_trouble_told_ != Instant{} && now - accept_trouble_told_ < accept_trouble_again)
+    return;
   accept_trouble_told_ = now;
   parts_.log.warn("accept_paused",
                   {{"connections", server_->connections()},

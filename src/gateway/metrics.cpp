@@ -40,9 +40,9 @@ GatewayMetrics::GatewayMetrics(obs::Registry& registry)
       bytes_(&registry.counter_family({.name = "stoker_body_bytes_total",
                                        .help = "Bytes of request and answer bodies",
                                        .labels = {"deployment", "direction"}})),
-      accept_paused_(&registry.counter(
-          {.name = "stoker_accept_paused_total",
-           .help = "Times that no client was let in for want of descriptors"})) {}
+      accept_paused_(
+          &registry.counter({.name = "stoker_accept_paused_total",
+                             .help = "Times that no client was let in for want of descriptors"})) {}
 
 DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
   DeploymentMetrics m;

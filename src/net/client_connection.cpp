@@ -147,10 +147,11 @@ bool ClientConnection::on_connected() {
   if (!shared_.endpoint.tls) return begin_to_send();
   channel_ = shared_.options.secure->make(fd_.get());
   phase_ = Phase::securing;
-  connect_timer_ = shared_.loop.run_at(shared_.loop.now() + shared_.options.connect_timeout, [this] {
-    connect_timer_ = 0;
-    fail(CallFailure::connect_failed, "TLS: no answer in time");
-  });
+  connect_timer_ =
+      shared_.loop.run_at(shared_.loop.now() + shared_.options.connect_timeout, [this] {
+        connect_timer_ = 0;
+        fail(CallFailure::connect_failed, "TLS: no answer in time");
+      });
   return shake_hands();
 }
 
@@ -251,9 +252,9 @@ void ClientConnection::set_interest() {
 /// Gives false if the peer is gone and nothing of this request was ever taken. If it is gone later,
 /// it may have answered before: reading tells.
 bool ClientConnection::send_queued() {
-  const std::ptrdiff_t sent =
-      channel_ == nullptr ? ::send(fd_.get(), out_.data(), out_.size(), MSG_NOSIGNAL)
-                          : channel_->send(out_.view());
+  const std::ptrdiff_t sent = channel_ == nullptr
+                                  ? ::send(fd_.get(), out_.data(), out_.size(), MSG_NOSIGNAL)
+                                  : channel_->send(out_.view());
   if (sent > 0) {
     out_.consume(static_cast<std::size_t>(sent));
     sent_any_ = true;

@@ -49,8 +49,8 @@ struct HttpLimits {
   Duration keep_alive_timeout = seconds(75);    // idle connection is closed
   /// Beyond: nobody is let in until one goes, and idle ones go after a second.
   std::size_t max_connections = std::numeric_limits<std::size_t>::max();
-  std::size_t write_buffer_bytes = 256 << 10;   // a stalled reader may leave so much unsent
-  Duration write_stall_timeout = seconds(30);   // no progress for so long: connection is aborted
+  std::size_t write_buffer_bytes = 256 << 10;  // a stalled reader may leave so much unsent
+  Duration write_stall_timeout = seconds(30);  // no progress for so long: connection is aborted
 };
 
 /// A request as received. All views are valid until the exchange has ended.

@@ -47,8 +47,9 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
       return endpoint;
     }
   }
-  return failure(ErrorCode::invalid, fmt::format("\"{}\" is not an endpoint", text),
-                 "write unix:/path, http://HOST:PORT or https://HOST:PORT with a numeric host or localhost");
+  return failure(
+      ErrorCode::invalid, fmt::format("\"{}\" is not an endpoint", text),
+      "write unix:/path, http://HOST:PORT or https://HOST:PORT with a numeric host or localhost");
 }
 
 namespace {
@@ -71,9 +72,9 @@ struct HttpClient::Impl : ClientShared {
       address_ok = true;
     }
     const bool is_unix = !endpoint.unix_path.empty();
-    host_field =
-        is_unix ? "Host: localhost\r\n"
-                : fmt::format("Host: {}\r\n", endpoint.text().substr(endpoint.tls ? 8 : 7));
+    host_field = is_unix
+                     ? "Host: localhost\r\n"
+                     : fmt::format("Host: {}\r\n", endpoint.text().substr(endpoint.tls ? 8 : 7));
     answer_limits.header_block_bytes = options.head_bytes;
     answer_limits.header_fields = 256;
     answer_limits.body_bytes = std::numeric_limits<std::size_t>::max();  // streamed, not kept

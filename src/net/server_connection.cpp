@@ -18,7 +18,7 @@ namespace {
 /// How long, after a refusal, we read and drop what the client still sends. Closing at once would
 /// reset the connection, and the client might never see the answer.
 constexpr Duration linger_time = seconds(2);
-constexpr Duration rate_grace = seconds(5);  // before body_min_bytes_per_s is looked at
+constexpr Duration rate_grace = seconds(5);       // before body_min_bytes_per_s is looked at
 constexpr Duration full_keep_alive = seconds(1);  // while others wait to be let in
 constexpr std::size_t min_chunked_room = 4 << 10;
 constexpr std::size_t first_body_bytes = 64 << 10;

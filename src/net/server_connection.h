@@ -1,8 +1,8 @@
 // One accepted connection: reads requests, hands them over one at a time, sends the answers.
 // Internal to the HTTP server.
 //
-// Phases: (securing ->) idle -> head -> body -> busy -> idle ..., or closing (-> lingering) -> closed.
-// System calls of a warm request: one recv, one send; epoll is told nothing.
+// Phases: (securing ->) idle -> head -> body -> busy -> idle ..., or closing (-> lingering) ->
+// closed. System calls of a warm request: one recv, one send; epoll is told nothing.
 #pragma once
 
 #include <memory>
@@ -62,16 +62,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
 
  private:
   friend class ServerExchange;
-  enum class Phase : std::uint8_t {
-    securing,
-    idle,
-    head,
-    body,
-    busy,
-    closing,
-    lingering,
-    closed
-  };
+  enum class Phase : std::uint8_t { securing, idle, head, body, busy, closing, lingering, closed };
 
   // Reading.
   void shake_hands();

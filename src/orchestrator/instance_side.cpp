@@ -414,8 +414,7 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
   if (r == nullptr) return;
   health_.disarm(key);
   note_why_it_is_killed(*r, order.reason);
-  tell({"instance_stopping", plan_of(r->deployment).spec.name, r->name,
-        core::to_text(order.reason),
+  tell({"instance_stopping", plan_of(r->deployment).spec.name, r->name, core::to_text(order.reason),
         fmt::format("stopping {} ({}, {})", r->name, core::to_text(order.reason),
                     core::to_text(order.mode))});
   {

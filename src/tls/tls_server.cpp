@@ -88,7 +88,8 @@ Result<void> use_chain(SSL_CTX* context, const std::string& path) {
   const Owned<X509> own(::PEM_read_bio_X509_AUX(file->get(), nullptr, no_password, nullptr));
   if (!own) {
     (void)take_error("");
-    return tl::unexpected(cannot(path, no_certificate, "it begins with -----BEGIN CERTIFICATE-----"));
+    return tl::unexpected(
+        cannot(path, no_certificate, "it begins with -----BEGIN CERTIFICATE-----"));
   }
   if (::SSL_CTX_use_certificate(context, own.get()) != 1) {
     return tl::unexpected(cannot(path, take_error("cannot be used")));
@@ -113,14 +114,14 @@ Result<void> use_key(SSL_CTX* context, const CertificateFiles& files) {
   const Owned<EVP_PKEY> key(::PEM_read_bio_PrivateKey(file->get(), nullptr, no_password, nullptr));
   if (!key) {
     (void)take_error("");
-    return tl::unexpected(
-        cannot(files.key, "holds no PEM private key, or one with a password",
-               "openssl pkey -in FILE -out NEW takes the password off"));
+    return tl::unexpected(cannot(files.key, "holds no PEM private key, or one with a password",
+                                 "openssl pkey -in FILE -out NEW takes the password off"));
   }
   if (::SSL_CTX_use_PrivateKey(context, key.get()) != 1 ||
       ::SSL_CTX_check_private_key(context) != 1) {
     (void)take_error("");
-    return tl::unexpected(cannot(files.key, fmt::format("is not the key of {}", files.certificate)));
+    return tl::unexpected(
+        cannot(files.key, fmt::format("is not the key of {}", files.certificate)));
   }
   return {};
 }
@@ -189,10 +190,10 @@ Result<void> TlsServer::replace(CertificateFiles files, WallTime now) {
   const WallTime ends = (*context)->info.not_after;
   const std::lock_guard lock(mutex_);
   if (ends < now && context_->info.not_after >= now) {
-    return failure(ErrorCode::invalid,
-                   fmt::format("{}: has expired, {}", (*context)->files.certificate,
-                               (*context)->info.subject),
-                   "the one in use has not, and stays");
+    return failure(
+        ErrorCode::invalid,
+        fmt::format("{}: has expired, {}", (*context)->files.certificate, (*context)->info.subject),
+        "the one in use has not, and stays");
   }
   context_ = std::move(*context);
   return {};

@@ -60,7 +60,9 @@ test('no key and no prompt is in any log, metric, event, ledger row or file, wha
     await readAll(res).catch(() => {});
   }
   const leaver = sendAndKeep(`${stoker.url}/v1/chat/completions`, say('slow'), { authorization });
-  const holder = [1, 2].map(() => sendAndKeep(`${stoker.url}/v1/chat/completions`, say('full'), { authorization }));
+  const holder = [sendAndKeep(`${stoker.url}/v1/chat/completions`, say('full'), { authorization })];
+  await until('the first runs', async () => (await stoker.deployment('full')).running === 1);
+  holder.push(sendAndKeep(`${stoker.url}/v1/chat/completions`, say('full'), { authorization }));
   await until('they run and wait', async () => (await stoker.deployment('slow')).running === 1 && (await stoker.deployment('full')).queued === 1);
   assert.equal(await chat(say('full')), 429);
   leaver.leave();

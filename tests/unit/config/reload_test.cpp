@@ -29,10 +29,9 @@ TEST(Reload, BoundsLimitsAndPricesLeaveInstancesAlone) {
     EXPECT_TRUE(same_instances(before, after)) << settings;
     EXPECT_FALSE(same(before, after)) << settings;
   }
-  for (const char* settings :
-       {"    options: {tokens: 3}\n", "    model: /m\n", "    env: {A: b}\n",
-        "    concurrency: 9\n", "    network: true\n", "    readable: [/x]\n",
-        "    resources: {memory: 1GiB}\n"}) {
+  for (const char* settings : {"    options: {tokens: 3}\n", "    model: /m\n", "    env: {A: b}\n",
+                               "    concurrency: 9\n", "    network: true\n",
+                               "    readable: [/x]\n", "    resources: {memory: 1GiB}\n"}) {
     EXPECT_FALSE(same_instances(before, one(settings))) << settings;
   }
   EXPECT_TRUE(same(before, one("    priority: 0\n")));
@@ -65,7 +64,8 @@ TEST(Cors, OriginsAreWrittenAsBrowsersSendThem) {
   const auto problems = [](const std::string& origin) {
     return said(read("cors: {origins: ['" + origin + "']}\ndeployments: {a: {runtime: echo}}"));
   };
-  for (const char* good : {"https://a.example.com", "http://localhost:3000", "https://[::1]:8443"}) {
+  for (const char* good :
+       {"https://a.example.com", "http://localhost:3000", "https://[::1]:8443"}) {
     EXPECT_THAT(problems(good), IsEmpty()) << good;
   }
   EXPECT_THAT(problems("*"), ElementsAre(HasSubstr("name each one")));

@@ -124,16 +124,15 @@ class TlsTest : public net::LoopFixture {
         net::listen_on(net::parse_listen_address("127.0.0.1:0").value(), false).value();
     listener_fd = listener.get();
     port = net::parse_listen_address(net::bound_address(listener_fd)).value().port;
-    server = std::make_unique<net::HttpServer>(loop, std::move(listener), limits, handler,
-                                               secure.get());
+    server =
+        std::make_unique<net::HttpServer>(loop, std::move(listener), limits, handler, secure.get());
   }
   /// Runs `work` on a thread, and the loop until it is done.
   template <class Work>
   auto on_thread(Work work) {
     auto result = std::async(std::launch::async, std::move(work));
-    EXPECT_TRUE(run_until([&] {
-      return result.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-    }));
+    EXPECT_TRUE(run_until(
+        [&] { return result.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }));
     return result.get();
   }
   bool can_connect(PlainSslClient::Wish wish) {
@@ -267,10 +266,12 @@ TEST_F(TlsTest, OnlyNewProtocolsAndAuthenticatedCiphers) {
   EXPECT_TRUE(can_connect({.least_version = TLS1_3_VERSION}));
   EXPECT_TRUE(can_connect({.most_version = TLS1_2_VERSION}));
   EXPECT_FALSE(can_connect({.most_version = TLS1_1_VERSION}));
-  EXPECT_TRUE(can_connect({.most_version = TLS1_2_VERSION, .ciphers_12 = "ECDHE-ECDSA-AES128-GCM-SHA256"}));
-  for (const char* weak : {"ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0", "ECDHE-ECDSA-AES256-SHA384:@SECLEVEL=0",
-                           "ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0", "AES128-GCM-SHA256:@SECLEVEL=0",
-                           "eNULL:@SECLEVEL=0", "aNULL:@SECLEVEL=0"}) {
+  EXPECT_TRUE(
+      can_connect({.most_version = TLS1_2_VERSION, .ciphers_12 = "ECDHE-ECDSA-AES128-GCM-SHA256"}));
+  for (const char* weak :
+       {"ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0", "ECDHE-ECDSA-AES256-SHA384:@SECLEVEL=0",
+        "ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0", "AES128-GCM-SHA256:@SECLEVEL=0",
+        "eNULL:@SECLEVEL=0", "aNULL:@SECLEVEL=0"}) {
     EXPECT_FALSE(can_connect({.most_version = TLS1_2_VERSION, .ciphers_12 = weak})) << weak;
   }
 }
@@ -327,9 +328,8 @@ TEST_F(TlsTest, HalfDoneHandshakesAreCut) {
     peers.back()->send(hello.substr(0, static_cast<std::size_t>(i) % (hello.size() + 1)));
   }
   EXPECT_TRUE(can_connect({}));
-  EXPECT_TRUE(run_until([&] {
-    return std::ranges::all_of(peers, [](const auto& peer) { return peer->closed; });
-  }));
+  EXPECT_TRUE(run_until(
+      [&] { return std::ranges::all_of(peers, [](const auto& peer) { return peer->closed; }); }));
   EXPECT_TRUE(run_until([&] { return server->connections() == 0; }));
   EXPECT_EQ(handler.requests, 0);
 }
@@ -465,9 +465,8 @@ TEST_F(TlsTest, AReaderThatStallsHoldsUpTheWriter) {
   go_on.set_value();
   ASSERT_TRUE(run_until([&] { return drained; }));
   exchange.finish();
-  ASSERT_TRUE(run_until([&] {
-    return reader.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  }));
+  ASSERT_TRUE(run_until(
+      [&] { return reader.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }));
   const std::string text = reader.get();
   EXPECT_EQ(static_cast<std::size_t>(std::ranges::count(text, 'Q')), written);
   EXPECT_TRUE(text.ends_with("0\r\n\r\n"));
@@ -487,9 +486,8 @@ TEST_F(TlsTest, AnAnswerThatIsBrokenOffHasNoGoodbye) {
   handler.held.front()->write("a part");
   run_rounds(2);
   handler.held.front()->abort();
-  ASSERT_TRUE(run_until([&] {
-    return reader.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  }));
+  ASSERT_TRUE(run_until(
+      [&] { return reader.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }));
   EXPECT_NE(reader.get(), SSL_ERROR_ZERO_RETURN);
 }
 
@@ -521,9 +519,8 @@ TEST_F(TlsTest, ADrainEndsConnectionsWithAGoodbye) {
     return it.last_error;
   });
   auto first = answered.get_future();
-  ASSERT_TRUE(run_until([&] {
-    return first.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  }));
+  ASSERT_TRUE(run_until(
+      [&] { return first.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }));
   bool drained = false;
   server->drain([&] { drained = true; });
   EXPECT_TRUE(run_until([&] { return drained; }));
