@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -322,10 +323,37 @@ class Server {
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator_->meter().set_keys(*keys_->ring());
+    count_earlier_use();
     orchestrator::register_state_metrics(registry_, *orchestrator_);
     admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
                    config_.currency);
     return {};
+  }
+
+  /// A limit is not new after a restart: what was used before it still counts.
+  void count_earlier_use() {
+    std::map<std::string, KeyId> limited;
+    for (const access::KeyPtr& key : keys_->ring()->all()) {
+      if (key->limited()) limited[key->public_id] = key->id;
+    }
+    if (limited.empty()) return;
+    const WallTime now = net::wall_now();
+    Result<void> known = ledger_->flush();
+    if (known) {
+      const auto uses = ledger_->uses({now.ns - minutes(24 * 60).ns}, {now.ns - minutes(2).ns});
+      if (uses) {
+        for (const ledger::KeyUse& use : *uses) {
+          const auto key = limited.find(use.key);
+          if (key == limited.end()) continue;
+          orchestrator_->meter().count_again(
+              key->second, Duration{std::max<std::int64_t>(0, now.ns - use.at.ns)},
+              {use.input_tokens, use.output_tokens, use.cached_tokens}, use.device_ms);
+        }
+        return;
+      }
+      known = tl::unexpected(uses.error());
+    }
+    log_.warn("limits_begin_anew", {{"text", known.error().message}});
   }
 
   /// Memory of a process on a CUDA device, from NVML; nothing where there is none.
