@@ -82,8 +82,8 @@ class Ledger {
   /// always exactly one line.
   [[nodiscard]] virtual Result<std::vector<UsageTotals>> totals(const TotalsQuery& query) = 0;
   [[nodiscard]] virtual Result<std::int64_t> count() = 0;
-  /// Of requests that ran and came with a key, oldest first: those that ended since `each_since` one
-  /// by one, older ones since `since` summed up by the quarter of an hour.
+  /// Of requests that ran and came with a key, oldest first: those that ended since `each_since`
+  /// one by one, older ones since `since` summed up by the quarter of an hour.
   [[nodiscard]] virtual Result<std::vector<KeyUse>> uses(WallTime since, WallTime each_since) = 0;
 
   /// Waits until everything appended to the journal before the call is stored here.

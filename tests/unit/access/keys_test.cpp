@@ -17,7 +17,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr WallTime now{1'800'000'000'000'000'000};
-constexpr std::string_view admin_secret = "sk-stoker-admin-0123456789abcdef0123456789abcdef01234567";
+constexpr std::string_view admin_secret =
+    "sk-stoker-admin-0123456789abcdef0123456789abcdef01234567";
 
 /// Stores in a folder that goes away.
 class KeyStoreTest : public ::testing::Test {
@@ -69,7 +70,8 @@ TEST_F(KeyStoreTest, AKeyIsFoundByItsSecretAloneAndByNothingLikeIt) {
     EXPECT_EQ(ring.find(other), nullptr);
   }
   EXPECT_EQ(ring.find(secret + "a"), nullptr);
-  EXPECT_EQ(ring.find(std::string(made->key.digest.bytes())), nullptr) << "what is stored is no key";
+  EXPECT_EQ(ring.find(std::string(made->key.digest.bytes())), nullptr)
+      << "what is stored is no key";
 }
 
 TEST_F(KeyStoreTest, SecretsDifferAndLookRandom) {
@@ -117,7 +119,9 @@ TEST_F(KeyStoreTest, EverythingIsThereAfterAnotherStart) {
 }
 
 TEST_F(KeyStoreTest, TheAdminKeyIsThatOfItsFileWhateverWasStored) {
-  { static_cast<void>(open()); }
+  {
+    static_cast<void>(open());
+  }
   Result<KeyStore> store = KeyStore::open(file(), "sk-stoker-admin-another", now);
   ASSERT_TRUE(store);
   const KeyRing ring(*store->list());
