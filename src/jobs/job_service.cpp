@@ -18,6 +18,7 @@ namespace {
 constexpr Duration usual_wait = seconds(90);
 constexpr std::int64_t shortest_wait_ms = 1'000;
 constexpr std::int64_t longest_wait_ms = 300'000;
+constexpr Duration stream_wait = seconds(10);
 constexpr Duration longest_pause = seconds(30);
 constexpr Duration retry_writing = seconds(1);
 constexpr Duration sweep_interval = seconds(60);
@@ -128,7 +129,10 @@ void JobService::stop() {
   if (!thread_.joinable()) return;
   loop_->post([this] {
     draining_ = true;
-    for (const auto& [id, live] : live_) live->waiters.clear();  // each is told as it goes
+    for (const auto& [id, live] : live_) {  // each is told as it goes
+      live->waiters.clear();
+      live->stream_waiters.clear();
+    }
     loop_->stop();
   });
   thread_.join();
@@ -351,11 +355,32 @@ void JobService::show(const gateway::JobCall& call,
   }
 }
 
+void JobService::give_stream(Live& live, const std::shared_ptr<gateway::JobReply>& reply) {
+  reply->answer(200, stream_json(live.job.state, live.chunks, live.read_chunks));
+  live.read_chunks = live.chunks.size();
+}
+
+void JobService::answer_stream_waiters(Live& live) {
+  for (const Waiter& waiter : std::exchange(live.stream_waiters, {})) {
+    loop_->cancel(waiter.timer);
+    give_stream(live, waiter.reply);
+  }
+}
+
 void JobService::show_stream(const gateway::JobCall& call,
                              const std::shared_ptr<gateway::JobReply>& reply) {
   if (const LivePtr live = find(call)) {
-    reply->answer(200, stream_json(live->job.state, live->chunks, live->read_chunks));
-    live->read_chunks = live->chunks.size();
+    // Clients ask again at once: with nothing new they wait here, not in a loop.
+    if (live->read_chunks < live->chunks.size() || has_ended(live->job.state)) {
+      return give_stream(*live, reply);
+    }
+    const net::TimerId timer =
+        loop_->run_at(net::monotonic_now() + stream_wait, [this, live, reply] {
+          std::erase_if(live->stream_waiters,
+                        [&](const Waiter& each) { return each.reply == reply; });
+          give_stream(*live, reply);
+        });
+    live->stream_waiters.push_back({reply, timer});
     return;
   }
   if (const std::optional<Job> job = stored(call, reply)) {
@@ -564,6 +589,7 @@ void JobService::on_bytes(const LivePtr& live, std::string_view bytes) {
     if (!event.has_data || event.data == "[DONE]") continue;
     live->chunks.push_back(as_json(event.data));
   }
+  if (live->read_chunks < live->chunks.size()) answer_stream_waiters(*live);
 }
 
 void JobService::on_end(const LivePtr& live, int status, const std::string& content_type,
@@ -637,6 +663,7 @@ void JobService::finish(const LivePtr& live, JobState state, std::string error) 
       loop_->cancel(waiter.timer);
       waiter.reply->answer(200, status_of(*live));
     }
+    answer_stream_waiters(*live);
     // The pieces of a stream stay for whoever reads them; the store has the rest.
     if (!live->job.wish.stream) live_.erase(live->job.id);
     pump(live->job.deployment);

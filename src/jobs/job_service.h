@@ -89,7 +89,8 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
     std::string bytes;  // of an answer that came in pieces and is no stream
     std::size_t size = 0;
     net::SseFramer framer{std::size_t{1} << 20};
-    std::vector<Waiter> waiters;
+    std::vector<Waiter> waiters;         // for its end
+    std::vector<Waiter> stream_waiters;  // for the next pieces of its stream
     Duration pause = seconds(1);  // before it is handed over again
   };
   using LivePtr = std::shared_ptr<Live>;
@@ -121,6 +122,8 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   void wait_for(const LivePtr& live, const gateway::JobCall& call,
                 const std::shared_ptr<gateway::JobReply>& reply);
   void show(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
+  void give_stream(Live& live, const std::shared_ptr<gateway::JobReply>& reply);
+  void answer_stream_waiters(Live& live);
   void show_stream(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
   void cancel(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
   void retry(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
