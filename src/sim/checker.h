@@ -1,6 +1,9 @@
 // Looks at every event and every order from outside and holds them against what must be true; its
 // own books are kept from events and actions alone, so that a core that miscounts cannot talk
 // itself out of it. Numbers are those of RELIABILITY.md 4.
+//
+// Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
+// checker_instances.cpp, the full sweep and the end checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -109,6 +112,32 @@ class Checker final : public Observer {
     bool lost = false;
   };
 
+  void hear(Instant now, const core::DeviceAdded& e);
+  void hear(Instant now, const core::PoolAdded& e);
+  void hear(Instant now, const core::DeviceLost& e);
+  void hear(Instant now, const core::DeviceReturned& e);
+  void hear(Instant now, const core::DeploymentAdded& e);
+  void hear(Instant now, const core::DeploymentChanged& e);
+  void hear(Instant now, const core::BoundsChanged& e);
+  void hear(Instant now, const core::DeploymentRemoved& e);
+  void hear(Instant now, const core::RequestArrived& e);
+  void hear(Instant now, const core::RequestUndelivered& e);
+  void hear(Instant now, const core::RequestCancelled& e);
+  void hear(Instant now, const core::InstanceUp& e);
+  void hear(Instant now, const core::InstanceReady& e);
+  void hear(Instant now, const core::InstanceExited& e);
+  void hear(Instant now, const core::InstanceHung& e);
+  void hear(Instant now, const core::LoadFailed& e);
+  void hear(Instant now, const core::StartFailed& e);
+  void hear(Instant now, const core::StartOutcomeUnknown& e);
+  void hear(Instant now, const core::InstancePlaced& e);
+  void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::WarmRequested& e);
+  void hear(Instant now, const core::StopRequested& e);
+  void hear(Instant now, const core::ShutdownRequested& e);
+  template <class Event>
+  void hear(Instant, const Event&) {}  // of the others nothing is kept
+
   void on(Instant now, const core::Dispatch& a, const core::Event& cause);
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
   void on(Instant now, const core::StartInstance& a);
@@ -116,7 +145,6 @@ class Checker final : public Observer {
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
-  void count_event(Instant now, const core::Event& event);
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);

@@ -4,6 +4,9 @@
 //
 // It decides nothing that the core should decide, and looks at the core only through step(),
 // next_wakeup() and, for checks, summary() and check_invariants().
+//
+// Where to look: time and events world.cpp, lives of processes world_processes.cpp, what breaks
+// world_faults.cpp.
 #pragma once
 
 #include <cstdint>
