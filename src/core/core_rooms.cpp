@@ -148,8 +148,20 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
 /// if no device could ever hold it, it is dropped and its requests are refused.
 /// `only`: the devices whose room changed; null: all.
 bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
-  const bool all = only == nullptr || instance.owner->spec.needs.devices > 1;
+  const DeviceNeed& needs = instance.owner->spec.needs;
+  if (only != nullptr && !any_suits(*only, needs)) return false;
+  const bool all = only == nullptr || needs.devices > 1;
   return all ? try_anywhere(instance) : try_there(instance, *only);
+}
+
+/// Whatever happens on devices of another kind changes nothing for who waits.
+bool Core::any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const {
+  return std::any_of(devices.begin(), devices.end(), [&](DeviceId id) {
+    const DeviceSpec& spec = device(id).spec;
+    const bool kind =
+        needs.kinds.empty() || std::count(needs.kinds.begin(), needs.kinds.end(), spec.kind) > 0;
+    return kind && has_labels(spec.labels, needs.labels);
+  });
 }
 
 bool Core::try_anywhere(Instance& instance) {
@@ -267,11 +279,18 @@ void Core::never_fits(Instance& instance) {
   refuse_all_queued(d, RefuseReason::no_capacity);
 }
 
-void Core::try_unplaceable() {
+/// Asks those again that no device could hold before these came.
+void Core::try_unplaceable(const std::vector<DeviceId>& came) {
   const std::vector<DeploymentId> ids = std::move(unplaceable_);
   unplaceable_.clear();
   for (const DeploymentId id : ids) {
-    if (Deployment* d = find_deployment(id)) scale(*d);
+    Deployment* const d = find_deployment(id);
+    if (d == nullptr) continue;
+    if (any_suits(came, d->spec.needs)) {
+      scale(*d);
+    } else {
+      unplaceable_.push_back(id);
+    }
   }
 }
 
@@ -367,7 +386,8 @@ bool Core::try_pool(Instance& instance) {
       soon -= other->owner->spec.needs.devices;
     }
   }
-  Instance* victim = soon < 0 ? idle_in(pool, instance) : nullptr;
+  std::optional<Instant> later;
+  Instance* victim = soon < 0 ? idle_in(pool, instance, later) : nullptr;
   if (!instance.wait_told) {
     instance.wait_told = true;
     actions_->push_back(
@@ -378,17 +398,27 @@ bool Core::try_pool(Instance& instance) {
                   {},
                   {}});
   }
-  if (victim != nullptr) stop(*victim, StopMode::graceful, StopReason::make_room);
+  if (victim != nullptr) {
+    stop(*victim, StopMode::graceful, StopReason::make_room);
+  } else if (later) {
+    timers_.set_earlier(TimerKind::pool_swap, d.spec.pool.value, *later);
+  }
   return false;
 }
 
 /// The idle instance of another deployment whose loss is least; null: there is none.
-Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) {
+/// `later`: becomes the first instant at which one could be stopped that may not be now.
+Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker,
+                              std::optional<Instant>& later) {
   Instance* best = nullptr;
   double best_loss = 0;
   for (Instance* each : pool.residents) {
     const std::optional<Instant> at = evictable_at(*each);
-    if (!each->is_idle || each->owner == seeker.owner || !at || *at > now_) continue;
+    if (!each->is_idle || each->owner == seeker.owner || !at) continue;
+    if (*at > now_) {
+      if (!later || *at < *later) later = at;
+      continue;
+    }
     const double loss = idle_loss(*each);
     if (best != nullptr && !(loss < best_loss)) continue;
     best = each;
@@ -408,7 +438,7 @@ void Core::await_at(Instance& instance, std::vector<DeviceId> devices) {
 void Core::room_changed(const Instance& instance) {
   if (waiting_.empty()) return;
   for (const DeviceId id : instance.devices) changed_devices_.push_back(id);
-  if (instance.pool) pools_changed_ = true;
+  if (instance.pool) changed_pools_.push_back(instance.pool);
 }
 
 /// Needs: the process is known to be gone.
@@ -434,16 +464,16 @@ void Core::retry_waiting() {
   changed_devices_.clear();
   std::sort(changed.begin(), changed.end());
   changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
-  const bool pools = pools_changed_;
-  pools_changed_ = false;
+  const std::vector<PoolId> pools = std::move(changed_pools_);
+  changed_pools_.clear();
   std::vector<InstanceId> ids;
   ids.reserve(waiting_.size());
   for (const auto& [key, instance] : waiting_) ids.push_back(key.instance);
   for (const InstanceId id : ids) {
     Instance* const instance = find_instance(id);
     if (instance == nullptr || instance->state != InstanceState::planned) continue;
-    if (instance->owner->spec.pool) {
-      if (pools) try_pool(*instance);
+    if (const PoolId pool = instance->owner->spec.pool) {
+      if (std::count(pools.begin(), pools.end(), pool) > 0) try_pool(*instance);
     } else if (!changed.empty()) {
       try_place(*instance, &changed);
     }

@@ -198,6 +198,7 @@ void Core::plan(Deployment& d, StartReason reason) {
   Instance& instance = *owned;
   instance.id = id;
   instance.owner = &d;
+  instance.number = ++d.instances_planned;
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
   instance.priority = d.spec.priority;
@@ -262,24 +263,24 @@ Duration Core::break_even_of(const Deployment& d) {
 }
 
 void Core::note_arrival(Deployment& d) {
-  next_use_.arrived(d.next_use, now_);
+  if (d.came_up) next_use_.arrived(d.next_use, now_);
   if (d.load) {
     d.load->advance(now_, d.in_flight);
     d.load->request_arrived();
   }
   timers_.clear(TimerKind::prewarm, d.spec.id.value);
   // Those that never come again teach only if somebody says so, now and then, of one after another.
-  if (now_ - silent_told_at_ < silence_told_every) return;
+  if (!d.came_up || now_ - silent_told_at_ < silence_told_every) return;
   silent_told_at_ = now_;
-  auto next = deployments_.upper_bound(last_silent_);
-  if (next == deployments_.end()) next = deployments_.begin();
-  last_silent_ = next->first;
-  next_use_.silent(next->second->next_use, now_);
+  auto next = teachers_.upper_bound(last_silent_);
+  if (next == teachers_.end()) next = teachers_.begin();
+  last_silent_ = *next;
+  next_use_.silent(deployment(*next).next_use, now_);
 }
 
 /// Nothing of it waits or runs any more: the gap until its next request begins.
 void Core::note_if_idle(Deployment& d) {
-  if (d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
+  if (d.came_up && d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
 }
 
 KeepPlan Core::keep_plan(Deployment& d) {

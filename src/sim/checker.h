@@ -124,6 +124,7 @@ class Checker final : public Observer {
   void hear(Instant now, const core::RequestUndelivered& e);
   void hear(Instant now, const core::RequestCancelled& e);
   void hear(Instant now, const core::InstanceUp& e);
+  void hear(Instant now, const core::LoadProgressed& e);
   void hear(Instant now, const core::InstanceReady& e);
   void hear(Instant now, const core::InstanceExited& e);
   void hear(Instant now, const core::InstanceHung& e);
@@ -145,6 +146,7 @@ class Checker final : public Observer {
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
+  void note_burst(Instant now, DeploymentId deployment);
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
@@ -153,6 +155,8 @@ class Checker final : public Observer {
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
+  /// It has the kind and the labels that are asked for.
+  [[nodiscard]] static bool suits(const core::DeviceSpec& device, const core::DeviceNeed& needs);
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
   /// Some node has the devices for it; `now`: with what is free.
   [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
@@ -178,6 +182,8 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  Instant burst_at_;
+  std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant
 };
 
 }  // namespace stoker::sim

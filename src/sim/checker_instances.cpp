@@ -47,10 +47,8 @@ void Checker::on(Instant now, const core::StartInstance& a) {
     STOKER_INVARIANT(id == a.devices.front() || device.spec.node == node,
                      "instance {} on two nodes", a.instance.value);
     node = device.spec.node;
-    const auto& labels = device.spec.labels;
-    STOKER_INVARIANT(std::includes(labels.begin(), labels.end(), d.spec.needs.labels.begin(),
-                                   d.spec.needs.labels.end()),
-                     "instance {} on device {}", a.instance.value, id.value);
+    STOKER_INVARIANT(suits(device.spec, d.spec.needs), "instance {} on device {}", a.instance.value,
+                     id.value);
     if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
     for (const InstanceId other : device.residents) {
       if (instances_.at(other).deployment != a.deployment)

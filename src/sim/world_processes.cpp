@@ -1,6 +1,7 @@
 // The lives of the virtual worker processes: what the core's orders start, what they do, and what
 // they tell.
 #include <algorithm>
+#include <utility>
 
 #include "base/invariant.h"
 #include "sim/world.h"
@@ -36,6 +37,7 @@ World::Process& World::new_process(const core::StartInstance& order) {
   process.id = order.instance;
   process.generation = order.generation;
   process.deployment = order.deployment;
+  process.subject = Subject::instance(order.deployment, ++starts_of_[order.deployment]);
   process.ordered_at = now_;
   process.devices = order.devices;
   slots_.insert(order.generation, slot);
@@ -49,6 +51,7 @@ void World::forget(Process& process) {
   totals_.alive = totals_.alive + (now_ - process.ordered_at);
   process.phase = Phase::gone;
   process.running.clear();
+  process.held_back.clear();
   slots_.erase(process.generation);
   free_slots_.push_back(static_cast<std::uint32_t>(&process - processes_.data()));
   if (observer_ != nullptr) observer_->on_process_gone(now_, process.id);
@@ -60,7 +63,9 @@ void World::carry_out(const core::StartInstance& order) {
   for (const DeviceId id : order.devices) mix(id.value);
   Process& process = new_process(order);
   const Behaviour& behaviour = behaviours_.at(order.deployment);
-  const Duration start = faults_.any() ? around(behaviour.start) : behaviour.start;
+  const Duration start =
+      chances_.any() ? chances_.around(behaviour.start, Roll::start_time, process.subject, 0)
+                     : behaviour.start;
   const std::uint64_t key = order.generation.value;
   process.phase = order.pool ? Phase::pending : Phase::starting;
   if (behaviour.missing) {
@@ -79,15 +84,15 @@ void World::carry_out(const core::StopInstance& order) {
   const bool kill = order.mode == core::StopMode::kill;
   if (process->phase == Phase::ending && !kill) return;
   process->phase = Phase::ending;
-  if (kill && hits(Fault::process_unkillable)) {
+  if (kill && hits(Fault::process_unkillable, process->subject)) {
     process->outlives_kill = true;
     plan_in(unkillable_told_after, Happening::told_unkillable, order.generation.value);
-    return die(*process,
-               unkillable_told_after + seconds(static_cast<std::int64_t>(prng_.below(60))));
+    return die(*process, unkillable_told_after + seconds(chances_.below(Roll::unkillable_for,
+                                                                        process->subject, 0, 60)));
   }
   if (kill) return die(*process, kill_takes);
   // A hung one does not hear of it: the backend kills it when its grace is over.
-  die(*process, process->hung ? order.grace + kill_takes : stop_takes);
+  die(*process, process->hung || process->paused ? order.grace + kill_takes : stop_takes);
 }
 
 void World::carry_out(const core::Dispatch& order) {
@@ -96,9 +101,13 @@ void World::carry_out(const core::Dispatch& order) {
   STOKER_INVARIANT(open != nullptr, "V2 request {} is dispatched after its end",
                    order.request.value);
   open->instance = order.generation;
+  ++open->attempts;
   Process* process = find(order.generation);
   if (process == nullptr || process->phase != Phase::ready || process->unreachable) {
-    const Duration tries = faults_.any() ? ms(static_cast<std::int64_t>(prng_.below(300))) : ms(1);
+    const Duration tries =
+        chances_.any() ? ms(chances_.below(Roll::delivery_tries, Subject::request(order.request),
+                                           open->attempts, 300))
+                       : ms(1);
     plan_in(tries, Happening::undeliverable, order.request.value, order.generation.value);
     return;
   }
@@ -120,10 +129,19 @@ void World::carry_out(const core::CancelRequest& order) {
 /// One of the steps of a load, with its report of progress.
 void World::load_step(Process& process, std::uint64_t step_number) {
   const Behaviour& behaviour = behaviours_.at(process.deployment);
-  if (step_number > 0) say(Happening::told_progress, process.generation.value);
+  const auto step_time = static_cast<std::uint32_t>(step_number);
+  if (step_number > 0) say(Happening::told_progress, process, step_time);
+  if (step_number == load_steps / 2 && behaviour.crashes) {
+    process.phase = Phase::ending;
+    return die(process, Duration{});
+  }
+  if (step_number > 0 && hits(Fault::load_fails_partly, process.subject, step_time)) {
+    return load_failed(process, core::LoadFailure::internal);
+  }
   Duration step_takes{behaviour.load.ns / static_cast<std::int64_t>(load_steps)};
-  if (faults_.any()) {
-    step_takes = Duration{around(step_takes).ns * process.slowness};
+  if (chances_.any()) {
+    step_takes = chances_.around(step_takes, Roll::load_step, process.subject, step_time);
+    step_takes.ns *= process.slowness;
   }
   if (step_number + 1 >= load_steps) {
     plan_in(step_takes, Happening::load_done, process.generation.value);
@@ -136,19 +154,22 @@ void World::load_done(Process& process) {
   const Behaviour& behaviour = behaviours_.at(process.deployment);
   std::optional<core::LoadFailure> failure;
   if (behaviour.broken) failure = core::LoadFailure::model_broken;
-  if (hits(Fault::load_fails_for_good)) failure = core::LoadFailure::bad_option;
-  if (hits(Fault::load_out_of_memory)) failure = core::LoadFailure::out_of_memory;
-  if (failure) {
-    process.phase = Phase::ending;
-    say(Happening::told_load_failed, process.generation.value,
-        static_cast<std::uint64_t>(*failure));
-    die(process, ms(1 + static_cast<std::int64_t>(prng_.below(50))));
-    return;
+  if (hits(Fault::load_fails_for_good, process.subject)) failure = core::LoadFailure::bad_option;
+  if (hits(Fault::load_out_of_memory, process.subject)) {
+    failure = core::LoadFailure::out_of_memory;
   }
+  if (failure) return load_failed(process, *failure);
   process.phase = Phase::ready;
   totals_.loading = totals_.loading + (now_ - process.ordered_at);
   process.ready_seen = true;
-  say(Happening::told_ready, process.generation.value);
+  say(Happening::told_ready, process);
+}
+
+/// It says so and ends.
+void World::load_failed(Process& process, core::LoadFailure failure) {
+  process.phase = Phase::ending;
+  say(Happening::told_load_failed, process, 0, static_cast<std::uint64_t>(failure));
+  die(process, ms(1 + chances_.below(Roll::death_after_failure, process.subject, 0, 50)));
 }
 
 /// `asked`: it was cancelled. A worker answers that even if it knows the request no more.
@@ -160,7 +181,7 @@ void World::request_done(RequestId request, Generation generation, bool asked) {
   if (!runs && !asked) return;  // it was cancelled before its end
   if (asked && !runs) state(State::cancel_crossed_the_end);
   if (runs) let_go(*process, request);
-  say(Happening::told_ended, request.value, generation.value);
+  tell_ended(request, generation, asked);
 }
 
 void World::let_go(Process& process, RequestId request) {
@@ -182,20 +203,61 @@ void World::process_gone(Process& process) {
   }
 }
 
+/// `time`: which of such messages it is, of this process.
+void World::say(Happening kind, const Process& process, std::uint32_t time, std::uint64_t second) {
+  send(kind, process.generation.value, second, process.subject, time);
+}
+
+void World::tell_ended(RequestId request, Generation generation, bool asked) {
+  const Open* open = open_.find(request);
+  const std::uint32_t attempts = open == nullptr ? 0 : open->attempts;
+  send(Happening::told_ended, request.value, generation.value, Subject::request(request),
+       attempts * 2 + (asked ? 1 : 0));
+}
+
 /// A message of a worker goes its way: it may be lost, doubled or late.
-void World::say(Happening kind, std::uint64_t id, std::uint64_t second) {
-  Duration after;
-  if (faults_.any()) {
-    after = us(static_cast<std::int64_t>(prng_.below(2'000)));
-    if (hits(Fault::message_lost)) return;
-    if (hits(Fault::message_late)) {
-      after = after + ms(static_cast<std::int64_t>(prng_.below(3'000)));
-    }
-    if (hits(Fault::message_twice)) {
-      plan_in(after + ms(static_cast<std::int64_t>(prng_.below(500))), kind, id, second);
-    }
+void World::send(Happening kind, std::uint64_t id, std::uint64_t second, Subject who,
+                 std::uint32_t time) {
+  if (!chances_.any()) return plan_in(Duration{}, kind, id, second);
+  const std::uint32_t which = static_cast<std::uint32_t>(kind) << 16U | (time & 0xffffU);
+  Duration after = us(chances_.below(Roll::delivery, who, which, 2'000));
+  if (hits(Fault::message_lost, who, which)) return;
+  if (hits(Fault::message_late, who, which)) {
+    after = after + ms(chances_.below(Roll::lateness, who, which, 3'000));
+  }
+  if (hits(Fault::message_twice, who, which)) {
+    plan_in(after + ms(chances_.below(Roll::redelivery, who, which, 500)), kind, id, second);
   }
   plan_in(after, kind, id, second);
+}
+
+/// Gives: true if it would be done by a process that is paused; it is done when that goes on.
+bool World::holds_back(const Planned& planned) {
+  Generation generation{planned.id};
+  switch (planned.kind) {
+    case Happening::process_up:
+    case Happening::load_step:
+    case Happening::load_done:
+      break;
+    case Happening::request_done:
+    case Happening::cancel_done:
+      generation = Generation{planned.second};
+      break;
+    default:
+      return false;
+  }
+  Process* process = find(generation);
+  if (process == nullptr || !process->paused) return false;
+  process->held_back.push_back(planned);
+  return true;
+}
+
+void World::go_on(Process& process) {
+  process.paused = false;
+  if (!process.held_back.empty()) state(State::paused_then_went_on);
+  for (const Planned& each : std::exchange(process.held_back, {})) {
+    plan_in(Duration{}, each.kind, each.id, each.second);
+  }
 }
 
 }  // namespace stoker::sim
