@@ -16,7 +16,8 @@ void Core::step(Instant now, const Event& event, Actions& actions) {
   actions_ = &actions;
   while (const std::optional<Timers::Due> due = timers_.take_due(now)) fire(*due);
   handle(event);
-  if (!changed_devices_.empty() || !changed_pools_.empty()) retry_waiting();
+  // Each time round one that waits starts or is dropped, or nothing changes any more.
+  while (!changed_devices_.empty() || !changed_pools_.empty()) retry_waiting();
   if (!forgotten_.empty()) forget();
   actions_ = nullptr;
 }
@@ -184,9 +185,11 @@ void Core::advance(Instance& instance, InstanceInput input) {
   STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}", instance.id.value,
                    to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
+  const bool was_leaving = is_leaving(instance);
   instance.state = *next;
   instance.since = now_;
   count(instance, 1);
+  if (!was_leaving && is_leaving(instance)) note_leaving(instance);
 }
 
 void Core::count(Instance& instance, std::int32_t sign) {

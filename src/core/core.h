@@ -336,6 +336,8 @@ class Core {
   void make_room(Instance& instance, const Placement& placement,
                  const std::vector<const Device*>& where);
   void await_at(Instance& instance, std::vector<DeviceId> devices);
+  void await_no_more(Instance& instance);
+  void note_leaving(const Instance& instance);
   void room_changed(const Instance& instance);
   void release_room(Instance& instance);
   void never_fits(Instance& instance);

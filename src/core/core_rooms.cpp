@@ -434,6 +434,23 @@ void Core::await_at(Instance& instance, std::vector<DeviceId> devices) {
   for (const DeviceId id : instance.awaits) device_to_change(id).promised.push_back(&instance);
 }
 
+/// What was promised to it is there for others.
+void Core::await_no_more(Instance& instance) {
+  if (instance.awaits.empty()) return;
+  if (!waiting_.empty()) {
+    changed_devices_.insert(changed_devices_.end(), instance.awaits.begin(), instance.awaits.end());
+  }
+  await_at(instance, {});
+}
+
+/// Its room is for those that were promised some there; what is free already is for the others.
+void Core::note_leaving(const Instance& instance) {
+  if (waiting_.size() < 2) return;
+  for (const DeviceId id : instance.devices) {
+    if (!device(id).promised.empty()) changed_devices_.push_back(id);
+  }
+}
+
 /// Those who wait will be asked whether what this instance holds helps them.
 void Core::room_changed(const Instance& instance) {
   if (waiting_.empty()) return;

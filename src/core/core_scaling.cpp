@@ -218,8 +218,8 @@ void Core::plan(Deployment& d, StartReason reason) {
 /// It has its place. Needs: planned, and the need fits.
 void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need) {
   Deployment& d = *instance.owner;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   instance.devices = devices;
   instance.share_permille = d.spec.needs.share_permille;
   instance.exclusive = d.spec.needs.exclusive;
@@ -247,8 +247,8 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
 void Core::drop_planned(Instance& instance) {
   STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", instance.id.value);
   const InstanceId id = instance.id;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   advance(instance, InstanceInput::dropped);
   std::erase(instance.owner->instances, &instance);
   forget_if_empty(*instance.owner);

@@ -214,7 +214,10 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
   sweep(now, core);
 }
 
-void Checker::on_fault(Instant, Fault fault) {
+void Checker::on_fault(Instant now, Fault fault) {
+  if (trace_ && fault != Fault::client_leaves) {
+    trace_(fmt::format("{:>12.6f}  ! {}", static_cast<double>(now.ns) / 1e9, to_text(fault)));
+  }
   fault_struck_ = true;
   switch (fault) {
     case Fault::message_lost:

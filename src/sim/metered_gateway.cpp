@@ -356,7 +356,8 @@ void MeteredGateway::change_limits() {
   }
 }
 
-void MeteredGateway::stop_faults() {
+void MeteredGateway::stop_faults(Instant now) {
+  advance(now);
   chances_.stop();
   next_strike_.reset();
 }

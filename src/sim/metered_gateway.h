@@ -40,7 +40,7 @@ class MeteredGateway final : public Observer {
 
   /// Gives: false if a limit refuses it; then it must not arrive.   Needs: the server runs.
   [[nodiscard]] bool admit(Instant now, const Arrival& arrival);
-  void stop_faults();
+  void stop_faults(Instant now);
   /// Needs: every request has ended.
   void check_settled(Instant now);
   [[nodiscard]] const StateCounts& states() const { return checker_.states(); }

@@ -82,7 +82,7 @@ void Scene::perform(const Input& input) {
 
 void Scene::end_faults() {
   world_.stop_faults();
-  gateway_.stop_faults();
+  gateway_.stop_faults(world_.now());
   for (const auto& [id, spec] : world_.deployments()) world_.warm_by_hand(id);  // forgets failures
 }
 

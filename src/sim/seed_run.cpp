@@ -332,6 +332,7 @@ class SeedRun {
 
   /// Nobody sends any more and nothing breaks any more: everything must end.
   void settle() {
+    if (paired_) scene_.perform(RemoveDeployment{looping_deployment});  // else it would be mended
     scene_.perform(EndFaults{});
     // Longer than any queue, any backoff, any keep-warm time and any unkillable process.
     pass(minutes(12));
