@@ -323,6 +323,8 @@ class Core {
 
   // core_rooms.cpp
   bool try_place(Instance& instance, const std::vector<DeviceId>* only);
+  /// It is of a kind, and has the labels, that are asked for.
+  [[nodiscard]] static bool suits(const Device& device, const DeviceNeed& needs);
   [[nodiscard]] bool any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const;
   bool try_anywhere(Instance& instance);
   bool try_there(Instance& instance, const std::vector<DeviceId>& only);

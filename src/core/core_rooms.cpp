@@ -154,14 +154,16 @@ bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
   return all ? try_anywhere(instance) : try_there(instance, *only);
 }
 
-/// Whatever happens on devices of another kind changes nothing for who waits.
+bool Core::suits(const Device& device, const DeviceNeed& needs) {
+  const bool kind =
+      needs.kinds.empty() || std::count(needs.kinds.begin(), needs.kinds.end(), device.kind) > 0;
+  return kind && has_labels(device.spec.labels, needs.labels);
+}
+
+/// Whatever happens on other devices changes nothing for who waits.
 bool Core::any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const {
-  return std::any_of(devices.begin(), devices.end(), [&](DeviceId id) {
-    const DeviceSpec& spec = device(id).spec;
-    const bool kind =
-        needs.kinds.empty() || std::count(needs.kinds.begin(), needs.kinds.end(), spec.kind) > 0;
-    return kind && has_labels(spec.labels, needs.labels);
-  });
+  return std::any_of(devices.begin(), devices.end(),
+                     [&](DeviceId id) { return suits(device(id), needs); });
 }
 
 bool Core::try_anywhere(Instance& instance) {
@@ -178,7 +180,9 @@ bool Core::try_anywhere(Instance& instance) {
   if (devices_.size() > search_all_up_to && d.spec.needs.devices == 1) {
     where_ = likely_devices(d);
   } else {
-    for (const Device& each : devices_) where_.push_back(&each);
+    for (const Device& each : devices_) {
+      if (suits(each, d.spec.needs)) where_.push_back(&each);
+    }
   }
   make_room(instance, placement, where_);
   return false;
