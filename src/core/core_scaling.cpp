@@ -43,9 +43,11 @@ void Core::scale(Deployment& d) {
   const StartReason reason =
       d.failures.any() && !is_for_load(decision.reason) ? StartReason::replace : decision.reason;
   if (is_for_load(reason) && d.queue.empty()) {
-    // What was planned for another reason is among those that the load wants.
+    // What was planned for another reason is among those that the load wants, from now on.
     for (Instance* each : d.instances) {
-      if (each->state == InstanceState::planned && is_for_waiters(*each)) each->reason = reason;
+      if (each->state != InstanceState::planned || !is_for_waiters(*each)) continue;
+      each->reason = reason;
+      each->wanted_at = now_;
     }
   }
   for (std::int32_t i = 0; i < missing; ++i) plan(d, reason);

@@ -195,10 +195,17 @@ TEST(WhyUnfit, EachReason) {
   };
   const Case cases[] = {
       {"fits", {}, [](DeviceView&) {}, std::nullopt},
-      {"lost before anything else",
+      {"lost before anything that may pass",
+       {},
+       [](DeviceView& v) {
+         v.lost = v.distrusted = true;
+         v.free_slots = 0;
+       },
+       Unfit::lost},
+      {"what it is before what happened to it",
        {.kinds = {DeviceKind::cuda}},
        [](DeviceView& v) { v.lost = true; },
-       Unfit::lost},
+       Unfit::wrong_kind},
       {"kind", {.kinds = {DeviceKind::cuda}}, [](DeviceView&) {}, Unfit::wrong_kind},
       {"label", {}, [](DeviceView& v) { v.labels_match = false; }, Unfit::wrong_label},
       {"never", {}, [](DeviceView& v) { v.cost = mib(101); }, Unfit::too_small},
