@@ -7,7 +7,7 @@
 
 namespace stoker::core {
 
-Core::Core(const CoreConfig& config) : config_(config), prng_(config.seed) {}
+Core::Core(const CoreConfig& config) : config_(config) {}
 Core::~Core() = default;
 
 void Core::step(Instant now, const Event& event, Actions& actions) {
@@ -16,7 +16,8 @@ void Core::step(Instant now, const Event& event, Actions& actions) {
   actions_ = &actions;
   while (const std::optional<Timers::Due> due = timers_.take_due(now)) fire(*due);
   handle(event);
-  if (!changed_devices_.empty() || pools_changed_) retry_waiting();
+  // Each time round one that waits starts or is dropped, or nothing changes any more.
+  while (!changed_devices_.empty() || !changed_pools_.empty()) retry_waiting();
   if (!forgotten_.empty()) forget();
   actions_ = nullptr;
 }
@@ -27,6 +28,7 @@ void Core::forget() {
          {TimerKind::retry, TimerKind::healthy, TimerKind::prewarm, TimerKind::load_check}) {
       timers_.clear(kind, id.value);
     }
+    teachers_.erase(id);
     deployment_by_id_.erase(id);
     deployments_.erase(id);
   }
@@ -109,6 +111,9 @@ void Core::fire(const Timers::Due& due) {
     case TimerKind::swap:
       changed_devices_.push_back(DeviceId{due.id});
       return;
+    case TimerKind::pool_swap:
+      changed_pools_.push_back(PoolId{due.id});
+      return;
     case TimerKind::device_trust:
       device_to_change(DeviceId{due.id}).distrusted = false;
       changed_devices_.push_back(DeviceId{due.id});
@@ -182,9 +187,11 @@ void Core::advance(Instance& instance, InstanceInput input) {
   STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}", instance.id.value,
                    to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
+  const bool was_leaving = is_leaving(instance);
   instance.state = *next;
   instance.since = now_;
   count(instance, 1);
+  if (!was_leaving && is_leaving(instance)) note_leaving(instance);
 }
 
 void Core::count(Instance& instance, std::int32_t sign) {

@@ -248,7 +248,7 @@ Core::Instance* Core::choose_for(const Deployment& d, std::uint64_t affinity) {
   for (auto it = d.instances.begin(); it != d.instances.end(); ++it) {
     Instance* const instance = *it;
     if (instance->state != InstanceState::ready) continue;
-    ready_.push_back({instance->id, static_cast<std::int32_t>(instance->in_flight.size())});
+    ready_.push_back({instance->number, static_cast<std::int32_t>(instance->in_flight.size())});
     ready_instances_.push_back(instance);
     if (ready_.size() < preferred && ready_.size() < static_cast<std::size_t>(d.counts.ready)) {
       continue;

@@ -43,9 +43,11 @@ void Core::scale(Deployment& d) {
   const StartReason reason =
       d.failures.any() && !is_for_load(decision.reason) ? StartReason::replace : decision.reason;
   if (is_for_load(reason) && d.queue.empty()) {
-    // What was planned for another reason is among those that the load wants.
+    // What was planned for another reason is among those that the load wants, from now on.
     for (Instance* each : d.instances) {
-      if (each->state == InstanceState::planned && is_for_waiters(*each)) each->reason = reason;
+      if (each->state != InstanceState::planned || !is_for_waiters(*each)) continue;
+      each->reason = reason;
+      each->wanted_at = now_;
     }
   }
   for (std::int32_t i = 0; i < missing; ++i) plan(d, reason);
@@ -199,6 +201,7 @@ void Core::plan(Deployment& d, StartReason reason) {
   Instance& instance = *owned;
   instance.id = id;
   instance.owner = &d;
+  instance.number = ++d.instances_planned;
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
   instance.priority = d.spec.priority;
@@ -218,8 +221,8 @@ void Core::plan(Deployment& d, StartReason reason) {
 /// It has its place. Needs: planned, and the need fits.
 void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need) {
   Deployment& d = *instance.owner;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   instance.devices = devices;
   instance.share_permille = d.spec.needs.share_permille;
   instance.exclusive = d.spec.needs.exclusive;
@@ -247,8 +250,8 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
 void Core::drop_planned(Instance& instance) {
   STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", instance.id.value);
   const InstanceId id = instance.id;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   advance(instance, InstanceInput::dropped);
   std::erase(instance.owner->instances, &instance);
   forget_if_empty(*instance.owner);
@@ -263,24 +266,24 @@ Duration Core::break_even_of(const Deployment& d) {
 }
 
 void Core::note_arrival(Deployment& d) {
-  next_use_.arrived(d.next_use, now_);
+  if (d.came_up) next_use_.arrived(d.next_use, now_);
   if (d.load) {
     d.load->advance(now_, d.in_flight);
     d.load->request_arrived();
   }
   timers_.clear(TimerKind::prewarm, d.spec.id.value);
   // Those that never come again teach only if somebody says so, now and then, of one after another.
-  if (now_ - silent_told_at_ < silence_told_every) return;
+  if (!d.came_up || now_ - silent_told_at_ < silence_told_every) return;
   silent_told_at_ = now_;
-  auto next = deployments_.upper_bound(last_silent_);
-  if (next == deployments_.end()) next = deployments_.begin();
-  last_silent_ = next->first;
-  next_use_.silent(next->second->next_use, now_);
+  auto next = teachers_.upper_bound(last_silent_);
+  if (next == teachers_.end()) next = teachers_.begin();
+  last_silent_ = *next;
+  next_use_.silent(deployment(*next).next_use, now_);
 }
 
 /// Nothing of it waits or runs any more: the gap until its next request begins.
 void Core::note_if_idle(Deployment& d) {
-  if (d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
+  if (d.came_up && d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
 }
 
 KeepPlan Core::keep_plan(Deployment& d) {

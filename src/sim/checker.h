@@ -1,6 +1,9 @@
 // Looks at every event and every order from outside and holds them against what must be true; its
 // own books are kept from events and actions alone, so that a core that miscounts cannot talk
 // itself out of it. Numbers are those of RELIABILITY.md 4.
+//
+// Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
+// checker_instances.cpp, the full sweep and the end checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -109,6 +112,33 @@ class Checker final : public Observer {
     bool lost = false;
   };
 
+  void hear(Instant now, const core::DeviceAdded& e);
+  void hear(Instant now, const core::PoolAdded& e);
+  void hear(Instant now, const core::DeviceLost& e);
+  void hear(Instant now, const core::DeviceReturned& e);
+  void hear(Instant now, const core::DeploymentAdded& e);
+  void hear(Instant now, const core::DeploymentChanged& e);
+  void hear(Instant now, const core::BoundsChanged& e);
+  void hear(Instant now, const core::DeploymentRemoved& e);
+  void hear(Instant now, const core::RequestArrived& e);
+  void hear(Instant now, const core::RequestUndelivered& e);
+  void hear(Instant now, const core::RequestCancelled& e);
+  void hear(Instant now, const core::InstanceUp& e);
+  void hear(Instant now, const core::LoadProgressed& e);
+  void hear(Instant now, const core::InstanceReady& e);
+  void hear(Instant now, const core::InstanceExited& e);
+  void hear(Instant now, const core::InstanceHung& e);
+  void hear(Instant now, const core::LoadFailed& e);
+  void hear(Instant now, const core::StartFailed& e);
+  void hear(Instant now, const core::StartOutcomeUnknown& e);
+  void hear(Instant now, const core::InstancePlaced& e);
+  void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::WarmRequested& e);
+  void hear(Instant now, const core::StopRequested& e);
+  void hear(Instant now, const core::ShutdownRequested& e);
+  template <class Event>
+  void hear(Instant, const Event&) {}  // of the others nothing is kept
+
   void on(Instant now, const core::Dispatch& a, const core::Event& cause);
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
   void on(Instant now, const core::StartInstance& a);
@@ -116,7 +146,7 @@ class Checker final : public Observer {
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
-  void count_event(Instant now, const core::Event& event);
+  void note_burst(Instant now, DeploymentId deployment);
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
@@ -125,6 +155,8 @@ class Checker final : public Observer {
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
+  /// It has the kind and the labels that are asked for.
+  [[nodiscard]] static bool suits(const core::DeviceSpec& device, const core::DeviceNeed& needs);
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
   /// Some node has the devices for it; `now`: with what is free.
   [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
@@ -150,6 +182,8 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  Instant burst_at_;
+  std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant
 };
 
 }  // namespace stoker::sim
