@@ -177,7 +177,6 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
     if (!swept) each.stage = Stage::ready;
-    d.need = *measured_;
     if (each.running.empty()) each.idle_since = now;
     d.starts.clear();
     d.failing = false;

@@ -128,6 +128,7 @@ void Checker::hear(Instant, const core::InstanceReady& e) {
   if (it->second.stage == Stage::ready) reached(State::ready_told_twice);
   if (it->second.stage != Stage::loading) return;
   measured_ = e.measured;
+  deployments_.at(it->second.deployment).need = e.measured;
   before_measured_ = it->second.held;
   if (e.measured.private_bytes > it->second.held.private_bytes) {
     reached(State::load_took_more_than_estimated);

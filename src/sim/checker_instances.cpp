@@ -40,6 +40,10 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(
       static_cast<std::int32_t>(a.devices.size()) == (a.pool ? 0 : d.spec.needs.devices),
       "instance {}", a.instance.value);
+  STOKER_INVARIANT(a.pool || (a.reserved.private_bytes == d.need.private_bytes &&
+                              a.reserved.shared_bytes == d.need.shared_bytes),
+                   "instance {} is given {}, and such a one took {}", a.instance.value,
+                   a.reserved.private_bytes.value, d.need.private_bytes.value);
   NodeId node;
   for (const DeviceId id : a.devices) {
     Device& device = devices_.at(id);
@@ -192,7 +196,6 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::memory_overrun:
       reached(State::memory_overrun);
       if (measured_) {
-        d.need = *measured_;
         each.held = before_measured_;
       }
       measured_.reset();

@@ -14,7 +14,6 @@
 namespace stoker::sim {
 namespace {
 
-constexpr std::uint64_t one_paired_in = 8;
 /// In a paired run: the deployment that never comes up, who asks for it, where it lies, and how
 /// its devices differ from those of the others.
 constexpr DeploymentId looping_deployment{90};
@@ -24,7 +23,7 @@ constexpr PoolId looping_pool{2};
 constexpr core::DeviceKind looping_kind = core::DeviceKind::cuda;
 
 bool is_paired(std::uint64_t seed, const SeedOptions& options) {
-  return options.paired && Prng(seed ^ 0x9a12edULL).below(one_paired_in) == 0;
+  return options.paired_in > 0 && Prng(seed ^ 0x9a12edULL).below(options.paired_in) == 0;
 }
 
 /// Draws the world of a seed and drives it.
@@ -379,7 +378,7 @@ void play(Scene& scene, const Script& script) {
     scene.run_until(step.at);
     scene.perform(step.what);
   }
-  scene.run_until(script.until);
+  scene.world().run_until(script.until);  // to the end of that instant
 }
 
 /// V22: what was decided about the others, `decided`, is what is decided without the looping one.
