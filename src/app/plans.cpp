@@ -305,6 +305,7 @@ std::vector<backend::DeviceRequest> device_requests(const config::ServerConfig& 
                                                         : backend::DeviceKind::cpu;
     request.memory = d.memory.value_or(Bytes{});
     request.slots = d.slots;
+    request.price_per_hour = d.price_per_hour;
     requests.push_back(std::move(request));
   }
   return requests;

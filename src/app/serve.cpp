@@ -229,7 +229,7 @@ class Server {
     }
     footprints_.emplace(state_->footprints_path());
     recall_footprints(*footprints_, devices, plans);
-    if (config_.traffic.record) record_traffic(trace_world(config_, devices, plans));
+    if (config_.traffic.record) record_traffic(trace_world(devices, plans));
     ledger::SqliteLedgerOptions ledger_options;
     ledger_options.file = state_->ledger_path();
     ledger_options.listener = recorder_.get();

@@ -34,7 +34,7 @@ struct DeviceConfig {
   DeviceKind kind = DeviceKind::cpu;
   std::optional<Bytes> memory;  // unset: measured
   std::int32_t slots = 0;       // instances at once; 0: as many as memory allows
-  NanoPrice price_per_hour;     // what this device costs you, for `usage` and `plan`
+  NanoPrice price_per_hour;     // what this device costs you; 0: not known
 };
 
 struct ModelStoreConfig {
@@ -92,7 +92,8 @@ struct KeepWarmConfig {
   KeepWarmPolicy policy = KeepWarmPolicy::break_even;  // fixed: always `max`
   Duration min = seconds(30);
   Duration max = minutes(15);
-  /// What a second of a request's wait for a start is worth, in seconds of an idle device.
+  /// What a second of a request's wait for a start is worth, in seconds of an idle device that
+  /// costs one unit of the currency per hour, or has no price.
   std::int32_t wait_weight = 30;
 };
 

@@ -36,8 +36,9 @@ const Table<DeviceConfig>& device_table() {
                    "Memory that instances may take; unset: what is measured"),
       value_key("slots", &S::slots, Count{0, 1024},
                 "Instances at the same time; 0: as many as memory allows"),
-      value_key("price_per_hour", &S::price_per_hour, Price{}, "What the device costs you", {},
-                Effect::later),
+      value_key("price_per_hour", &S::price_per_hour, Price{},
+                "What the device costs you: the dearer, the shorter an idle instance is kept where "
+                "`keep_warm` decides. Also in recorded traffic"),
   };
   return table;
 }
@@ -192,9 +193,10 @@ const Table<KeepWarmConfig>& keep_warm_table() {
       value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
       value_key("max", &S::max, Time{.may_be_never = true},
                 "Longest time that the policy may choose"),
-      value_key("wait_weight", &S::wait_weight, Count{0, 10'000},
+      value_key("wait_weight", &S::wait_weight, Count{0, 1'000'000},
                 "What a second of waiting for a start is worth, in seconds of an idle device: more "
-                "keeps instances longer"),
+                "keeps instances longer. Where a device has `price_per_hour`: what an hour of "
+                "waiting is worth, in units of `currency`"),
   };
   return table;
 }

@@ -164,6 +164,7 @@ class Core {
     std::int32_t pool_devices = 0;
     std::int32_t priority = 0;  // of its deployment when it was planned
     std::int32_t share_permille = 0;
+    NanoPrice price_per_hour;  // of its devices together; {0}: not known
     bool exclusive = false;
     Instant wanted_at;
     Instant started_at;
@@ -305,12 +306,12 @@ class Core {
   void check_keep(Instance& instance);
   void note_arrival(Deployment& d);
   void note_if_idle(Deployment& d);
-  [[nodiscard]] KeepPlan keep_plan(Deployment& d);
+  [[nodiscard]] KeepPlan keep_plan(const Instance& instance);
   void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
-  void plan_prewarm(Deployment& d);
+  void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
-  [[nodiscard]] static Duration break_even_of(const Deployment& d);
+  [[nodiscard]] static Duration break_even_of(const Instance& instance);
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 

@@ -24,6 +24,7 @@ core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
   spec.kind = core_kind(device.kind);
   spec.memory = device.memory;
   spec.slots = device.slots > 0 ? device.slots : memory_alone_decides;
+  spec.price_per_hour = device.price_per_hour;
   return spec;
 }
 

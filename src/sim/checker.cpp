@@ -64,6 +64,7 @@ void Checker::on_arrival(Instant now, const Arrival& arrival) {
   request.order = next_order_++;
   if (d != deployments_.end()) {
     d->second.largest_cost = std::max(d->second.largest_cost, arrival.cost);
+    ++d->second.open;
   }
   wait(arrival.request, requests_.insert(arrival.request, request));
 }
@@ -119,6 +120,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
     requests_.erase(id);
     return;
   }
+  if (const auto d = deployments_.find(r.deployment); d != deployments_.end()) --d->second.open;
   if (!r.instance) {
     no_longer_waits(id, r);
     if (ending == Ending::cancelled) {
@@ -204,6 +206,7 @@ void Checker::before_step(Instant now, const core::Event& event) {
             }
             policy.min_instances = e.min_instances;
             policy.max_instances = e.max_instances;
+            d.rebounded = true;
             d.most_instances = std::max(d.most_instances, e.max_instances);
           },
           [&](const core::DeploymentRemoved& e) {
@@ -241,6 +244,8 @@ void Checker::before_step(Instant now, const core::Event& event) {
             const auto it = instances_.find(e.instance);
             if (it == instances_.end() || it->second.generation != e.generation) return;
             if (it->second.stage == Stage::starting) it->second.stage = Stage::loading;
+            // At the very beginning of time the core takes it for not known, and starts here.
+            if (it->second.started_at == Instant{}) it->second.started_at = now;
           },
           [&](const core::InstanceReady& e) {
             const auto it = instances_.find(e.instance);
@@ -481,6 +486,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   each.deployment = a.deployment;
   each.generation = a.generation;
   each.reason = a.reason;
+  each.started_at = now;
   each.devices = a.devices;
   each.pool = a.pool;
   each.held = a.reserved;
@@ -575,6 +581,42 @@ void Checker::on(Instant now, const core::StartInstance& a) {
                    a.deployment.value, d.starts.size());
 }
 
+void Checker::note_level(Instant now, Deployment& d) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  const std::int32_t level = std::min((d.open + policy.concurrency - 1) / policy.concurrency,
+                                      std::max(policy.max_instances, 1));
+  for (std::int32_t k = level + 1; k <= d.level; ++k) d.fell_below[k] = now;
+  d.level = level;
+}
+
+/// Where no delay is written, one that requests filled is kept for a quarter of its break-even time
+/// at least, by the price of its own devices.
+void Checker::check_kept(Instant now, const Instance& each, const Deployment& d) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  const core::KeepWarm& keep = policy.keep_warm;
+  if (policy.scale_down_delay || policy.scale_to_zero_delay || policy.on.queue_wait || each.pool ||
+      keep.policy == core::KeepWarmPolicy::fixed || d.changed || d.rebounded) {
+    return;
+  }
+  // Those that drain count here and not there: then the bound is an earlier one.
+  const std::int32_t live = live_of(each.deployment);
+  const auto fell = d.fell_below.find(live);
+  if (live < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
+  double price = 0;
+  for (const DeviceId id : each.devices) {
+    price += static_cast<double>(devices_.at(id).spec.price_per_hour.value) / 1e9;
+  }
+  const double weight = keep.wait_weight / (price > 0 ? price : 1);
+  const double quarter_ns = static_cast<double>(d.shortest_start.ns) * (1 + weight) / 4;
+  const double kept_ns = static_cast<double>((now - fell->second).ns);
+  if (now - each.idle_since >= keep.max) return;
+  constexpr double rounding_ns = 1e6;
+  STOKER_INVARIANT(kept_ns + rounding_ns >= quarter_ns,
+                   "instance of deployment {} is kept for {} ns, a quarter of break-even is {}",
+                   each.deployment.value, kept_ns, quarter_ns);
+  if (price > 0 && price < 1) reached(State::kept_by_its_price);
+}
+
 void Checker::on(Instant now, const core::StopInstance& a) {
   const auto it = instances_.find(a.instance);
   if (a.reason == StopReason::superseded) return;  // of another life
@@ -606,6 +648,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
                        "V19 deployment {} stops one {} ns after it started one",
                        each.deployment.value, (now - *d.scaled_up_at).ns);
     }
+    check_kept(now, each, d);
     d.scaled_down_at = now;
     reached(last ? State::stopped_last_idle : State::stopped_idle);
   }
@@ -739,6 +782,8 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     if (!swept) each.stage = Stage::ready;
     d.need = *measured_;
     if (each.running.empty()) each.idle_since = now;
+    const Duration took = now - each.started_at;
+    if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
     d.starts.clear();
     d.failing = false;
     for (const DeviceId id : each.devices) check_memory(id);
@@ -759,7 +804,8 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
   STOKER_INVARIANT(
       deadlines_.empty() || deadlines_.begin()->first > now || deadlines_.begin()->first == now,
       "V14 request {} waits beyond its deadline", deadlines_.begin()->second.value);
-  for (const auto& [id, d] : deployments_) {
+  for (auto& [id, d] : deployments_) {
+    note_level(now, d);
     STOKER_INVARIANT(d.waiting_never_ran <= d.spec.limits.max_queued || d.changed,
                      "V13 deployment {}", id.value);
     const std::int32_t limit = d.spec.limits.max_queued_per_tenant;

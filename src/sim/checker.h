@@ -67,6 +67,7 @@ class Checker final : public Observer {
     std::vector<DeviceId> devices;
     PoolId pool;
     core::MemoryNeed held;
+    Instant started_at;
     Instant idle_since;
     std::set<RequestId> running;
     std::int32_t share_permille = 0;
@@ -99,9 +100,14 @@ class Checker final : public Observer {
     bool removed = false;
     bool failing = false;
     std::optional<Instant> below_minimum_since;
-    std::optional<Instant> scaled_up_at;    // by a start that no failure caused
-    std::optional<Instant> scaled_down_at;  // for want of requests
-    std::vector<Instant> starts;            // of the last minute, without a ready one
+    std::optional<Instant> scaled_up_at;         // by a start that no failure caused
+    std::optional<Instant> scaled_down_at;       // for want of requests
+    std::vector<Instant> starts;                 // of the last minute, without a ready one
+    std::int32_t open = 0;                       // requests that wait or run
+    std::int32_t level = 0;                      // so many instances they fill
+    std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
+    Duration shortest_start;                     // of those that were seen; {0}: none
+    bool rebounded = false;                      // a schedule moved its bounds
   };
   struct Device {
     core::DeviceSpec spec;
@@ -122,6 +128,8 @@ class Checker final : public Observer {
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
+  static void note_level(Instant now, Deployment& d);
+  void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);

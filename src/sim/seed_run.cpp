@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <map>
 #include <memory>
@@ -21,6 +22,7 @@ class SeedRun {
   SeedRun(std::uint64_t seed, const SeedOptions& options)
       : options_(options),
         prng_(seed),
+        price_prng_(seed ^ 0x9121ceULL),
         faults_(options.with_faults ? draw_faults(prng_) : no_faults()),
         checker_(options.sweep_every, options.listener),
         gateway_(seed, faults_, options.sweep_every),
@@ -51,7 +53,14 @@ class SeedRun {
   }
   bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
 
+  /// Half of the worlds have prices, from a cheap processor's to a large GPU's.
+  NanoPrice draw_price() {
+    constexpr std::array<std::int64_t, 6> milli = {0, 20, 100, 500, 4'000, 30'000};
+    return {has_prices_ ? milli[price_prng_.below(milli.size())] * 1'000'000 : 0};
+  }
+
   void draw_devices() {
+    has_prices_ = price_prng_.below(2) == 0;
     const auto nodes = draw<std::uint64_t>(1, 3);
     std::uint64_t id = 0;
     for (std::uint64_t node = 1; node <= nodes; ++node) {
@@ -65,6 +74,7 @@ class SeedRun {
         device.slots = draw(1, 6);
         device.node = NodeId{node};
         if (one_in(2)) device.labels = {core::LabelId{1}};
+        device.price_per_hour = draw_price();
         world_.add_device(device);
       }
     }
@@ -271,6 +281,8 @@ class SeedRun {
 
   const SeedOptions options_;
   Prng prng_;
+  Prng price_prng_;  // of its own, so that prices change nothing else of a world
+  bool has_prices_ = false;
   const FaultPlan faults_;
   Checker checker_;
   MeteredGateway gateway_;

@@ -118,6 +118,8 @@ const char* to_text(State state) {
       return "progress_lost";
     case State::ready_told_twice:
       return "ready_told_twice";
+    case State::kept_by_its_price:
+      return "kept_by_its_price";
     case State::stopped_idle:
       return "stopped_idle";
     case State::stopped_last_idle:

@@ -69,6 +69,7 @@ enum class State : std::uint8_t {
   progress_lost,
   ready_told_twice,
   stopped_idle,
+  kept_by_its_price,
   stopped_last_idle,
   stopped_while_loading_abandoned,
   drained_to_the_end,

@@ -313,6 +313,7 @@ TraceServer server_of(const TraceWorld& world) {
     device.kind = kind_of(each.kind);
     device.memory = each.memory;
     device.slots = each.slots > 0 ? each.slots : memory_alone_decides;
+    device.price_per_hour = each.price_per_hour;
     server.devices.push_back(std::move(device));
   }
   for (const TraceDeployment& each : world.deployments) {

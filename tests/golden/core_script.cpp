@@ -130,7 +130,11 @@ class Script {
                             bytes_of(o["memory"]),
                             o.contains("slots") ? int_of(o["slots"]) : 100,
                             {},
+                            {},
                             {}};
+    if (o.contains("price_milli")) {
+      device.price_per_hour.value = std::int64_t{int_of(o["price_milli"])} * 1'000'000;
+    }
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     devices_[device.id] = device.name;
     step(core::DeviceAdded{device});
@@ -173,7 +177,11 @@ class Script {
         d.scale.scale_down_delay = duration_of(value);
       else if (key == "zero")
         d.scale.scale_to_zero_delay = duration_of(value);
-      else if (key == "max_queued")
+      else if (key == "keep") {
+        d.scale.scale_down_delay.reset();
+        d.scale.scale_to_zero_delay.reset();
+        d.scale.keep_warm.max = duration_of(value);
+      } else if (key == "max_queued")
         d.limits.max_queued = int_of(value);
       else if (key == "queue_timeout")
         d.limits.queue_timeout = duration_of(value);
