@@ -11,6 +11,7 @@
 #include "base/json_writer.h"
 #include "config/check.h"
 #include "config/runtime_options.h"
+#include "gateway/dispatcher.h"
 
 namespace stoker::app {
 namespace {
@@ -268,6 +269,17 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
       plan.launch.memory_limit_percent = 0;
     }
     plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+std::vector<TenantPlan> tenant_plans(const config::ServerConfig& config) {
+  std::vector<TenantPlan> plans;
+  TenantId next = gateway::default_tenant;
+  for (const config::TenantConfig& each : config.tenants) {
+    const bool is_default = each.name == gateway::default_tenant_name;
+    const TenantId id = is_default ? gateway::default_tenant : TenantId{++next.value};
+    if (each.weight != 1) plans.push_back({id, each.name, each.weight});
   }
   return plans;
 }

@@ -305,6 +305,9 @@ class Server {
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
+    for (const TenantPlan& each : tenant_plans(config_)) {
+      orchestrator_->add_tenant(each.id, each.weight);
+    }
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }

@@ -44,6 +44,13 @@ struct ModelStoreConfig {
                                      // what is available, the cgroup limit included
 };
 
+/// Whose requests share a queue. Without keys that name tenants, all are the first one's.
+inline constexpr const char* default_tenant = "default";
+struct TenantConfig {
+  std::string name;  // [a-z0-9][a-z0-9._-]{0,62}
+  std::int32_t weight = 1;
+};
+
 /// The traffic that is recorded in `state_dir`, for `stoker replay`.
 struct TrafficConfig {
   bool record = true;
@@ -168,6 +175,7 @@ struct ServerConfig {
   std::vector<DeviceConfig> devices;
   ModelStoreConfig model_store;
   std::string currency = "USD";
+  std::vector<TenantConfig> tenants = {{default_tenant}};  // sorted by name, that one always there
   Durability durability = Durability::process;
   Duration drain_timeout = seconds(30);
   TrafficConfig traffic;

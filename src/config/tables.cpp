@@ -462,6 +462,55 @@ Key<ServerConfig> deployments_key() {
   return key;
 }
 
+const Table<TenantConfig>& tenant_table() {
+  using S = TenantConfig;
+  static const Table<S> table = {
+      value_key("weight", &S::weight, Count{1, 1000},
+                "Share of a queue while several tenants wait in it: one of 3 is served three times "
+                "as much as one of 1"),
+  };
+  return table;
+}
+
+Key<ServerConfig> tenants_key() {
+  using S = ServerConfig;
+  Key<S> key;
+  key.info = {"tenants",
+              "Who shares the queues: NAME and its settings; whoever is not listed has the weight "
+              "1. Keys name no tenants yet in this version, so every request is `default`'s",
+              {},
+              Effect::now,
+              "map of blocks",
+              {},
+              Nesting::map_of_blocks,
+              infos_of(tenant_table())};
+  key.read = [](Reader& reader, const Sources& sources, S& out) {
+    std::map<std::string, Sources> by_name;
+    for (const auto& [block, entry] : entries_of(reader, sources, "a block of NAME: settings")) {
+      by_name[entry->key].push_back(block->child(*entry, entry->key));
+    }
+    for (const auto& [name, blocks] : by_name) {
+      if (auto wrong = check_tenant_name(name)) {
+        reader.error(blocks.front(), wrong->message, wrong->hint);
+      }
+      for (const Source& block : blocks) reader.note(block);
+      const auto known = std::ranges::find(out.tenants, name, &TenantConfig::name);
+      TenantConfig& tenant =
+          known == out.tenants.end() ? out.tenants.emplace_back(TenantConfig{name}) : *known;
+      read_block(reader, tenant_table(), blocks, tenant);
+    }
+    std::ranges::sort(out.tenants, {}, &TenantConfig::name);
+  };
+  key.print = [](const S& from) {
+    YamlValue map{.line = {}, .is_map = true};
+    for (const TenantConfig& tenant : from.tenants) {
+      map.entries.emplace_back(tenant.name, print_block(tenant_table(), tenant));
+    }
+    return map;
+  };
+  return key;
+}
+
 Table<ServerConfig> make_server_table() {
   using S = ServerConfig;
   return {
@@ -475,6 +524,7 @@ Table<ServerConfig> make_server_table() {
       block_key("model_store", &S::model_store, model_store_table(), "Tiers of the model store"),
       value_key("currency", &S::currency, Text{"currency code", check_currency},
                 "Of every price in the file"),
+      tenants_key(),
       value_key(
           "durability", &S::durability,
           Choice<Durability>{{{"process", Durability::process}, {"disk", Durability::disk}}},

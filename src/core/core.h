@@ -255,6 +255,7 @@ class Core {
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
+  void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
   void on(const StartOutcomeUnknown& e);
@@ -368,6 +369,7 @@ class Core {
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
   std::map<PoolId, Pool> pools_;
+  std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked

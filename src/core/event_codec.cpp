@@ -177,6 +177,10 @@ template <class V>
 void fields(V& v, BoundsChanged& x) {
   v(x.deployment, x.min_instances, x.max_instances);
 }
+template <class V>
+void fields(V& v, TenantWeighed& x) {
+  v(x.tenant, x.weight);
+}
 
 template <class V>
 void fields(V& v, StartInstance& x) {

@@ -35,6 +35,12 @@ struct BoundsChanged {
   std::int32_t min_instances = 0;
   std::int32_t max_instances = 1;
 };
+/// Its share of a queue against that of others, in every deployment; 1 unless told.
+/// Needs: weight >= 1.
+struct TenantWeighed {
+  TenantId tenant;
+  std::int32_t weight = 1;
+};
 /// What waits is refused, what runs may finish, then all instances stop.
 struct DeploymentRemoved {
   DeploymentId deployment;
@@ -142,6 +148,6 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp, BoundsChanged>;
+                 WokeUp, BoundsChanged, TenantWeighed>;
 
 }  // namespace stoker::core

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "base/units.h"
@@ -16,6 +17,10 @@
 #include "net/http_client.h"
 
 namespace stoker::gateway {
+
+/// Whose requests are, as long as keys name no tenants.
+inline constexpr TenantId default_tenant{1};
+inline constexpr std::string_view default_tenant_name = "default";
 
 /// When the phases of an instance's start began; each one ends where the next begins. Instants of
 /// the process-wide monotonic clock; {0} for a phase that has not begun.

@@ -14,9 +14,6 @@
 namespace stoker::gateway {
 namespace {
 
-constexpr TenantId only_tenant{1};
-constexpr std::string_view only_tenant_name = "default";
-
 ledger::Outcome outcome_of(EndState state) {
   switch (state) {
     case EndState::completed:
@@ -91,7 +88,7 @@ void InferenceRequest::begin() {
 
   Admission admission = host_.dispatcher.admit({.request = in_.id,
                                                 .deployment = in_.deployment->id,
-                                                .tenant = only_tenant,
+                                                .tenant = default_tenant,
                                                 .priority = in_.deployment->priority,
                                                 .deadline = {}},
                                                shared_from_this());
@@ -107,7 +104,7 @@ bool InferenceRequest::write_admission() {
   const Result<void> written = host_.records.admitted({.request = in_.id,
                                                        .accepted_at = net::wall_now(),
                                                        .deployment = in_.deployment->name,
-                                                       .tenant = std::string(only_tenant_name),
+                                                       .tenant = std::string(default_tenant_name),
                                                        .route = std::string(in_.route->name),
                                                        .stream = in_.stream,
                                                        .priority = in_.deployment->priority,

@@ -94,6 +94,11 @@ void Orchestrator::add_device(const backend::Device& device) {
   deliver(outcome);
 }
 
+void Orchestrator::add_tenant(TenantId tenant, std::int32_t weight) {
+  Outcome outcome = step(core::TenantWeighed{tenant, weight});
+  deliver(outcome);
+}
+
 void Orchestrator::add_deployment(DeploymentPlan plan) {
   core::DeploymentSpec spec = plan.spec;
   if (!plan.schedule.empty()) {

@@ -81,6 +81,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
+  void add_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(DeploymentPlan plan);
   /// Arms health and timers. Needs: called once, on the loop's thread or before it runs.
   void start();

@@ -154,6 +154,7 @@ void Checker::before_step(Instant now, const core::Event& event) {
   std::visit(
       Overloaded{
           [&](const core::DeviceAdded& e) { devices_[e.device.id] = {e.device, {}, false}; },
+          [&](const core::TenantWeighed& e) { weights_[e.tenant] = e.weight; },
           [&](const core::PoolAdded& e) { pools_[e.pool.id] = e.pool; },
           [&](const core::DeviceLost& e) {
             Device& device = devices_.at(e.device);
@@ -228,7 +229,7 @@ void Checker::before_step(Instant now, const core::Event& event) {
             if (r == nullptr || !r->instance) return;
             Deployment& owner = deployments_.at(r->deployment);
             std::int64_t& served = owner.served[r->tenant];
-            served = std::max(served - r->cost, owner.served_now);  // it was not served after all
+            served = std::max(served - share_of(r->tenant, r->cost), owner.served_now);  // it was not served after all
             let_go(now, e.request, *r);
             instance(r->instance).broken = true;
             if (r->cancelled) return;  // its end follows
@@ -405,18 +406,26 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
   to.running.insert(a.request);
 }
 
-/// While two tenants both wait, what they were served differs by no more than two of the largest
-/// requests. (All weights are one here.)
+std::int64_t Checker::share_of(TenantId tenant, std::int64_t cost) const {
+  constexpr std::int64_t divisible_by_all = 12;
+  const auto weight = weights_.find(tenant);
+  return cost * divisible_by_all / (weight == weights_.end() ? 1 : weight->second);
+}
+
+/// While two tenants both wait, what they were served, over their weights, differs by no more than
+/// one of the largest requests of each.   Source: Goyal et al. 1996, theorem 1.
 void Checker::check_shares(Deployment& d, TenantId served, std::int64_t cost) {
   std::int64_t& mine = d.served[served];
   for (const auto& [tenant, waiting] : d.waiting_of) {
     if (tenant == served || waiting == 0) continue;
-    STOKER_INVARIANT(mine - d.served[tenant] <= 2 * d.largest_cost,
+    if (weights_.contains(tenant) || weights_.contains(served)) reached(State::weights_waited);
+    STOKER_INVARIANT(mine - d.served[tenant] <=
+                         share_of(tenant, d.largest_cost) + share_of(served, d.largest_cost),
                      "V18 tenant {} is {} ahead of tenant {}", served.value,
                      mine - d.served[tenant], tenant.value);
   }
   d.served_now = std::max(d.served_now, mine);
-  mine += cost;
+  mine += share_of(served, cost);
 }
 
 void Checker::on(Instant now, const core::Refuse& a, const core::Event& cause) {
@@ -928,6 +937,7 @@ void Checker::on_server_crash(Instant) {
   deployments_.clear();
   devices_.clear();
   pools_.clear();
+  weights_.clear();
   lanes_.clear();
   deadlines_.clear();
 }

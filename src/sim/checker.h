@@ -89,7 +89,7 @@ class Checker final : public Observer {
     std::int32_t waiting = 0;
     std::int32_t waiting_never_ran = 0;
     std::int32_t most_instances = 1;
-    std::map<TenantId, std::int64_t> served;  // cost dispatched while others waited
+    std::map<TenantId, std::int64_t> served;  // see share_of(), dispatched while others waited
     std::int64_t served_now = 0;              // what the last one served had before it
     std::map<TenantId, std::int32_t> waiting_of;
     std::map<TenantId, std::int32_t> waiting_never_ran_of;
@@ -128,6 +128,8 @@ class Checker final : public Observer {
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
+  /// What `cost` takes of its tenant's share; exact for the weights that are drawn.
+  [[nodiscard]] std::int64_t share_of(TenantId tenant, std::int64_t cost) const;
   static void note_level(Instant now, Deployment& d);
   void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
@@ -148,6 +150,7 @@ class Checker final : public Observer {
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
   std::map<PoolId, core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   std::map<InstanceId, Instance> instances_;
   IdTable<RequestId, Request> requests_;
   std::set<std::pair<Instant, RequestId>> deadlines_;

@@ -23,6 +23,7 @@ class SeedRun {
       : options_(options),
         prng_(seed),
         price_prng_(seed ^ 0x9121ceULL),
+        weight_prng_(seed ^ 0x3e19475ULL),
         faults_(options.with_faults ? draw_faults(prng_) : no_faults()),
         checker_(options.sweep_every, options.listener),
         gateway_(seed, faults_, options.sweep_every),
@@ -32,6 +33,7 @@ class SeedRun {
   void run() {
     checker_.set_trace(options_.trace);
     draw_devices();
+    draw_weights();
     draw_deployments();
     while (sent_ < options_.requests) burst_or_pause();
     settle();
@@ -82,6 +84,15 @@ class SeedRun {
       has_pool_ = true;
       world_.add_pool(
           {PoolId{1}, "pool", draw(1, 4), one_in(2) ? seconds(draw(1, 20)) : Duration{}});
+    }
+  }
+
+  /// In half of the worlds, some tenants have paid for more than others.
+  void draw_weights() {
+    if (weight_prng_.below(2) == 0) return;
+    for (std::uint64_t tenant = 1; tenant <= 4; ++tenant) {
+      const auto weight = static_cast<std::int32_t>(1 + weight_prng_.below(4));
+      if (weight > 1) world_.weigh_tenant(TenantId{tenant}, weight);
     }
   }
 
@@ -281,7 +292,8 @@ class SeedRun {
 
   const SeedOptions options_;
   Prng prng_;
-  Prng price_prng_;  // of its own, so that prices change nothing else of a world
+  Prng price_prng_;  // of their own, so that they change nothing else of a world
+  Prng weight_prng_;
   bool has_prices_ = false;
   const FaultPlan faults_;
   Checker checker_;

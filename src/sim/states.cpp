@@ -54,6 +54,8 @@ const char* to_text(State state) {
       return "affinity_kept";
     case State::affinity_moved_for_load:
       return "affinity_moved_for_load";
+    case State::weights_waited:
+      return "weights_waited";
     case State::two_tenants_waited:
       return "two_tenants_waited";
     case State::priorities_waited:

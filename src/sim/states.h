@@ -36,6 +36,7 @@ enum class State : std::uint8_t {
   affinity_kept,
   affinity_moved_for_load,
   two_tenants_waited,
+  weights_waited,
   priorities_waited,
   // instances
   started_from_zero,

@@ -47,6 +47,11 @@ void World::add_pool(const core::PoolSpec& pool) {
   step(core::PoolAdded{pool});
 }
 
+void World::weigh_tenant(TenantId tenant, std::int32_t weight) {
+  weights_[tenant] = weight;
+  step(core::TenantWeighed{tenant, weight});
+}
+
 void World::add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour) {
   deployments_[deployment.id] = deployment;
   behaviours_[deployment.id] = behaviour;
@@ -707,6 +712,7 @@ void World::restart_server() {
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});
+  for (const auto& [tenant, weight] : weights_) step(core::TenantWeighed{tenant, weight});
   for (const auto& [id, each] : deployments_) step(core::DeploymentAdded{each});
 }
 

@@ -90,6 +90,7 @@ class World {
 
   void add_device(const core::DeviceSpec& device);
   void add_pool(const core::PoolSpec& pool);
+  void weigh_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   void change_deployment(const core::DeploymentSpec& deployment);
   /// As a schedule does.   Needs: min <= max, and max >= 1.
@@ -197,6 +198,7 @@ class World {
   std::vector<core::DeviceSpec> devices_;
   std::vector<DeviceId> lost_devices_;
   std::vector<core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   IdTable<RequestId, Open> open_;
   std::vector<Process> processes_;
   std::vector<std::uint32_t> free_slots_;

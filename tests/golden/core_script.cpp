@@ -97,6 +97,10 @@ class Script {
   void execute(const std::vector<std::string>& parts) {
     if (parts[0] == "device") return add_device(parts);
     if (parts[0] == "deployment") return add_deployment(parts);
+    if (parts[0] == "tenant") {
+      Options o = options_from(parts, 2);
+      return step(core::TenantWeighed{tenant(parts.at(1)), int_of(o["weight"])});
+    }
     if (parts[0] != "at" || parts.size() < 3) fail("expected 'at TIME EVENT ...'");
     pass_time_until(Instant{duration_of(parts[1]).ns});
     const std::string& verb = parts[2];
@@ -195,6 +199,11 @@ class Script {
     step(core::DeploymentAdded{d});
   }
 
+  /// Tenants are called by their numbers.
+  static TenantId tenant(const std::string& name) {
+    return TenantId{static_cast<std::uint64_t>(int_of(name))};
+  }
+
   void requests(const std::vector<std::string>& parts) {
     Options o = options_from(parts, 5);
     for (const std::string& name : expand(parts.at(3))) {
@@ -202,6 +211,7 @@ class Script {
       requests_[name] = id;
       request_names_[id] = name;
       core::RequestArrived arrived{id, deployment(parts.at(4)), {}, 0, {}, 1, 0};
+      if (o.contains("tenant")) arrived.tenant = tenant(o["tenant"]);
       if (o.contains("priority")) arrived.priority = int_of(o["priority"]);
       if (o.contains("deadline")) arrived.deadline = Instant{duration_of(o["deadline"]).ns};
       step(arrived);

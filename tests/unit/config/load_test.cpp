@@ -21,6 +21,7 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::Pair;
 using testing::StartsWith;
+using testing::UnorderedElementsAre;
 
 /// The only deployment of a file that must be good.
 DeploymentConfig only(std::string_view yaml, const std::vector<Override>& overrides = {}) {
@@ -249,6 +250,30 @@ deployments:
   EXPECT_THAT(said(read(yaml, {{"lisen", "x"}, {"listen", "[1"}})),
               ElementsAre(StartsWith("--set: lisen: unknown key (did you mean 'listen'?)"),
                           StartsWith("--set: listen: ")));
+}
+
+TEST(Load, TakesWeightsOfTenants) {
+  const Loaded loaded = read(R"(
+tenants: {default: {weight: 3}, team-b: {weight: 2}, a: {}}
+deployments: {e: {runtime: echo}}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  EXPECT_THAT(said(loaded), UnorderedElementsAre(HasSubstr("tenants.a: no request is this tenant's"),
+                                                 HasSubstr("tenants.team-b: no request is this")));
+  std::vector<std::pair<std::string, std::int32_t>> weights;
+  for (const TenantConfig& each : loaded.config.tenants) {
+    weights.emplace_back(each.name, each.weight);
+  }
+  EXPECT_THAT(weights, ElementsAre(Pair("a", 1), Pair("default", 3), Pair("team-b", 2)));
+  EXPECT_EQ(read("deployments: {e: {runtime: echo}}").config.tenants.at(0).weight, 1);
+
+  EXPECT_THAT(said(read("tenants: {A: {weight: 2}, default: {weight: 0, wieght: 2}}\n"
+                        "deployments: {e: {runtime: echo}}")),
+              UnorderedElementsAre(HasSubstr("tenants.A: 'A' is not a name"),
+                                   HasSubstr("tenants.A: no request is this"),
+                                   HasSubstr("tenants.default.weight: "),
+                                   HasSubstr("tenants.default.wieght: unknown key (did you mean "
+                                             "'weight'?)")));
 }
 
 TEST(Load, CanonicalTextGivesTheSameConfiguration) {
