@@ -299,6 +299,10 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
                                                          : gateway::UsageMode::none;
     out.request_timeout = d.limits.request_timeout;
     out.priority = d.priority;
+    out.max_instances = plans[i].spec.scale.max_instances;
+    for (const WeeklyWindow& each : plans[i].schedule) {
+      out.max_instances = std::max(out.max_instances, each.max_instances.value_or(0));
+    }
     out.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
                   d.pricing.per_1k_output_tokens};
     deployments.push_back(std::move(out));

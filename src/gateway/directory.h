@@ -36,6 +36,7 @@ struct Deployment {
   std::string engine_model;
   Duration request_timeout = minutes(10);  // from dispatch to the last byte; 0: none
   std::int32_t priority = 0;
+  std::int32_t max_instances = 1;  // at any time
   Prices prices;
 };
 using DeploymentPtr = std::shared_ptr<const Deployment>;

@@ -92,8 +92,10 @@ struct Arrival {
   RequestId request;
   DeploymentId deployment;
   TenantId tenant;
-  std::int32_t priority = 0;  // larger is served first
-  Instant deadline;           // latest dispatch; {0}: the deployment's queue_timeout
+  std::int32_t priority = 0;   // larger is served first
+  Instant deadline;            // latest dispatch; {0}: the deployment's queue_timeout
+  std::int64_t cost = 1;       // tokens, about
+  std::uint64_t affinity = 0;  // of its session or prompt, see request_hints.h; 0: none
 };
 
 struct Queued {};
@@ -125,8 +127,10 @@ class Dispatcher {
   virtual void undelivered(RequestId request) = 0;
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
   /// `first_token`: of a stream, from its acceptance; {0}: there was none.
+  /// `cost`: tokens that it took, in and out; 0: not known.
   /// Late and repeated calls are ignored.
-  virtual void ended(RequestId request, EndState state, Duration first_token) = 0;
+  virtual void ended(RequestId request, EndState state, Duration first_token,
+                     std::int64_t cost) = 0;
 };
 
 }  // namespace stoker::gateway

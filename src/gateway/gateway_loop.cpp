@@ -8,6 +8,7 @@
 #include "base/json_writer.h"
 #include "base/text.h"
 #include "gateway/forwarding.h"
+#include "gateway/request_hints.h"
 
 namespace stoker::gateway {
 namespace {
@@ -265,6 +266,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                id);
     return;
   }
+  const RequestHints hints = hints_of_request(request, spec.route, *deployment);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
@@ -274,11 +276,25 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
                     .stream = facts.stream,
+                    .cost = hints.cost,
+                    .affinity = hints.affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }
   InferenceRequest::start(host_, std::move(incoming));
+}
+
+/// With one instance there is nothing to choose, so the body is not looked at again.
+/// Needs: check_body() was the last to read it.
+RequestHints GatewayLoop::hints_of_request(const net::HttpRequest& request, Route route,
+                                           const Deployment& deployment) const {
+  RequestHints hints{.affinity = 0, .cost = cost_of_body(request.body.size())};
+  if (deployment.max_instances <= 1) return hints;
+  const std::string_view session = request.fields.find(session_field).value_or(std::string_view{});
+  if (keeps_prompts(route)) return json_.hints(default_tenant, session, request.body.size());
+  hints.affinity = session_affinity(default_tenant, session);
+  return hints;
 }
 
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,

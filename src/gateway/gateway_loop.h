@@ -19,6 +19,8 @@
 
 namespace stoker::gateway {
 
+struct RequestHints;
+
 struct GatewayOptions {
   net::ListenAddress listen;
   int threads = 1;
@@ -67,6 +69,8 @@ class GatewayLoop final : private net::RequestHandler {
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
+  [[nodiscard]] RequestHints hints_of_request(const net::HttpRequest& request, Route route,
+                                              const Deployment& deployment) const;
   [[nodiscard]] ApiError unknown_model(std::string_view model) const;
   void list_models(net::Exchange& exchange, RequestId id) const;
   void show_model(net::Exchange& exchange, const std::string& name, RequestId id) const;

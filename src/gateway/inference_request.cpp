@@ -90,7 +90,9 @@ void InferenceRequest::begin() {
                                                 .deployment = in_.deployment->id,
                                                 .tenant = default_tenant,
                                                 .priority = in_.deployment->priority,
-                                                .deadline = {}},
+                                                .deadline = {},
+                                                .cost = in_.cost,
+                                                .affinity = in_.affinity},
                                                shared_from_this());
   std::visit(Overloaded{
                  [&](DispatchTargetPtr& target) { dispatch(std::move(target)); },
@@ -249,7 +251,8 @@ void InferenceRequest::record() {
   if (ran_) {
     const bool streamed = in_.stream && timeline_.first_byte.ns > 0;
     host_.dispatcher.ended(in_.id, end_state_,
-                           streamed ? timeline_.first_byte - timeline_.accepted : Duration{});
+                           streamed ? timeline_.first_byte - timeline_.accepted : Duration{},
+                           usage_.known ? 1 + usage_.input_tokens + usage_.output_tokens : 0);
   }
   switch (host_.records.ended(ending_, shared_from_this())) {
     case Recorded::durable:

@@ -72,6 +72,8 @@ struct Incoming {
   std::string engine_target;                // path and query at the engine
   std::optional<std::string> changed_body;  // instead of the client's, for a foreign engine
   bool stream = false;
+  std::int64_t cost = 1;  // of request_hints.h, and so is the next
+  std::uint64_t affinity = 0;
   bool hide_usage = false;  // of a stream whose client did not ask for it
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json_writer.h"
+#include "gateway/request_hints.h"
 
 namespace stoker::gateway {
 namespace {
@@ -147,6 +148,11 @@ std::optional<ApiError> JsonReader::read_request(std::string_view body, BodyFact
   }
   if (!seen[0]) return bad_request("missing_field", "the body must name its 'model'", "model");
   return std::nullopt;
+}
+
+RequestHints JsonReader::hints(TenantId tenant, std::string_view session,
+                               std::size_t body_bytes) const {
+  return hints_of(tenant, session, object(impl_->parser.doc.root()), body_bytes);
 }
 
 std::string JsonReader::rewrite(std::string_view body, const BodyChange& change) {

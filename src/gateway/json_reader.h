@@ -12,6 +12,8 @@
 
 namespace stoker::gateway {
 
+struct RequestHints;
+
 /// What the gateway must know of a request's body.
 struct BodyFacts {
   std::string model;
@@ -35,6 +37,10 @@ class JsonReader {
   /// A key that the gateway acts on must not come twice, as two readers would take different ones.
   /// Errors: a 400 that names the field. Cost: one copy and one pass.
   [[nodiscard]] std::optional<ApiError> read_request(std::string_view body, BodyFacts& facts);
+  /// What the scheduler should know of the body that read_request() read last. See request_hints.h.
+  /// Needs: it gave no error, and nothing was read since.
+  [[nodiscard]] RequestHints hints(TenantId tenant, std::string_view session,
+                                   std::size_t body_bytes) const;
   /// The same check for a body whose model the path names: it must be one JSON object.
   [[nodiscard]] std::optional<ApiError> check_object(std::string_view body);
   /// `body` with `change` made. Values keep their text, but white space between them goes.

@@ -92,7 +92,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
-  void ended(RequestId request, gateway::EndState state, Duration first_token) override;
+  void ended(RequestId request, gateway::EndState state, Duration first_token,
+             std::int64_t cost) override;
 
   // For people; threads: any.
   [[nodiscard]] bool can_serve(DeploymentId deployment) const;

@@ -49,9 +49,10 @@ RequestId Orchestrator::new_request_id() {
 
 gateway::Admission Orchestrator::admit(const gateway::Arrival& arrival,
                                        std::shared_ptr<gateway::DispatchSink> sink) {
-  Outcome outcome = step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
-                                              arrival.priority, arrival.deadline, 1, 0},
-                         arrival.request, std::move(sink));
+  Outcome outcome =
+      step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
+                                arrival.priority, arrival.deadline, arrival.cost, arrival.affinity},
+           arrival.request, std::move(sink));
   deliver(outcome);
   if (outcome.own) return std::move(*outcome.own);
   return gateway::Queued{};
@@ -76,7 +77,8 @@ void Orchestrator::undelivered(RequestId request) {
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token) {
+void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
+                         std::int64_t cost) {
   {
     const std::lock_guard lock(core_mutex_);
     if (Waiter* waiter = waiters_.find(request); waiter != nullptr && waiter->awaits_worker) {
@@ -84,7 +86,7 @@ void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_to
       return;
     }
   }
-  Outcome outcome = step(core::RequestEnded{request, 0, first_token}, {}, nullptr, request);
+  Outcome outcome = step(core::RequestEnded{request, cost, first_token}, {}, nullptr, request);
   deliver(outcome);
 }
 

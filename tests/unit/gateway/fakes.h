@@ -70,7 +70,8 @@ class FakeDispatcher final : public Dispatcher {
     }
     if (on_undelivered) on_undelivered(request, sink);
   }
-  void ended(RequestId request, EndState state, Duration /*first_token*/) override {
+  void ended(RequestId request, EndState state, Duration /*first_token*/,
+             std::int64_t /*cost*/) override {
     const std::lock_guard lock(mutex_);
     ended_.emplace_back(request, state);
     sinks_.erase(request);
