@@ -1,5 +1,7 @@
 #include "gateway/request_hints.h"
 
+#include <simdjson.h>
+
 #include <algorithm>
 #include <initializer_list>
 

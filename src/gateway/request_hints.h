@@ -3,13 +3,15 @@
 // numbers leave this file; no text is kept or logged.
 #pragma once
 
-#include <simdjson.h>
-
 #include <cstdint>
 #include <string_view>
 
 #include "base/units.h"
 #include "gateway/routes.h"
+
+namespace simdjson::dom {
+class object;
+}
 
 namespace stoker::gateway {
 
