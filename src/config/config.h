@@ -35,6 +35,7 @@ struct DeviceConfig {
   std::optional<Bytes> memory;  // unset: measured
   std::int32_t slots = 0;       // instances at once; 0: as many as memory allows
   NanoPrice price_per_hour;     // what this device costs you; 0: not known
+  std::map<std::string, std::string> labels;
 };
 
 struct ModelStoreConfig {
@@ -127,9 +128,10 @@ struct PricingConfig {
 struct ResourcesConfig {
   std::int32_t devices = 1;
   std::optional<Bytes> memory;  // first reservation per device; unset: from the model's metadata
-  std::int32_t share_percent = 100;  // of each device's compute
-  std::optional<DeviceKind> kind;    // unset: any
-  std::map<std::string, std::string> labels;
+  std::optional<std::int32_t> share_percent;  // promised, of each device's compute; unset: none
+  bool exclusive = false;                     // nobody else on its devices
+  std::optional<DeviceKind> kind;             // unset: any
+  std::map<std::string, std::string> labels;  // that each of its devices must have
 };
 
 /// Further reasons to scale up. Unset: not looked at.

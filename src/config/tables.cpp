@@ -39,6 +39,8 @@ const Table<DeviceConfig>& device_table() {
       value_key("price_per_hour", &S::price_per_hour, Price{},
                 "What the device costs you: the dearer, the shorter an idle instance is kept where "
                 "`keep_warm` decides. Also in recorded traffic"),
+      text_map_key("labels", &S::labels, Text{"label", check_label},
+                   "What deployments may ask for with `resources.labels`"),
   };
   return table;
 }
@@ -255,16 +257,22 @@ const Table<PricingConfig>& pricing_table() {
 const Table<ResourcesConfig>& resources_table() {
   using S = ResourcesConfig;
   static const Table<S> table = {
-      value_key("devices", &S::devices, Count{1, 64}, "Devices of one instance",
+      value_key("devices", &S::devices, Count{1, 64},
+                "Devices of one instance; it is billed for each of them",
                 {{"gpus"}, {"num_gpus"}, {"gpu_count"}, {"gpuCount"}}),
       optional_key(
           "memory", &S::memory, Size{mib(1)},
-          "Memory to reserve on each device before the first load; unset: from the model's file"),
-      value_key("share", &S::share_percent, Percent{1, 100}, "Share of a device's processors", {},
-                Effect::later),
+          "Memory to reserve on each device before the first load; unset: from the model's file, "
+          "in equal parts"),
+      optional_key(
+          "share", &S::share_percent, Percent{1, 100},
+          "Share of each device's computing power that an instance is promised: no more is "
+          "promised than there is. Instances that ask for none may be there too"),
+      value_key("exclusive", &S::exclusive, Flag{},
+                "An instance has its devices for itself: no other one is resident there"),
       optional_key("kind", &S::kind, device_kinds(), "Kind of device; unset: any"),
-      text_map_key("labels", &S::labels, Text{"label", check_label}, "Labels that a node must have",
-                   Effect::later),
+      text_map_key("labels", &S::labels, Text{"label", check_label},
+                   "Labels that each of its devices must have, with these values"),
   };
   return table;
 }

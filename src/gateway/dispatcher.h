@@ -36,8 +36,9 @@ struct StartTimeline {
 struct DispatchTarget {
   InstanceId instance;
   Generation generation;
-  std::string name;    // "chat/3", for receipts and logs
-  std::string device;  // "cpu0"
+  std::string name;          // "chat/3", for receipts and logs
+  std::string device;        // "cpu0", "cuda0,cuda1"
+  std::int64_t devices = 1;  // so many; it is billed for each of them
   net::Endpoint endpoint;
   bool speaks_contract = true;  // false: a foreign engine, usage is what it reports
   StartTimeline timeline;

@@ -287,7 +287,7 @@ ledger::Usage InferenceRequest::ending(Instant now) {
           .output_tokens = usage_.output_tokens,
           .cached_tokens = usage_.cached_tokens,
           .usage_known = usage_.known,
-          .device_ms = whole_ms(device_time_)};
+          .device_ms = whole_ms(device_time_) * (target_ ? target_->devices : 1)};
 }
 
 /// The last step: the ending is on record, so the end of the answer may go out.

@@ -61,14 +61,16 @@ struct InstanceRecord {
   std::string name;  // "chat/3"
   DeploymentId deployment;
   std::string nonce;
-  backend::Device device;
+  std::vector<backend::Device> devices;  // of one kind; not empty
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
   std::string load_detail;              // what the load waits for, in the worker's words
   std::string failure;                  // why it broke, in the worker's or our own words
   std::string endpoint;                 // once it is ready
   pid_t pid = 0;
-  bool spawned = false;  // backend.start() was called
+  [[nodiscard]] backend::DeviceKind kind() const { return devices.front().kind; }
+  [[nodiscard]] std::string device_names() const;  // "cuda0", "cuda0,cuda1"
+  bool spawned = false;                            // backend.start() was called
   bool stop_ordered = false;
 };
 

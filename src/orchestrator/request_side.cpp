@@ -34,9 +34,20 @@ gateway::RejectReason reason_of(core::RefuseReason reason) {
 }
 
 std::string never_fits_text(const DeploymentPlan& plan) {
-  return fmt::format("'{}' needs {} and no device of a kind that it can run on has so much in all",
-                     plan.spec.name,
-                     to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
+  const core::DeviceNeed& needs = plan.spec.needs;
+  const std::string memory =
+      to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes);
+  std::string with;
+  for (const std::string& each : plan.labels) with += (with.empty() ? " with " : ", ") + each;
+  if (needs.devices > 1) {
+    return fmt::format(
+        "'{}' needs {} on each of {} devices{} of a kind that it can run on, and there "
+        "are not so many that have so much in all",
+        plan.spec.name, memory, needs.devices, with);
+  }
+  return fmt::format(
+      "'{}' needs {} and no device{} of a kind that it can run on has so much in all",
+      plan.spec.name, memory, with);
 }
 
 }  // namespace

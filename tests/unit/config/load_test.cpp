@@ -252,14 +252,61 @@ deployments:
                           StartsWith("--set: listen: ")));
 }
 
+TEST(Load, TakesWhatInstancesAskOfDevices) {
+  const Loaded loaded = read(R"(
+devices:
+  - {id: a, kind: cuda, labels: {zone: near, disk: fast}}
+  - {id: b, kind: cuda, labels: {zone: near}}
+  - {id: c, kind: cpu}
+deployments:
+  two: {runtime: echo, resources: {devices: 2, kind: cuda, share: 50%, labels: {zone: near}}}
+  alone: {runtime: echo, resources: {exclusive: true}}
+  any: {runtime: echo}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  EXPECT_THAT(said(loaded), IsEmpty());
+  EXPECT_THAT(loaded.config.devices.at(0).labels,
+              ElementsAre(Pair("disk", "fast"), Pair("zone", "near")));
+  const ResourcesConfig& two = loaded.config.deployments.at(2).resources;
+  EXPECT_EQ(two.devices, 2);
+  EXPECT_EQ(two.share_percent, 50);
+  EXPECT_THAT(two.labels, ElementsAre(Pair("zone", "near")));
+  EXPECT_TRUE(loaded.config.deployments.at(0).resources.exclusive);
+  EXPECT_FALSE(loaded.config.deployments.at(1).resources.share_percent)
+      << "unset: none is promised";
+}
+
+TEST(Load, SaysWhatNoDeviceCanGive) {
+  EXPECT_THAT(said(read(R"(
+devices:
+  - {id: a, kind: cuda, labels: {zone: near}}
+  - {id: b, kind: cpu, labels: {disk: fast}}
+deployments:
+  far: {runtime: echo, resources: {labels: {zone: far}}}
+  kind: {runtime: echo, resources: {kind: cuda, labels: {disk: fast}}}
+  split: {runtime: echo, resources: {labels: {zone: near, disk: fast}}}
+  two: {runtime: echo, resources: {devices: 2, kind: cuda}}
+  alone: {runtime: echo, resources: {exclusive: true, share: 50%}}
+)")),
+              UnorderedElementsAre(HasSubstr("far.resources.labels.zone: no device that it can"),
+                                   HasSubstr("kind.resources.labels.disk: no device that it can"),
+                                   HasSubstr("split.resources.labels: needs a device that"),
+                                   HasSubstr("two.resources.devices: needs 2 devices that fit, and "
+                                             "of those under devices: only 1 does"),
+                                   HasSubstr("alone.resources.share: has no effect where nobody")));
+  EXPECT_THAT(said(read("deployments: {e: {runtime: echo, resources: {labels: {zone: a}}}}")),
+              ElementsAre(HasSubstr("with devices: auto none has labels")));
+}
+
 TEST(Load, TakesWeightsOfTenants) {
   const Loaded loaded = read(R"(
 tenants: {default: {weight: 3}, team-b: {weight: 2}, a: {}}
 deployments: {e: {runtime: echo}}
 )");
   ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
-  EXPECT_THAT(said(loaded), UnorderedElementsAre(HasSubstr("tenants.a: no request is this tenant's"),
-                                                 HasSubstr("tenants.team-b: no request is this")));
+  EXPECT_THAT(said(loaded),
+              UnorderedElementsAre(HasSubstr("tenants.a: no request is this tenant's"),
+                                   HasSubstr("tenants.team-b: no request is this")));
   std::vector<std::pair<std::string, std::int32_t>> weights;
   for (const TenantConfig& each : loaded.config.tenants) {
     weights.emplace_back(each.name, each.weight);
