@@ -11,7 +11,6 @@
 #include "base/json_writer.h"
 #include "config/check.h"
 #include "config/runtime_options.h"
-#include "gateway/dispatcher.h"
 
 namespace stoker::app {
 namespace {
@@ -260,6 +259,8 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
     plan.labels = label_texts(d.resources.labels);
     plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
     plan.schedule = schedule_of(d);
+    plan.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
+                   d.pricing.per_1k_output_tokens};
     plan.launch.worker = worker->name;
     plan.launch.speaks_contract = worker->speaks_contract;
     plan.launch.model = model;
@@ -289,17 +290,6 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
   return plans;
 }
 
-std::vector<TenantPlan> tenant_plans(const config::ServerConfig& config) {
-  std::vector<TenantPlan> plans;
-  TenantId next = gateway::default_tenant;
-  for (const config::TenantConfig& each : config.tenants) {
-    const bool is_default = each.name == gateway::default_tenant_name;
-    const TenantId id = is_default ? gateway::default_tenant : TenantId{++next.value};
-    if (each.weight != 1) plans.push_back({id, each.name, each.weight});
-  }
-  return plans;
-}
-
 Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
                                              const std::vector<DeploymentPlan>& plans) {
   std::vector<gateway::Deployment> deployments;
@@ -319,8 +309,7 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
     for (const WeeklyWindow& each : plans[i].schedule) {
       out.max_instances = std::max(out.max_instances, each.max_instances.value_or(0));
     }
-    out.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
-                  d.pricing.per_1k_output_tokens};
+    out.prices = plans[i].prices;
     deployments.push_back(std::move(out));
   }
   return gateway::Directory::create(std::move(deployments));

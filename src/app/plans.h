@@ -18,14 +18,6 @@ namespace stoker::app {
 [[nodiscard]] Result<std::vector<orchestrator::DeploymentPlan>> make_plans(
     const config::ServerConfig& config);
 
-/// Weights that are not the usual one. Ids: the gateway's default tenant is 1, others follow by name.
-struct TenantPlan {
-  TenantId id;
-  std::string name;
-  std::int32_t weight = 1;
-};
-[[nodiscard]] std::vector<TenantPlan> tenant_plans(const config::ServerConfig& config);
-
 /// Needs: `plans` were made from `config`.
 [[nodiscard]] Result<gateway::DirectoryPtr> make_directory(
     const config::ServerConfig& config, const std::vector<orchestrator::DeploymentPlan>& plans);

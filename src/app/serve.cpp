@@ -12,10 +12,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <thread>
 
+#include "access/key_admin.h"
 #include "app/plans.h"
 #include "app/trace_world.h"
 #include "backend/devices/nvml.h"
@@ -246,6 +248,18 @@ class Server {
     }
     instance_journal_.emplace(*journal_, log_);
     records_.emplace(*journal_, durability);
+    return open_keys();
+  }
+
+  Result<void> open_keys() {
+    const Result<std::string> admin_secret = state_->admin_key();
+    if (!admin_secret) return tl::unexpected(admin_secret.error());
+    Result<access::KeyStore> store =
+        access::KeyStore::open(state_->access_path(), *admin_secret, net::wall_now());
+    if (!store) return tl::unexpected(store.error());
+    Result<access::KeyAdmin> keys = access::KeyAdmin::create(std::move(*store), {});
+    if (!keys) return tl::unexpected(keys.error());
+    keys_.emplace(std::move(*keys));
     return {};
   }
 
@@ -305,16 +319,47 @@ class Server {
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
-    for (const TenantPlan& each : tenant_plans(config_)) {
-      orchestrator_->add_tenant(each.id, each.weight);
+    for (const config::TenantConfig& each : config_.tenants) {
+      if (each.weight == 1) continue;
+      const Result<TenantId> id = keys_->tenant(each.name);
+      if (!id) return tl::unexpected(id.error());
+      orchestrator_->add_tenant(*id, each.weight);
     }
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }
+    orchestrator_->meter().set_keys(*keys_->ring());
+    count_earlier_use();
     orchestrator::register_state_metrics(registry_, *orchestrator_);
-    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, directory,
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
                    config_.currency);
     return {};
+  }
+
+  /// A limit is not new after a restart: what was used before it still counts.
+  void count_earlier_use() {
+    std::map<std::string, KeyId> limited;
+    for (const access::KeyPtr& key : keys_->ring()->all()) {
+      if (key->limited()) limited[key->public_id] = key->id;
+    }
+    if (limited.empty()) return;
+    const WallTime now = net::wall_now();
+    Result<void> known = ledger_->flush();
+    if (known) {
+      const auto uses = ledger_->uses({now.ns - minutes(24 * 60).ns}, {now.ns - minutes(2).ns});
+      if (uses) {
+        for (const ledger::KeyUse& use : *uses) {
+          const auto key = limited.find(use.key);
+          if (key == limited.end()) continue;
+          orchestrator_->meter().count_again(
+              key->second, Duration{std::max<std::int64_t>(0, now.ns - use.at.ns)},
+              {use.input_tokens, use.output_tokens, use.cached_tokens}, use.device_ms);
+        }
+        return;
+      }
+      known = tl::unexpected(uses.error());
+    }
+    log_.warn("limits_begin_anew", {{"text", known.error().message}});
   }
 
   /// Memory of a process on a CUDA device, from NVML; nothing where there is none.
@@ -336,15 +381,16 @@ class Server {
     options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
-    const Result<std::string> key = state_->admin_key();
-    if (!key) return tl::unexpected(key.error());
-    options.auth.admin_key.emplace(*key);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory,
+        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory, keys_->ring(),
         std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
+    keys_->set_on_news([this](const access::KeyNews& news) {
+      orchestrator_->meter().set_keys(*news.ring);
+      gateway_->replace_keys(news.ring, news.cut_off);
+    });
     return {};
   }
 
@@ -403,6 +449,7 @@ class Server {
   std::optional<JournalOfInstances> instance_journal_;
   std::optional<orchestrator::Footprints> footprints_;
   std::optional<gateway::JournalSink> records_;
+  std::optional<access::KeyAdmin> keys_;
   std::unique_ptr<backend::NvmlReader> nvml_;
   std::unique_ptr<net::EventLoop> loop_;
   std::unique_ptr<backend::InstanceBackend> backend_;

@@ -55,7 +55,7 @@ Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
   for (orchestrator::DeploymentPlan& plan : *plans) {
     server.deployments.push_back(std::move(plan.spec));
   }
-  for (const TenantPlan& each : tenant_plans(config)) server.weights[each.name] = each.weight;
+  for (const config::TenantConfig& each : config.tenants) server.weights[each.name] = each.weight;
   return server;
 }
 

@@ -45,14 +45,6 @@ void check_traffic(const ServerConfig& config, Reader& reader) {
                   "raise it, or lower traffic.file_size");
 }
 
-void check_tenants(const ServerConfig& config, Reader& reader) {
-  for (const TenantConfig& tenant : config.tenants) {
-    if (tenant.name == default_tenant) continue;
-    reader.warning_at("tenants." + tenant.name,
-                      "no request is this tenant's yet: keys name no tenants in this version");
-  }
-}
-
 void check_names(const ServerConfig& config, Reader& reader) {
   std::map<std::string, std::string> owners;  // name or alias -> deployment
   for (const DeploymentConfig& deployment : config.deployments) {
@@ -271,7 +263,6 @@ void check(const ServerConfig& config, Reader& reader) {
   }
   check_devices(config, reader);
   check_traffic(config, reader);
-  check_tenants(config, reader);
   check_names(config, reader);
   if (config.deployments.empty()) {
     reader.warning_at("deployments", "there are none, so nothing is served");

@@ -45,7 +45,7 @@ struct ModelStoreConfig {
                                      // what is available, the cgroup limit included
 };
 
-/// Whose requests share a queue. Without keys that name tenants, all are the first one's.
+/// Whose keys are counted together, and whose requests share a queue with those of others.
 inline constexpr const char* default_tenant = "default";
 struct TenantConfig {
   std::string name;  // [a-z0-9][a-z0-9._-]{0,62}

@@ -483,15 +483,16 @@ const Table<TenantConfig>& tenant_table() {
 Key<ServerConfig> tenants_key() {
   using S = ServerConfig;
   Key<S> key;
-  key.info = {"tenants",
-              "Who shares the queues: NAME and its settings; whoever is not listed has the weight "
-              "1. Keys name no tenants yet in this version, so every request is `default`'s",
-              {},
-              Effect::now,
-              "map of blocks",
-              {},
-              Nesting::map_of_blocks,
-              infos_of(tenant_table())};
+  key.info = {
+      "tenants",
+      "Who shares the queues: NAME and its settings, for the tenants that keys name; whoever "
+      "is not listed has the weight 1",
+      {},
+      Effect::now,
+      "map of blocks",
+      {},
+      Nesting::map_of_blocks,
+      infos_of(tenant_table())};
   key.read = [](Reader& reader, const Sources& sources, S& out) {
     std::map<std::string, Sources> by_name;
     for (const auto& [block, entry] : entries_of(reader, sources, "a block of NAME: settings")) {

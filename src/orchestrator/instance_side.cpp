@@ -114,6 +114,7 @@ void Orchestrator::add_deployment(DeploymentPlan plan) {
     spec.scale.max_instances = now.max_instances;
     bounds_[spec.id] = now;
   }
+  meter_.add_deployment(spec.id, plan.prices);
   plans_[spec.id] = std::move(plan);
   Outcome outcome = step(core::DeploymentAdded{spec});
   deliver(outcome);
@@ -521,7 +522,7 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   }
   const DeploymentPlan& plan = plans_.at(r.deployment);
   // On processors nobody can tell which device a byte is on: in equal parts.
-  const auto parts = static_cast<std::int64_t>(r.devices.size());
+  const auto parts = static_cast<std::int32_t>(r.devices.size());
   core::MemoryNeed measured{{(m.private_bytes.value + parts - 1) / parts},
                             {(m.shared_bytes.value + parts - 1) / parts}};
   bool was_measured = true;
@@ -675,6 +676,7 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
                               : clean ? core::ExitKind::clean
                                       : core::ExitKind::crashed;
   Outcome outcome = step(core::InstanceExited{key.instance, key.generation, kind});
+  meter_.instance_gone(key.instance);
   {
     const std::lock_guard lock(core_mutex_);
     targets_.erase(key.instance);

@@ -9,6 +9,7 @@
 
 #include "backend/devices/devices.h"
 #include "backend/instance_backend.h"
+#include "base/money.h"
 #include "base/units.h"
 #include "base/weekly_schedule.h"
 #include "core/spec.h"
@@ -33,6 +34,7 @@ struct DeploymentPlan {
   std::vector<WeeklyWindow> schedule;  // of its bounds; outside of it those of `spec` hold
   std::vector<std::string> labels;     // that its devices must have, for people
   std::string footprint_key;           // of footprints.h; empty: what it holds is not kept
+  Prices prices;
 };
 
 [[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);

@@ -33,6 +33,11 @@ gateway::RejectReason reason_of(core::RefuseReason reason) {
   return gateway::RejectReason::queue_full;
 }
 
+/// What tenants are charged in their shares of a queue: tokens, and one for the request itself.
+std::int64_t cost_of(const gateway::TokenCounts& tokens) {
+  return 1 + tokens.input + tokens.output;
+}
+
 std::string never_fits_text(const DeploymentPlan& plan) {
   const core::DeviceNeed& needs = plan.spec.needs;
   const std::string memory =
@@ -60,10 +65,10 @@ RequestId Orchestrator::new_request_id() {
 
 gateway::Admission Orchestrator::admit(const gateway::Arrival& arrival,
                                        std::shared_ptr<gateway::DispatchSink> sink) {
-  Outcome outcome =
-      step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
-                                arrival.priority, arrival.deadline, arrival.cost, arrival.affinity},
-           arrival.request, std::move(sink));
+  Outcome outcome = step(
+      core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant, arrival.priority,
+                           arrival.deadline, cost_of(arrival.estimate), arrival.affinity},
+      arrival.request, std::move(sink));
   deliver(outcome);
   if (outcome.own) return std::move(*outcome.own);
   return gateway::Queued{};
@@ -73,6 +78,7 @@ bool Orchestrator::cancel(RequestId request, gateway::EndState) {
   Outcome outcome = step(core::RequestCancelled{request});
   const bool runs = outcome.cancel_ordered;
   if (!runs) {
+    meter_.release(request);
     const std::lock_guard lock(core_mutex_);
     waiters_.erase(request);
   }
@@ -81,6 +87,7 @@ bool Orchestrator::cancel(RequestId request, gateway::EndState) {
 }
 
 void Orchestrator::undelivered(RequestId request) {
+  meter_.undelivered(request);
   Outcome outcome = step(core::RequestUndelivered{request});
   deliver(outcome);
 }
@@ -88,17 +95,20 @@ void Orchestrator::undelivered(RequestId request) {
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
-                         std::int64_t cost) {
+std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
+                                 const gateway::TokenCounts& used) {
+  const std::int64_t device_ms = meter_.settle(request, used);
   {
     const std::lock_guard lock(core_mutex_);
     if (Waiter* waiter = waiters_.find(request); waiter != nullptr && waiter->awaits_worker) {
       waiter->sink = nullptr;
-      return;
+      return device_ms;
     }
   }
-  Outcome outcome = step(core::RequestEnded{request, cost, first_token}, {}, nullptr, request);
+  Outcome outcome =
+      step(core::RequestEnded{request, cost_of(used), first_token}, {}, nullptr, request);
   deliver(outcome);
+  return device_ms;
 }
 
 bool Orchestrator::can_serve(DeploymentId deployment) const {
@@ -141,6 +151,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                  [&](const core::Dispatch& dispatch) {
                    const auto target = targets_.find(dispatch.instance);
                    if (target == targets_.end()) return;
+                   meter_.dispatched(dispatch.request, dispatch.instance, target->second->devices);
                    if (Waiter* waiter = waiters_.find(dispatch.request)) {
                      waiter->instance = dispatch.instance;
                    }
@@ -158,6 +169,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                      outcome.told.push_back({sink_of(refuse.request), std::move(rejection)});
                    }
                    waiters_.erase(refuse.request);
+                   meter_.release(refuse.request);
                  },
                  [&](const core::FailRequest& fail) {
                    const auto target = targets_.find(fail.instance);

@@ -1,9 +1,6 @@
-#include "gateway/request_hints.h"
+#include "gateway/session_affinity.h"
 
 #include <simdjson.h>
-
-#include <algorithm>
-#include <initializer_list>
 
 namespace stoker::gateway {
 namespace {
@@ -11,11 +8,6 @@ namespace {
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
-
-constexpr std::int64_t bytes_per_token = 4;
-constexpr std::int64_t usual_output_tokens = 256;
-/// More is no estimate, and a single request must not set back its tenant for hours.
-constexpr std::int64_t most_output_tokens = 1 << 20;
 
 /// FNV-1a over what is added, at most `left` bytes of it.   Source: as base/fnv1a.h.
 class PrefixHash {
@@ -103,10 +95,6 @@ std::string_view session_in(const object& body) {
 
 }  // namespace
 
-std::int64_t cost_of_body(std::size_t body_bytes) {
-  return 1 + static_cast<std::int64_t>(body_bytes) / bytes_per_token;
-}
-
 bool keeps_prompts(Route route) {
   return route == Route::chat || route == Route::completions || route == Route::responses ||
          route == Route::messages;
@@ -118,20 +106,9 @@ std::uint64_t session_affinity(TenantId tenant, std::string_view session) {
   return hash.get();
 }
 
-RequestHints hints_of(TenantId tenant, std::string_view session, const object& body,
-                      std::size_t body_bytes) {
-  RequestHints hints;
-  const std::string_view named = session.empty() ? session_in(body) : session;
-  hints.affinity = named.empty() ? prefix_affinity(tenant, body) : session_affinity(tenant, named);
-  std::int64_t output = usual_output_tokens;
-  for (const char* name : {"max_completion_tokens", "max_tokens", "max_output_tokens"}) {
-    std::int64_t most = 0;
-    if (body[name].get(most) != simdjson::SUCCESS || most < 0) continue;
-    output = most;
-    break;
-  }
-  hints.cost = cost_of_body(body_bytes) + std::min(output, most_output_tokens);
-  return hints;
+std::uint64_t body_affinity(TenantId tenant, const object& body) {
+  const std::string_view session = session_in(body);
+  return session.empty() ? prefix_affinity(tenant, body) : session_affinity(tenant, session);
 }
 
 }  // namespace stoker::gateway

@@ -1,5 +1,5 @@
-// Sessions and beginnings of prompts as numbers, and what a request is expected to take.
-#include "gateway/request_hints.h"
+// Sessions and beginnings of prompts as numbers.
+#include "gateway/session_affinity.h"
 
 #include <gtest/gtest.h>
 
@@ -12,20 +12,17 @@ namespace {
 
 constexpr TenantId tenant{1};
 
-RequestHints of(const std::string& body, std::string_view session = {}, TenantId whose = tenant) {
+std::uint64_t affinity(const std::string& body, TenantId whose = tenant) {
   JsonReader reader;
   BodyFacts facts;
   const std::string rest = body.substr(1);
   const bool error =
       reader.read_request(R"({"model":"m")" + (rest == "}" ? rest : "," + rest), facts).has_value();
   EXPECT_FALSE(error) << body;
-  return reader.hints(whose, session, body.size());
-}
-std::uint64_t affinity(const std::string& body, std::string_view session = {}) {
-  return of(body, session).affinity;
+  return reader.affinity(whose);
 }
 
-TEST(RequestHints, LaterTurnsOfAConversationGoWhereItBegan) {
+TEST(SessionAffinity, LaterTurnsOfAConversationGoWhereItBegan) {
   const std::string first =
       R"({"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}]})";
   const std::string later =
@@ -36,7 +33,7 @@ TEST(RequestHints, LaterTurnsOfAConversationGoWhereItBegan) {
   EXPECT_NE(affinity(first), affinity(R"({"messages":[{"role":"user","content":"Hi"}]})"));
 }
 
-TEST(RequestHints, KnowsTheShapesOfTheDialects) {
+TEST(SessionAffinity, KnowsTheShapesOfTheDialects) {
   const std::string text = R"({"messages":[{"role":"user","content":"Hi"}]})";
   const std::string parts =
       R"({"messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]})";
@@ -53,54 +50,31 @@ TEST(RequestHints, KnowsTheShapesOfTheDialects) {
   }
 }
 
-TEST(RequestHints, ANamedSessionGoesBeforeThePrompt) {
+TEST(SessionAffinity, ANamedSessionGoesBeforeThePrompt) {
   const std::string one = R"({"user":"u1","messages":[{"role":"user","content":"a"}]})";
   const std::string two = R"({"user":"u1","messages":[{"role":"user","content":"b"}]})";
   EXPECT_EQ(affinity(one), affinity(two));
   EXPECT_EQ(affinity(one), affinity(R"({"metadata":{"user_id":"u1"}})"));
   EXPECT_EQ(affinity(R"({"user":"x","prompt_cache_key":"k"})"),
             affinity(R"({"user":"y","prompt_cache_key":"k"})"));
-  EXPECT_EQ(affinity(one, "s"), affinity(R"({"prompt":"z"})", "s"));
-  EXPECT_EQ(affinity(one, "s"), session_affinity(tenant, "s"));
-  EXPECT_NE(affinity(one, "s"), affinity(one));
+  EXPECT_EQ(affinity(one), session_affinity(tenant, "u1"));
+  EXPECT_NE(session_affinity(tenant, "s"), session_affinity(tenant, "t"));
   EXPECT_NE(affinity(R"({"user":"k"})"), affinity(R"({"prompt":"k"})")) << "another kind of key";
   EXPECT_EQ(session_affinity(tenant, ""), 0U);
 }
 
-TEST(RequestHints, NeverMixesTenants) {
+TEST(SessionAffinity, NeverMixesTenants) {
   for (const char* body : {R"({"user":"u1"})", R"({"prompt":"Hi"})"}) {
-    EXPECT_NE(of(body, {}, TenantId{1}).affinity, of(body, {}, TenantId{2}).affinity) << body;
+    EXPECT_NE(affinity(body, TenantId{1}), affinity(body, TenantId{2})) << body;
   }
 }
 
-TEST(RequestHints, OnlyTheBeginningCounts) {
+TEST(SessionAffinity, OnlyTheBeginningCounts) {
   const std::string same(prefix_bytes, 'a');
   EXPECT_EQ(affinity(R"({"prompt":")" + same + R"(b"})"),
             affinity(R"({"prompt":")" + same + R"(c"})"));
   EXPECT_NE(affinity(R"({"prompt":"b)" + same + R"("})"),
             affinity(R"({"prompt":"c)" + same + R"("})"));
-}
-
-TEST(RequestHints, CostIsTokensReadAndWritten) {
-  struct Case {
-    const char* body;
-    std::int64_t output;
-  };
-  const Case cases[] = {
-      {R"({"max_tokens":10})", 10},
-      {R"({"max_tokens":10,"max_completion_tokens":20})", 20},
-      {R"({"max_output_tokens":30})", 30},
-      {R"({"max_tokens":-1})", 256},
-      {R"({"max_tokens":"many"})", 256},
-      {R"({})", 256},
-      {R"({"max_tokens":9000000000})", 1 << 20},
-  };
-  for (const Case& each : cases) {
-    const std::size_t bytes = std::string_view(each.body).size();
-    EXPECT_EQ(of(each.body).cost, cost_of_body(bytes) + each.output) << each.body;
-  }
-  EXPECT_EQ(cost_of_body(0), 1);
-  EXPECT_EQ(cost_of_body(4000), 1001);
 }
 
 }  // namespace
