@@ -306,6 +306,7 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
     out.request_timeout = d.limits.request_timeout;
     out.priority = d.priority;
     out.max_instances = plans[i].spec.scale.max_instances;
+    out.reports_first_token = plans[i].spec.scale.on.first_token.has_value();
     for (const WeeklyWindow& each : plans[i].schedule) {
       out.max_instances = std::max(out.max_instances, each.max_instances.value_or(0));
     }

@@ -43,6 +43,7 @@ void Core::handle(const Event& event) {
                  [&](const DeploymentChanged& e) { on(e); },
                  [&](const BoundsChanged& e) { on(e); },
                  [&](const TenantWeighed& e) { on(e); },
+                 [&](const FirstTokenSent& e) { on(e); },
                  [&](const DeploymentRemoved& e) { on(e); },
                  [&](const RequestArrived& e) { on(e); },
                  [&](const RequestEnded& e) { on(e); },

@@ -233,6 +233,7 @@ class Core {
   void on(const RequestArrived& e);
   void admit(const RequestArrived& e, Deployment& d);
   void on(const RequestEnded& e);
+  void on(const FirstTokenSent& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
   void dispatch(RequestId id, Request& request, Instance& to);

@@ -111,7 +111,7 @@ void fields(V& v, RequestArrived& x) {
 }
 template <class V>
 void fields(V& v, RequestEnded& x) {
-  v(x.request, x.cost, x.first_token);
+  v(x.request, x.cost);
 }
 template <class V>
 void fields(V& v, RequestCancelled& x) {
@@ -180,6 +180,10 @@ void fields(V& v, BoundsChanged& x) {
 template <class V>
 void fields(V& v, TenantWeighed& x) {
   v(x.tenant, x.weight);
+}
+template <class V>
+void fields(V& v, FirstTokenSent& x) {
+  v(x.request, x.took);
 }
 
 template <class V>

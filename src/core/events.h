@@ -59,7 +59,12 @@ struct RequestArrived {
 struct RequestEnded {
   RequestId request;
   std::int64_t cost = 0;  // what it took, in the unit of its arrival; 0: not known
-  Duration first_token;   // from its arrival; {0}: not known
+};
+/// The first token of a stream went out. Told where an objective asks for it
+/// (ScaleOn::first_token).
+struct FirstTokenSent {
+  RequestId request;
+  Duration took;  // from its arrival
 };
 /// The client left, or a deadline of the gateway passed.
 struct RequestCancelled {
@@ -148,6 +153,6 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp, BoundsChanged, TenantWeighed>;
+                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent>;
 
 }  // namespace stoker::core

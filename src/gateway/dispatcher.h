@@ -148,14 +148,15 @@ class Dispatcher {
   /// The request provably never reached its worker. It goes back to the front of its queue: either
   /// on_dispatched or on_rejected follows.
   virtual void undelivered(RequestId request) = 0;
+  /// The first token of a stream went out, `took` after its acceptance. To be told where
+  /// Deployment::reports_first_token says so, at most once a run.
+  virtual void first_token(RequestId request, Duration took) = 0;
   /// A running request has used more than was reserved for it.
   /// Gives: false if a limit forbids more: end it.
   virtual bool within_limits(RequestId request, const TokenCounts& used) = 0;
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
-  /// `first_token`: of a stream, from its acceptance; {0}: there was none.
   /// Gives: its device time in ms. Late and repeated calls are ignored.
-  virtual std::int64_t ended(RequestId request, EndState state, Duration first_token,
-                             const TokenCounts& used) = 0;
+  virtual std::int64_t ended(RequestId request, EndState state, const TokenCounts& used) = 0;
   /// Threads: any. For the x-ratelimit fields.
   virtual Standings standings(KeyId key) = 0;
 };

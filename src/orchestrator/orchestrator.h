@@ -99,10 +99,11 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
+  void first_token(RequestId request, Duration took) override;
   bool within_limits(RequestId request, const gateway::TokenCounts& used) override {
     return meter_.within_limits(request, used);
   }
-  std::int64_t ended(RequestId request, gateway::EndState state, Duration first_token,
+  std::int64_t ended(RequestId request, gateway::EndState state,
                      const gateway::TokenCounts& used) override;
   gateway::Standings standings(KeyId key) override { return meter_.standings(key); }
   [[nodiscard]] Meter& meter() { return meter_; }

@@ -92,10 +92,15 @@ void Orchestrator::undelivered(RequestId request) {
   deliver(outcome);
 }
 
+void Orchestrator::first_token(RequestId request, Duration took) {
+  Outcome outcome = step(core::FirstTokenSent{request, took});
+  deliver(outcome);
+}
+
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
+std::int64_t Orchestrator::ended(RequestId request, gateway::EndState,
                                  const gateway::TokenCounts& used) {
   const std::int64_t device_ms = meter_.settle(request, used);
   {
@@ -105,8 +110,7 @@ std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration 
       return device_ms;
     }
   }
-  Outcome outcome =
-      step(core::RequestEnded{request, cost_of(used), first_token}, {}, nullptr, request);
+  Outcome outcome = step(core::RequestEnded{request, cost_of(used)}, {}, nullptr, request);
   deliver(outcome);
   return device_ms;
 }

@@ -229,13 +229,21 @@ void Checker::before_step(Instant now, const core::Event& event) {
             if (r == nullptr || !r->instance) return;
             Deployment& owner = deployments_.at(r->deployment);
             std::int64_t& served = owner.served[r->tenant];
-            served = std::max(served - share_of(r->tenant, r->cost), owner.served_now);  // it was not served after all
+            served = std::max(served - share_of(r->tenant, r->cost),
+                              owner.served_now);  // it was not served after all
             let_go(now, e.request, *r);
             instance(r->instance).broken = true;
             if (r->cancelled) return;  // its end follows
             if (r->attempts == 2) reached(State::undelivered_twice);
             r->deadline = now + owner.spec.limits.queue_timeout;
             wait(e.request, *r);
+          },
+          [&](const core::FirstTokenSent& e) {
+            const Request* r = requests_.find(e.request);
+            if (r == nullptr || !r->instance) return;
+            Deployment& d = deployments_.at(r->deployment);
+            const auto& objective = d.spec.scale.on.first_token;
+            if (objective && e.took > *objective) d.token_late = true;
           },
           [&](const core::RequestCancelled& e) {
             Request* r = requests_.find(e.request);
@@ -565,6 +573,8 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       break;
     case core::StartReason::first_token:
       reached(State::started_for_first_token);
+      STOKER_INVARIANT(d.token_late || d.changed, "deployment {} starts one for late first tokens",
+                       a.deployment.value);
       break;
     case core::StartReason::request_rate:
       reached(State::started_for_request_rate);

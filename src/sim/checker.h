@@ -108,6 +108,7 @@ class Checker final : public Observer {
     std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
     Duration shortest_start;                     // of those that were seen; {0}: none
     bool rebounded = false;                      // a schedule moved its bounds
+    bool token_late = false;                     // a first token missed the objective
   };
   struct Device {
     core::DeviceSpec spec;

@@ -100,7 +100,7 @@ void World::arrive(const Arrival& arrival) {
   catch_up();
   ++totals_.arrivals;
   if (observer_ != nullptr) observer_->on_arrival(now_, arrival);
-  open_.insert(arrival.request, Open{arrival, {}, false, now_, {}});
+  open_.insert(arrival.request, Open{arrival, {}, false, now_});
   if (arrival.gone_after.ns > 0) {
     plan_in(arrival.gone_after, Happening::client_leaves, arrival.request.value);
   } else if (faults_.any()) {
@@ -258,7 +258,11 @@ void World::carry_out(const core::Dispatch& order) {
   process->running.push_back(order.request);
   if (process->hung) return;
   const Duration service{open->arrival.service.ns * process->slowness};
-  open->first_token = now_ - open->arrived_at + Duration{service.ns / first_token_part};
+  const auto spec = deployments_.find(process->deployment);
+  if (spec != deployments_.end() && spec->second.scale.on.first_token) {
+    plan_in(Duration{service.ns / first_token_part}, Happening::first_token, order.request.value,
+            order.generation.value);
+  }
   plan_in(service, Happening::request_done, order.request.value, order.generation.value);
 }
 
@@ -344,9 +348,20 @@ void World::happen(const Planned& planned) {
         return;
       }
       // It ends here first, so that what the step orders finds it ended.
-      const Duration first_token = open->cancelled ? Duration{} : open->first_token;
       end(request, open->cancelled ? Ending::cancelled : Ending::completed);
-      step(core::RequestEnded{request, 0, first_token});
+      step(core::RequestEnded{request, 0});
+      return;
+    }
+    case Happening::first_token: {
+      catch_up();
+      const Open* open = open_.find(RequestId{planned.id});
+      process = find(Generation{planned.second});
+      // Of one that died, hangs, or lets go of a cancelled request nothing more goes out.
+      if (open == nullptr || open->cancelled || open->instance != Generation{planned.second} ||
+          process == nullptr || process->phase != Phase::ready || process->hung) {
+        return;
+      }
+      step(core::FirstTokenSent{RequestId{planned.id}, now_ - open->arrived_at});
       return;
     }
     case Happening::told_unkillable:

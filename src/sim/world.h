@@ -145,7 +145,6 @@ class World {
     Generation instance;  // it runs there; zero: it waits
     bool cancelled = false;
     Instant arrived_at;
-    Duration first_token;  // from its arrival; {0}: it has not run
   };
 
   void start_server();

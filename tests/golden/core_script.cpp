@@ -117,6 +117,8 @@ class Script {
     for (const std::string& name : expand(what)) {
       if (verb == "end")
         step(core::RequestEnded{request(name), 0});
+      else if (verb == "first_token")
+        step(core::FirstTokenSent{request(name), duration_of(options_from(parts, 4)["took"])});
       else if (verb == "cancel")
         step(core::RequestCancelled{request(name)});
       else if (verb == "undelivered")
@@ -175,6 +177,8 @@ class Script {
         d.scale.on.utilization = value == "on";
       else if (key == "queue_wait")
         d.scale.on.queue_wait = duration_of(value);
+      else if (key == "ttft")
+        d.scale.on.first_token = duration_of(value);
       else if (key == "rate_milli")
         d.scale.on.rate_milli = int_of(value);
       else if (key == "down")

@@ -91,7 +91,7 @@ class OnDevice {
     pass(seconds(1));
     while (!running_.empty()) {
       const std::vector<RequestId> running = std::exchange(running_, {});
-      for (const RequestId each : running) step(RequestEnded{each, 0, {}});
+      for (const RequestId each : running) step(RequestEnded{each, 0});
     }
   }
   [[nodiscard]] std::optional<Instant> first_idle_stop() const { return first_idle_stop_; }
