@@ -219,10 +219,12 @@ class Core {
   // core.cpp
   void handle(const Event& event);
   void fire(const Timers::Due& due);
+  void start_overdue(Instance& instance);
   void forget();
   Deployment* find_deployment(DeploymentId id) const;
   Deployment& deployment(DeploymentId id) const;
   Instance* find_instance(InstanceId id) const;
+  Instance& instance(InstanceId id) const;
   Instance* live_instance(InstanceId id, Generation generation) const;
   [[nodiscard]] const Device& device(DeviceId id) const;
   Device& device_to_change(DeviceId id);

@@ -252,7 +252,7 @@ void Core::on(const InstanceReady& e) {
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance->in_flight.empty()) became_idle(*instance);
   look_again_at_idle(d);
-  if (shutting_down_ || d.removed) wind_down(d);
+  if (shutting_down_) wind_down(d);
 }
 
 void Core::on(const LoadFailed& e) {
@@ -540,7 +540,7 @@ void Core::drop_unneeded_plans(Deployment& d) {
 /// Of a removed deployment nothing is left: its state goes at the end of the step, when nobody
 /// holds a reference to it.
 void Core::forget_if_empty(Deployment& d) {
-  if (d.removed && d.instances.empty() && d.queue.empty()) forgotten_.push_back(d.spec.id);
+  if (d.removed && d.instances.empty()) forgotten_.push_back(d.spec.id);
 }
 
 }  // namespace stoker::core

@@ -107,7 +107,7 @@ void Core::on(const RequestCancelled& e) {
     leave_queue(e.request, *request);
     requests_.erase(e.request);
     abandon_unneeded(d);
-    if (shutting_down_ || d.removed) wind_down(d);
+    if (shutting_down_) wind_down(d);
     return;
   }
   if (request->state == RequestState::cancelling) return;
@@ -183,10 +183,11 @@ void Core::enqueue(RequestId id, const Request& request, Instant deadline) {
   watch_load(*request.deployment);
 }
 
-/// Takes a queued request out with a refusal. Other requests are left alone.
+/// Needs: it is queued. Takes it out with a refusal. Other requests are left alone.
 void Core::refuse(RequestId id, RefuseReason reason, Duration retry_after) {
   const Request* request = requests_.find(id);
-  if (request == nullptr || request->state != RequestState::queued) return;
+  STOKER_INVARIANT(request != nullptr && request->state == RequestState::queued, "V1 request {}",
+                   id.value);
   Deployment& d = *request->deployment;
   actions_->push_back(Refuse{id, d.spec.id, reason, retry_after});
   leave_queue(id, *request);

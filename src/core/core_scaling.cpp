@@ -166,14 +166,15 @@ void Core::drop_load_plans(Deployment& d) {
   }
 }
 
-/// So many the load keeps from stopping, however long they idle.
+/// So many the load keeps from stopping, however long they idle.   Needs: nothing waits, and
+/// neither the server nor the deployment ends.
 std::int32_t Core::kept_by_load(const Deployment& d) const {
-  if (d.minimum_suspended || d.removed || shutting_down_) return 0;
+  if (d.minimum_suspended) return 0;
   if (d.counts.placed() == 1) return 0;  // the last one has its own delay
   if (now_ < d.calm_at) return d.counts.placed();
   std::int32_t kept = d.wanted_by_load;
   const ScalePolicy& policy = d.spec.scale;
-  if (policy.spare_instances > 0 && (d.in_flight > 0 || !d.queue.empty())) {
+  if (policy.spare_instances > 0 && d.in_flight > 0) {
     kept = std::max(kept, filled_instances(d) + policy.spare_instances);
   }
   return std::min(kept, policy.max_instances);
