@@ -235,7 +235,7 @@ class Server {
     }
     footprints_.emplace(state_->footprints_path());
     recall_footprints(*footprints_, devices, plans);
-    if (config_.traffic.record) record_traffic(trace_world(config_, devices, plans));
+    if (config_.traffic.record) record_traffic(trace_world(devices, plans));
     ledger::SqliteLedgerOptions ledger_options;
     ledger_options.file = state_->ledger_path();
     ledger_options.listener = recorder_.get();
@@ -322,6 +322,12 @@ class Server {
                                  {"model", device.model},
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
+    }
+    for (const config::TenantConfig& each : config_.tenants) {
+      if (each.weight == 1) continue;
+      const Result<TenantId> id = keys_->tenant(each.name);
+      if (!id) return tl::unexpected(id.error());
+      orchestrator_->add_tenant(*id, each.weight);
     }
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "gateway/forwarding.h"
 #include "gateway/rate_limit.h"
+#include "gateway/session_affinity.h"
 #include "net/clock.h"
 
 namespace stoker::gateway {
@@ -323,6 +324,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                id);
     return;
   }
+  const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
@@ -335,11 +337,22 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .estimate = estimate_tokens(spec.route, facts, request.body),
                     .detached = std::move(detached),
                     .stream = facts.stream,
+                    .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }
   InferenceRequest::start(host_, std::move(incoming));
+}
+
+/// With one instance there is nothing to choose, so the body is not looked at again.
+/// Needs: check_body() was the last to read it.
+std::uint64_t GatewayLoop::affinity_of(const net::HttpRequest& request, Route route,
+                                       const Deployment& deployment, TenantId tenant) const {
+  if (deployment.max_instances <= 1) return 0;
+  const std::string_view session = request.fields.find(session_field).value_or(std::string_view{});
+  if (session.empty() && keeps_prompts(route)) return json_.affinity(tenant);
+  return session_affinity(tenant, session);
 }
 
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,

@@ -77,6 +77,8 @@ class GatewayLoop final : private net::RequestHandler {
   [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
+  [[nodiscard]] std::uint64_t affinity_of(const net::HttpRequest& request, Route route,
+                                          const Deployment& deployment, TenantId tenant) const;
   [[nodiscard]] ApiError unknown_model(std::string_view model, const access::Key& key) const;
   void list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const;
   void show_model(net::Exchange& exchange, const std::string& name, const access::Key& key,

@@ -79,9 +79,8 @@ class JobService::Sink final : public gateway::DetachedSink {
  private:
   template <class Action>
   void post(Action action) {
-    service_.loop_->post([&service = service_, live = live_, action = std::move(action)] {
-      action(service, live);
-    });
+    service_.loop_->post(
+        [&service = service_, live = live_, action = std::move(action)] { action(service, live); });
   }
 
   JobService& service_;
@@ -92,8 +91,8 @@ Result<std::unique_ptr<JobService>> JobService::create(JobStore store, JobServic
                                                        JobServiceParts parts) {
   Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
   if (!loop) return tl::unexpected(loop.error());
-  return std::unique_ptr<JobService>(new JobService(std::move(store), std::move(options),
-                                                    std::move(parts), std::move(*loop)));
+  return std::unique_ptr<JobService>(
+      new JobService(std::move(store), std::move(options), std::move(parts), std::move(*loop)));
 }
 
 JobService::JobService(JobStore store, JobServiceOptions options, JobServiceParts parts,
@@ -153,8 +152,7 @@ void JobService::take_up() {
     live->job = std::move(job);
     live_[live->job.id] = live;
     ++queues_[live->job.deployment].open;
-    const bool ran =
-        live->job.request && parts_.earlier_end(live->job.request) == EarlierEnd::ran;
+    const bool ran = live->job.request && parts_.earlier_end(live->job.request) == EarlierEnd::ran;
     if (ran) {
       finish(live, JobState::failed,
              "the server stopped while a worker had this job, which may have run in part; retry it "
@@ -241,18 +239,18 @@ void JobService::submit(const gateway::JobCall& call,
   job.created_at = net::wall_now();
   ++queue.open;
   live_[job.id] = live;
-  submissions_.push_back({live, call.idempotency_key, fingerprint, [this, live, call,
-                                                                    reply](bool stored) {
-                            if (!stored) {
-                              reply->answer(503, error_json("the job could not be stored; free "
-                                                            "some disk space for the state "
-                                                            "directory"));
-                            } else if (call.verb == gateway::JobVerb::run) {
-                              reply->answer(200, short_json(live->job.id, JobState::in_queue));
-                            } else {
-                              wait_for(live, call, reply);
-                            }
-                          }});
+  submissions_.push_back(
+      {live, call.idempotency_key, fingerprint, [this, live, call, reply](bool stored) {
+         if (!stored) {
+           reply->answer(503, error_json("the job could not be stored; free "
+                                         "some disk space for the state "
+                                         "directory"));
+         } else if (call.verb == gateway::JobVerb::run) {
+           reply->answer(200, short_json(live->job.id, JobState::in_queue));
+         } else {
+           wait_for(live, call, reply);
+         }
+       }});
   loop_->at_round_end(*this);
 }
 
@@ -374,12 +372,11 @@ void JobService::show_stream(const gateway::JobCall& call,
     if (live->read_chunks < live->chunks.size() || has_ended(live->job.state)) {
       return give_stream(*live, reply);
     }
-    const net::TimerId timer =
-        loop_->run_at(net::monotonic_now() + stream_wait, [this, live, reply] {
-          std::erase_if(live->stream_waiters,
-                        [&](const Waiter& each) { return each.reply == reply; });
-          give_stream(*live, reply);
-        });
+    const net::TimerId timer = loop_->run_at(net::monotonic_now() + stream_wait, [this, live,
+                                                                                  reply] {
+      std::erase_if(live->stream_waiters, [&](const Waiter& each) { return each.reply == reply; });
+      give_stream(*live, reply);
+    });
     live->stream_waiters.push_back({reply, timer});
     return;
   }
@@ -414,8 +411,8 @@ void JobService::retry(const gateway::JobCall& call,
   const LivePtr known = find(call);
   const JobState state = known ? known->job.state : job->state;
   if (state != JobState::failed && state != JobState::timed_out && state != JobState::cancelled) {
-    return reply->answer(409, error_json(fmt::format("a job that is {} is not run again",
-                                                     to_text(state))));
+    return reply->answer(
+        409, error_json(fmt::format("a job that is {} is not run again", to_text(state))));
   }
   auto live = std::make_shared<Live>();
   live->job = std::move(*job);
@@ -609,8 +606,7 @@ void JobService::on_end(const LivePtr& live, int status, const std::string& cont
         live->chunks.empty() ? std::string() : error_code(live->chunks.back());
     job.output = array_of(live->chunks);
     if (!error.empty()) {
-      return finish(live,
-                    error == "request_timeout" ? JobState::timed_out : JobState::failed,
+      return finish(live, error == "request_timeout" ? JobState::timed_out : JobState::failed,
                     error_message(live->chunks.back()));
     }
     return finish(live, status == 200 ? JobState::completed : JobState::failed, {});

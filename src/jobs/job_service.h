@@ -38,9 +38,9 @@ struct Workers {
 };
 
 struct JobServiceOptions {
-  std::size_t most_open = 100'000;            // of a deployment; beyond: 429
+  std::size_t most_open = 100'000;  // of a deployment; beyond: 429
   std::size_t most_output = std::size_t{16} << 20;
-  Duration retention = minutes(24 * 60);      // of ended jobs
+  Duration retention = minutes(24 * 60);  // of ended jobs
   /// How many of a deployment may be with the gateway at a time; by name.
   std::map<std::string, std::size_t> windows;
 };
@@ -91,7 +91,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
     net::SseFramer framer{std::size_t{1} << 20};
     std::vector<Waiter> waiters;         // for its end
     std::vector<Waiter> stream_waiters;  // for the next pieces of its stream
-    Duration pause = seconds(1);  // before it is handed over again
+    Duration pause = seconds(1);         // before it is handed over again
   };
   using LivePtr = std::shared_ptr<Live>;
   class Sink;
@@ -161,10 +161,10 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   bool draining_ = false;
   std::map<std::string, LivePtr> live_;
   std::map<std::string, Queue> queues_;
-  std::vector<Submission> submissions_;       // of this round
-  std::map<std::uint64_t, LivePtr> dirty_;    // changed since they were written
-  std::vector<LivePtr> to_launch_;            // once they are written
-  std::vector<std::function<void()>> then_;   // once all is written
+  std::vector<Submission> submissions_;      // of this round
+  std::map<std::uint64_t, LivePtr> dirty_;   // changed since they were written
+  std::vector<LivePtr> to_launch_;           // once they are written
+  std::vector<std::function<void()>> then_;  // once all is written
 };
 
 }  // namespace stoker::jobs
