@@ -246,18 +246,26 @@ std::vector<std::string> option_paths(const DeploymentConfig& d) {
 
 }  // namespace
 
-Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config) {
+DeploymentId PlanIds::deployment(const std::string& name) {
+  const auto [known, is_new] = deployments_.try_emplace(name);
+  if (is_new) known->second = DeploymentId{++deployments_given_};
+  return known->second;
+}
+
+WeightsId PlanIds::weights(const std::string& model) {
+  return weights_.emplace(model, WeightsId{weights_.size() + 1}).first->second;
+}
+
+Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config, PlanIds& ids) {
   std::vector<DeploymentPlan> plans;
-  std::map<std::string, WeightsId> weights;
   for (const DeploymentConfig& d : config.deployments) {
     const Result<WorkerKind> worker = worker_for(d);
     if (!worker) return tl::unexpected(worker.error());
     const std::string local = config::local_path(d.model);
     const std::string model = local.empty() ? d.model : local;
-    const auto known = weights.emplace(model, WeightsId{weights.size() + 1}).first;
     DeploymentPlan plan;
     plan.labels = label_texts(d.resources.labels);
-    plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
+    plan.spec = spec_of(d, ids.deployment(d.name), model, ids.weights(model));
     plan.schedule = schedule_of(d);
     plan.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
                    d.pricing.per_1k_output_tokens};

@@ -42,7 +42,8 @@ sim::TraceWorld trace_world(const std::vector<backend::Device>& devices,
 }
 
 Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
-  Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config);
+  PlanIds ids;
+  Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config, ids);
   if (!plans) return tl::unexpected(plans.error());
   const Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config)});
   if (!probe) return tl::unexpected(probe.error());

@@ -45,6 +45,33 @@ void check_traffic(const ServerConfig& config, Reader& reader) {
                   "raise it, or lower traffic.file_size");
 }
 
+void check_tls(const ServerConfig& config, Reader& reader) {
+  const TlsConfig& tls = config.tls;
+  if (tls.certificate.empty() != tls.key.empty()) {
+    reader.error_at("tls", fmt::format("has no {}", tls.key.empty() ? "key" : "certificate"),
+                    "give both, or neither for plain HTTP");
+  }
+  if (!tls.certificate.empty() && config.listen.starts_with("unix:")) {
+    reader.error_at("tls", "has no use on a Unix socket", "listen on HOST:PORT, or remove tls");
+  }
+}
+
+void check_tls_files(const TlsConfig& tls, Reader& reader) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  for (const auto& [path, file] :
+       {std::pair("tls.certificate", tls.certificate), {"tls.key", tls.key}}) {
+    if (!file.empty() && !fs::is_regular_file(file, error)) {
+      reader.error_at(path, fmt::format("{} is no file", file), "it is needed to serve at all");
+    }
+  }
+  const fs::perms open_to = fs::status(tls.key, error).permissions();
+  if (!tls.key.empty() && !error && (open_to & fs::perms::others_read) != fs::perms::none) {
+    reader.warning_at("tls.key", fmt::format("{} can be read by every user", tls.key),
+                      "chmod o-r takes that away");
+  }
+}
+
 void check_names(const ServerConfig& config, Reader& reader) {
   std::map<std::string, std::string> owners;  // name or alias -> deployment
   for (const DeploymentConfig& deployment : config.deployments) {
@@ -261,6 +288,7 @@ void check(const ServerConfig& config, Reader& reader) {
         fmt::format("none is allowed on a loopback listener only, and listen is {}", config.listen),
         "write auth: keys, or listen: 127.0.0.1:8080");
   }
+  check_tls(config, reader);
   check_devices(config, reader);
   check_traffic(config, reader);
   check_names(config, reader);
@@ -288,6 +316,7 @@ std::string local_path(const std::string& model) {
 }
 
 void check_files(const ServerConfig& config, Reader& reader) {
+  check_tls_files(config.tls, reader);
   for (const DeploymentConfig& deployment : config.deployments) {
     const std::string path = local_path(deployment.model);
     // A foreign engine may take "org/name" and fetch it itself.

@@ -20,6 +20,17 @@ inline constexpr Duration never = seconds(std::int64_t{100} * 365 * 86'400);
 enum class Auth : std::uint8_t { keys, none };
 enum class Durability : std::uint8_t { process, disk };
 enum class Sandbox : std::uint8_t { automatic, off, required };
+/// Both empty: plain HTTP.
+struct TlsConfig {
+  std::string certificate;  // PEM file: the server's, then those that lead to the root
+  std::string key;          // PEM file
+};
+
+/// Pages of other origins that may call the API.
+struct CorsConfig {
+  std::vector<std::string> origins;  // "https://console.example.com"
+};
+
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 enum class LogFormat : std::uint8_t { automatic, text, logfmt, json };
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
@@ -172,6 +183,8 @@ struct ServerConfig {
   std::string file;  // that it was loaded from, absolute; no setting
   std::string listen = "127.0.0.1:8080";
   std::string state_dir = "./state";
+  TlsConfig tls;
+  CorsConfig cors;
   Auth auth = Auth::keys;
   bool devices_auto = true;  // false: `devices` is the whole list
   std::vector<DeviceConfig> devices;

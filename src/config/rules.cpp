@@ -121,6 +121,23 @@ bool is_loopback(std::string_view listen) {
   return four || host == "::1" || host == "localhost";
 }
 
+std::optional<Mistake> check_origin(std::string_view text) {
+  const std::size_t scheme = text.find("://");
+  const std::string_view host = scheme == std::string_view::npos ? "" : text.substr(scheme + 3);
+  const auto good = [](char c) {
+    return is_lower(c) || is_digit(c) ||
+           std::string_view(".-:[]").find(c) != std::string_view::npos;
+  };
+  if (!host.empty() && (text.starts_with("https://") || text.starts_with("http://")) &&
+      std::ranges::all_of(host, good)) {
+    return std::nullopt;
+  }
+  return Mistake{fmt::format("'{}' is not an origin", text.substr(0, 80)),
+                 text == "*" ? "name each one; any page at all could call the server otherwise"
+                             : "write it as browsers do: https://HOST or https://HOST:PORT, in "
+                               "small letters, without a path"};
+}
+
 std::optional<Mistake> check_model(std::string_view text) {
   const std::size_t at = text.find("://");
   if (at == std::string_view::npos) return std::nullopt;

@@ -19,6 +19,8 @@ namespace stoker::config {
 [[nodiscard]] std::optional<Mistake> check_listen(std::string_view text);
 /// Can only this machine reach the (well-formed) address?
 [[nodiscard]] bool is_loopback(std::string_view listen);
+/// "https://console.example.com", "http://localhost:3000": as a browser sends it.
+[[nodiscard]] std::optional<Mistake> check_origin(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_model(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_sha256(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_currency(std::string_view text);

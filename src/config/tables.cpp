@@ -63,6 +63,26 @@ const Table<ModelStoreConfig>& model_store_table() {
   return table;
 }
 
+const Table<TlsConfig>& tls_table() {
+  using S = TlsConfig;
+  static const Table<S> table = {
+      value_key("certificate", &S::certificate, Text{"path"},
+                "PEM file with the server's certificate and those that lead to the root; read anew "
+                "when it changes"),
+      value_key("key", &S::key, Text{"path"}, "PEM file with its private key, without a password"),
+  };
+  return table;
+}
+
+const Table<CorsConfig>& cors_table() {
+  using S = CorsConfig;
+  static const Table<S> table = {
+      list_key("origins", &S::origins, Text{"origin", check_origin},
+               "Origins such as `https://console.example.com` whose pages may call the API"),
+  };
+  return table;
+}
+
 const Table<TrafficConfig>& traffic_table() {
   using S = TrafficConfig;
   static const Table<S> table = {
@@ -525,6 +545,8 @@ Table<ServerConfig> make_server_table() {
   return {
       value_key("listen", &S::listen, Text{"HOST:PORT", check_listen},
                 "Address of the API; also `unix:/path`"),
+      block_key("tls", &S::tls, tls_table(), "HTTPS on `listen`; unset: plain HTTP"),
+      block_key("cors", &S::cors, cors_table(), "Pages of other origins"),
       value_key("state_dir", &S::state_dir, Text{"path", check_not_empty},
                 "Journal, ledger, keys and models; made with mode 0700"),
       value_key("auth", &S::auth, Choice<Auth>{{{"keys", Auth::keys}, {"none", Auth::none}}},

@@ -100,7 +100,8 @@ JobService::JobService(JobStore store, JobServiceOptions options, JobServicePart
     : store_(std::move(store)),
       options_(std::move(options)),
       parts_(std::move(parts)),
-      loop_(std::move(loop)) {}
+      loop_(std::move(loop)),
+      directory_(parts_.directory) {}
 
 JobService::~JobService() {
   stop();
@@ -118,6 +119,10 @@ void JobService::start(gateway::RequestLauncher& launcher, access::KeyRingPtr ke
 
 void JobService::replace_keys(access::KeyRingPtr keys) {
   loop_->post([this, keys = std::move(keys)] { keys_ = keys; });
+}
+
+void JobService::replace_directory(gateway::DirectoryPtr directory) {
+  loop_->post([this, directory = std::move(directory)] { directory_ = directory; });
 }
 
 void JobService::begin_drain() {
@@ -509,8 +514,7 @@ void JobService::enqueue(const LivePtr& live) {
 /// Hands over what may be handed over now.
 void JobService::pump(const std::string& deployment) {
   Queue& queue = queues_[deployment];
-  const auto window = options_.windows.find(deployment);
-  const std::size_t most = window == options_.windows.end() ? 1 : window->second;
+  const std::size_t most = std::max<std::size_t>(1, parts_.window(deployment));
   const WallTime now = net::wall_now();
   while (!queue.waiting.empty() && !draining_) {
     const LivePtr live = queue.by_number.at(queue.waiting.begin()->second);
@@ -539,7 +543,7 @@ void JobService::hand_over(const LivePtr& live) {
 void JobService::launch(const LivePtr& live) {
   Job& job = live->job;
   if (has_ended(job.state)) return;  // cancelled meanwhile
-  const gateway::DeploymentPtr deployment = parts_.directory->find(job.deployment);
+  const gateway::DeploymentPtr deployment = directory_->find(job.deployment);
   const access::KeyPtr key = keys_->find(job.key);
   Result<std::optional<Job>> whole = store_.find(job.id);
   if (!deployment || !key || !whole || !*whole) {

@@ -85,7 +85,14 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
   void add_tenant(TenantId tenant, std::int32_t weight);
+  /// Needs: its id was never used before. Before the loop runs, or on its thread.
   void add_deployment(DeploymentPlan plan);
+  /// New bounds, limits, prices; instances that run go on, new ones start by the new plan. On the
+  /// loop's thread.
+  void change_deployment(DeploymentPlan plan);
+  /// What waits is still served, as far as its deadlines allow; then what runs may finish, and all
+  /// its instances stop. Needs: no new request is sent to it. On the loop's thread.
+  void retire_deployment(DeploymentId deployment);
   /// Arms health and timers. Needs: called once, on the loop's thread or before it runs.
   void start();
 
@@ -115,7 +122,10 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   [[nodiscard]] std::string why_never(const core::DeploymentSummary& deployment, Instant now) const;
   [[nodiscard]] std::string why_never(DeploymentId deployment) const;
   [[nodiscard]] std::map<InstanceId, InstanceRecord> records() const;
-  [[nodiscard]] const std::map<DeploymentId, DeploymentPlan>& plans() const { return plans_; }
+  using Plans = std::map<DeploymentId, std::shared_ptr<const DeploymentPlan>>;
+  /// As of now. Those of deployments that are gone stay among them: whatever summary() or records()
+  /// gave before is named by what this gives after.
+  [[nodiscard]] std::shared_ptr<const Plans> plans() const;
   [[nodiscard]] std::string last_failure(DeploymentId deployment) const;
   [[nodiscard]] const DecisionLog& decisions() const { return decisions_; }
   void warm(DeploymentId deployment);
@@ -169,6 +179,12 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void carry_out(const core::CancelRequest& order);
   void carry_out(const core::AwaitRoom& order);
   void watch_health();
+  void keep_plan(DeploymentPlan plan);
+  [[nodiscard]] core::DeploymentSpec scheduled_spec(const DeploymentPlan& plan);
+  [[nodiscard]] const DeploymentPlan& plan_of(DeploymentId deployment) const {
+    return *plans_->at(deployment);
+  }
+  void remove_retired();
   void follow_schedules();
   void check_quiet();
   InstanceRecord* record(backend::InstanceKey key);
@@ -196,12 +212,13 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   DecisionLog decisions_;
   OrchestratorOptions options_;
   Meter meter_;
-  std::map<DeploymentId, DeploymentPlan> plans_;
   std::map<DeviceId, backend::Device> devices_;
   std::atomic<std::uint64_t> next_request_ = 1;
   std::atomic<bool> shutting_down_ = false;
 
   mutable std::mutex core_mutex_;  // guards the group below
+  /// Changed on the loop's thread only, which therefore reads it without the lock.
+  std::shared_ptr<Plans> plans_ = std::make_shared<Plans>();
   core::Core core_;
   IdTable<RequestId, Waiter> waiters_;
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
@@ -221,6 +238,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   net::TimerId health_timer_ = 0;
   std::map<DeploymentId, InstanceBounds> bounds_;  // of a schedule, as the core was told last
   net::TimerId schedule_timer_ = 0;
+  std::set<DeploymentId> retired_;  // that still have requests waiting
+  net::TimerId retired_timer_ = 0;
   std::function<void()> when_quiet_;
   Starter starter_;  // last: its thread uses the rest
 };

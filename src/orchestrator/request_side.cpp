@@ -197,7 +197,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
 }
 
 gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const {
-  const DeploymentPlan& plan = plans_.at(refuse.deployment);
+  const DeploymentPlan& plan = plan_of(refuse.deployment);
   const std::string& name = plan.spec.name;
   const auto failure = failures_.find(refuse.deployment);
   const bool explains = failure != failures_.end() && !failure->second.is_past;
@@ -268,7 +268,7 @@ std::string Orchestrator::why_never(const core::DeploymentSummary& deployment, I
   // With nothing else in the way, only a device that is large enough can be missing.
   if (shutting_down() || backs_off || deployment.live_instances > 0) return {};
   if (can_serve(deployment.id)) return {};
-  return never_fits_text(plans_.at(deployment.id));
+  return never_fits_text(*plans()->at(deployment.id));
 }
 
 std::string Orchestrator::why_never(DeploymentId deployment) const {

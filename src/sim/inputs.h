@@ -116,8 +116,8 @@ struct CheckSettled {};  // everything must have come to rest: L1 to L6
 struct ShutDown {};
 struct CheckEnded {};  // the server must have ended
 
-using Input = std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment, ChangeBounds,
-                           RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand,
-                           Strike, EndFaults, CheckSettled, ShutDown, CheckEnded>;
+using Input = std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment,
+                           ChangeBounds, RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand,
+                           StopByHand, Strike, EndFaults, CheckSettled, ShutDown, CheckEnded>;
 
 }  // namespace stoker::sim

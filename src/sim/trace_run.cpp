@@ -308,7 +308,7 @@ class TraceRun {
   std::vector<DeploymentId> targets_;  // by index in the trace's world; zero: there is none
   std::size_t minimum_ = 0;
   std::size_t weighed_ = 0;  // so many tenants were looked at
-  Instant from_;  // when the trace begins
+  Instant from_;             // when the trace begins
 };
 
 }  // namespace

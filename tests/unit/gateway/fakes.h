@@ -213,6 +213,7 @@ class FakeAdmin final : public AdminApi {
  public:
   std::atomic<bool> is_ready = true;
   std::atomic<bool> serves = true;
+  std::atomic<bool> reload_ok = true;
 
   /// Who follows the events, once somebody does.
   std::shared_ptr<LineSink> follower() {
@@ -264,6 +265,7 @@ class FakeAdmin final : public AdminApi {
     return std::string("{}");
   }
   Result<std::string> stop(std::string_view) override { return std::string("{}"); }
+  ReloadReport reload() override { return {reload_ok, R"({"ok":false})"}; }
   Result<std::string> keys_json() override { return std::string(R"({"keys":[]})"); }
   Result<std::string> create_key(std::string_view body) override { return std::string(body); }
   Result<std::string> change_key(std::string_view id, std::string_view) override {

@@ -170,6 +170,41 @@ TEST_F(OrchestratorTest, AScheduleSaysHowManyAreKept) {
   until([&] { return orchestrator().summary().deployments.at(0).desired_instances == 2; });
 }
 
+TEST_F(OrchestratorTest, AChangedDeploymentKeepsItsInstance) {
+  warm_up();
+  const auto before = orchestrator().plans();
+  DeploymentPlan next = plan;
+  next.spec.limits.max_queued = 1;
+  orchestrator().change_deployment(next);
+  EXPECT_EQ(before->at(chat)->spec.limits.max_queued, plan.spec.limits.max_queued)
+      << "who holds the plans reads what he was given";
+  EXPECT_EQ(orchestrator().plans()->at(chat)->spec.limits.max_queued, 1);
+  const Asked running = ask();
+  ASSERT_NE(running.target(), nullptr);
+  EXPECT_EQ(backend.starts().size(), 1U);
+  EXPECT_TRUE(ask().queued());
+  const Asked refused = ask();
+  ASSERT_NE(refused.refusal(), nullptr);
+  EXPECT_EQ(refused.refusal()->reason, gateway::RejectReason::queue_full);
+}
+
+TEST_F(OrchestratorTest, ARetiredDeploymentServesWhatWaitsAndThenGoes) {
+  plan.spec.scale.min_instances = 1;
+  const Asked first = ask();
+  const Asked second = ask();
+  EXPECT_TRUE(second.queued());
+  orchestrator().retire_deployment(chat);
+  until([&] { return first.target() != nullptr; });
+  orchestrator().ended(first.id, gateway::EndState::completed, {});
+  until([&] { return second.target() != nullptr; });
+  until([&] { return events_text().find("deployment_removed") != std::string::npos; });
+  EXPECT_EQ(second.refusal(), nullptr);
+  EXPECT_EQ(orchestrator().summary().deployments.size(), 1U) << "it still runs a request";
+  orchestrator().ended(second.id, gateway::EndState::completed, {});
+  until([&] { return orchestrator().summary().deployments.empty(); });
+  EXPECT_EQ(backend.starts().size(), 1U) << "its minimum is not kept any more";
+}
+
 TEST_F(OrchestratorTest, AWorkerCanEndOnlyItsOwnRequestsAndOnlyWhenAsked) {
   plan.spec.scale.max_instances = 2;
   plan.spec.scale.target_utilization_percent = 100;
