@@ -724,7 +724,7 @@ void JobService::on_round_end() {
     // What has just been handed over is written at the end of the next round.
     if (dirty_.contains(live->job.number)) {
       to_launch_.push_back(live);
-    } else {
+    } else if (!draining_) {  // else the next life finds that its request never was
       launch(live);
     }
   }
