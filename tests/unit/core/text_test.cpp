@@ -87,7 +87,7 @@ TEST(Describe, EachEvent) {
       {WokeUp{}, "time passes"},
       {BoundsChanged{three, 2, 6}, "deployment 3 shall have 2 to 6 instances from now on"},
       {TenantWeighed{TenantId{4}, 3}, "tenant 4 has the weight 3"},
-      {FirstTokenSent{nine, seconds(2)}, "the first token of request 9 went out after 2s"},
+      {FirstTokenSent{nine, seconds(2)}, "the first token of request 9 went out after 2 s"},
   };
   std::set<std::size_t> kinds;
   for (const EventCase& c : cases) {
