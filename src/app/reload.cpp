@@ -212,6 +212,7 @@ bool Reloader::apply(std::vector<orchestrator::DeploymentPlan> plans,
   if (!came || parts_.orchestrator.shutting_down()) return false;
   parts_.gateway.replace_directory(directory);
   parts_.admin.replace_directory(directory);
+  parts_.jobs.replace_directory(directory);
   return on_loop([&orchestrator = parts_.orchestrator, leaving = std::move(leaving)] {
     for (const DeploymentId id : leaving) orchestrator.retire_deployment(id);
   });

@@ -10,6 +10,7 @@
 #include "config/load.h"
 #include "gateway/admin_api.h"
 #include "gateway/server.h"
+#include "jobs/job_service.h"
 #include "net/event_loop.h"
 #include "obs/log.h"
 #include "orchestrator/admin_service.h"
@@ -25,6 +26,7 @@ struct ReloadParts {
   orchestrator::Orchestrator& orchestrator;
   orchestrator::AdminService& admin;
   gateway::GatewayServer& gateway;
+  jobs::JobService& jobs;
   const orchestrator::Footprints& footprints;
   orchestrator::EventLog& events;
   obs::Logger& log;

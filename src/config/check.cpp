@@ -16,8 +16,6 @@
 namespace stoker::config {
 namespace {
 
-constexpr std::string_view no_effect_yet = "accepted, has no effect yet in this version";
-
 std::string path_of(const DeploymentConfig& deployment, std::string_view key) {
   return fmt::format("deployments.{}.{}", deployment.name, key);
 }
@@ -192,6 +190,53 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
   }
 }
 
+/// What no device of the file can give. Of those that are found at the start nothing is known.
+void check_resources(const ServerConfig& config, const DeploymentConfig& deployment,
+                     Reader& reader) {
+  const ResourcesConfig& needs = deployment.resources;
+  const auto path = [&](std::string_view key) {
+    return path_of(deployment, fmt::format("resources.{}", key));
+  };
+  if (needs.exclusive && needs.share_percent) {
+    reader.warning_at(path("share"), "has no effect where nobody shares (resources.exclusive)",
+                      "remove one of them");
+  }
+  if (config.devices_auto) {
+    for (const auto& [name, value] : needs.labels) {
+      reader.error_at(path("labels." + name),
+                      "is asked for, and with devices: auto none has labels",
+                      "list the devices with their labels");
+    }
+    return;
+  }
+  const auto of_kind = [&](const DeviceConfig& device) {
+    return !needs.kind || device.kind == *needs.kind;
+  };
+  bool all_labels_known = true;
+  for (const auto& [name, value] : needs.labels) {
+    const bool known = std::ranges::any_of(config.devices, [&](const DeviceConfig& device) {
+      const auto label = device.labels.find(name);
+      return of_kind(device) && label != device.labels.end() && label->second == value;
+    });
+    all_labels_known = all_labels_known && known;
+    if (known) continue;
+    reader.error_at(path("labels." + name),
+                    fmt::format("no device that it can run on has {}: {}", name, value),
+                    "give one that label, under devices:");
+  }
+  const auto fitting = std::ranges::count_if(config.devices, [&](const DeviceConfig& device) {
+    return of_kind(device) && std::ranges::includes(device.labels, needs.labels);
+  });
+  if (!all_labels_known || (needs.devices <= 1 && needs.labels.empty())) return;
+  if (fitting >= needs.devices) return;
+  reader.error_at(needs.devices > 1 ? path("devices") : path("labels"),
+                  fmt::format("needs {} that fit, and of those under devices: only {} {}",
+                              needs.devices > 1 ? fmt::format("{} devices", needs.devices)
+                                                : std::string("a device"),
+                              fitting, fitting == 1 ? "does" : "do"),
+                  "list more devices of its kind and labels, or ask for less");
+}
+
 /// Single values that nothing acts on yet; whole keys are marked in the tables.
 void check_support(const DeploymentConfig& deployment, Reader& reader) {
   if (deployment.runtime == Runtime::container) {
@@ -206,10 +251,6 @@ void check_support(const DeploymentConfig& deployment, Reader& reader) {
   if (deployment.model.find("://") != std::string::npos) {
     reader.warning_at(path_of(deployment, "model"), "models are not downloaded yet",
                       "download the file and write its path");
-  }
-  if (deployment.resources.devices > 1) {
-    reader.warning_at(path_of(deployment, "resources.devices"), std::string(no_effect_yet),
-                      "an instance gets one device");
   }
 }
 
@@ -258,6 +299,7 @@ void check(const ServerConfig& config, Reader& reader) {
     check_scaling(deployment, reader);
     check_runtime(deployment, reader);
     check_options(deployment, reader);
+    check_resources(config, deployment, reader);
     check_support(deployment, reader);
     if (deployment.keep_warm.min > deployment.keep_warm.max) {
       reader.error_at(path_of(deployment, "keep_warm.min"),

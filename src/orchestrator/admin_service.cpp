@@ -72,7 +72,10 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
     json.field("state", warming ? "warming" : core::to_text(instance.state));
     json.field("since_ms", whole_ms(now - instance.since));
     if (record != nullptr) {
-      json.field("device", record->device.id);
+      json.field("device", record->device_names());
+      json.array("devices", [&] {
+        for (const backend::Device& each : record->devices) json.value(each.id);
+      });
       json.field("pid", static_cast<std::int64_t>(record->pid));
       json.field("endpoint", record->endpoint);
       if (record->load_fraction) json.field("load_fraction", *record->load_fraction);
@@ -80,12 +83,26 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
       if (!record->failure.empty()) json.field("failure", record->failure);
     } else {
       json.null_field("device");
+      json.array("devices", [] {});
       json.field("pid", 0);
       json.field("endpoint", "");
     }
     json.field("in_flight", instance.in_flight);
     json.field("private_bytes", instance.private_bytes.value);
     json.field("shared_bytes", instance.shared_bytes.value);
+  });
+}
+
+/// What one instance asks of its devices.
+void write_resources(JsonWriter& json, const DeploymentPlan& plan) {
+  const core::DeviceNeed& needs = plan.spec.needs;
+  json.object("resources", [&] {
+    json.field("devices", needs.devices);
+    json.field("share_percent", needs.share_permille / 10);
+    json.field("exclusive", needs.exclusive);
+    json.array("labels", [&] {
+      for (const std::string& each : plan.labels) json.value(each);
+    });
   });
 }
 
@@ -176,6 +193,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
           json.field("min_instances", spec.scale.min_instances);
           json.field("max_instances", spec.scale.max_instances);
           json.field("concurrency", spec.scale.concurrency);
+          write_resources(json, *plans->at(d.id));
           json.field("failures", d.failures);
           json.field("crash_loop", d.crash_loop);
           const Duration wait = d.retry_at - now;

@@ -97,6 +97,18 @@ void Orchestrator::add_device(const backend::Device& device) {
   deliver(outcome);
 }
 
+std::string InstanceRecord::device_names() const {
+  std::string names;
+  for (const backend::Device& each : devices)
+    names.append(names.empty() ? "" : ",").append(each.id);
+  return names;
+}
+
+void Orchestrator::add_tenant(TenantId tenant, std::int32_t weight) {
+  Outcome outcome = step(core::TenantWeighed{tenant, weight});
+  deliver(outcome);
+}
+
 /// Needs: on the loop's thread, or before it runs.
 void Orchestrator::keep_plan(DeploymentPlan plan) {
   const std::lock_guard lock(core_mutex_);
@@ -314,15 +326,16 @@ void Orchestrator::carry_out(const core::StartInstance& order) {
   record.name = fmt::format("{}/{}", plan.spec.name, order.instance.value);
   record.deployment = order.deployment;
   record.nonce = make_nonce();
-  record.device = devices_.at(order.devices.front());  // several come with pools
+  for (const DeviceId id : order.devices) record.devices.push_back(devices_.at(id));
   record.timeline.wanted = order.wanted_at;
   record.timeline.placed = net::monotonic_now();
   const Bytes reserved = order.reserved.private_bytes + order.reserved.shared_bytes;
   tell({"instance_starting", plan.spec.name, record.name, core::to_text(order.reason),
-        fmt::format("starting {} on {}, {} reserved ({})", record.name, record.device.id,
-                    to_text(reserved), core::to_text(order.reason))});
+        fmt::format("starting {} on {}, {} reserved{} ({})", record.name, record.device_names(),
+                    to_text(reserved), record.devices.size() > 1 ? " on each" : "",
+                    core::to_text(order.reason))});
   const ledger::InstanceStart intent{order.instance,  order.generation, options_.epoch,
-                                     net::wall_now(), plan.spec.name,   record.device.id,
+                                     net::wall_now(), plan.spec.name,   record.device_names(),
                                      record.nonce};
   const backend::InstanceKey key = record.key;
   {
@@ -354,14 +367,19 @@ void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::s
     request.worker = plan.launch.worker;
     request.nonce = r->nonce;
     request.env = plan.launch.env;
-    request.load_order = load_order_json(plan, r->device);
+    request.load_order = load_order_json(plan, r->devices.front());
     request.sandbox = plan.launch.sandbox;
-    if (r->device.kind == backend::DeviceKind::cuda) {
-      request.device = {backend::DeviceBinding::Kind::cuda, r->device.uuid};
+    if (r->kind() == backend::DeviceKind::cuda) {
+      std::string visible;
+      for (const backend::Device& each : r->devices) {
+        visible.append(visible.empty() ? "" : ",").append(each.uuid);
+      }
+      request.device = {backend::DeviceBinding::Kind::cuda, std::move(visible)};
     }
     const core::MemoryNeed& need = plan.spec.estimate;
     if (plan.launch.memory_limit_percent > 0) {
-      const std::int64_t reserved = need.private_bytes.value + need.shared_bytes.value;
+      const std::int64_t reserved = (need.private_bytes.value + need.shared_bytes.value) *
+                                    static_cast<std::int64_t>(r->devices.size());
       request.memory_limit = Bytes{reserved / 100 * plan.launch.memory_limit_percent +
                                    plan.launch.memory_limit_slack.value};
     }
@@ -569,16 +587,23 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     return;
   }
   const DeploymentPlan& plan = plan_of(r.deployment);
-  core::MemoryNeed measured{m.private_bytes, m.shared_bytes};
+  // On processors nobody can tell which device a byte is on: in equal parts.
+  const auto parts = static_cast<std::int32_t>(r.devices.size());
+  core::MemoryNeed measured{{(m.private_bytes.value + parts - 1) / parts},
+                            {(m.shared_bytes.value + parts - 1) / parts}};
   bool was_measured = true;
-  if (r.device.kind == backend::DeviceKind::cuda && options_.device_memory) {
+  if (r.kind() == backend::DeviceKind::cuda && options_.device_memory) {
     // What the process holds of the host's memory does not count.
-    const auto held = options_.device_memory(r.device, backend_.processes_of(r.key));
-    was_measured = held.has_value();
-    measured = held ? core::MemoryNeed{*held, Bytes{}} : plan.spec.estimate;
+    std::optional<Bytes> most;
+    for (const backend::Device& each : r.devices) {
+      const auto held = options_.device_memory(each, backend_.processes_of(r.key));
+      was_measured = was_measured && held.has_value();
+      if (held) most = std::max(most.value_or(Bytes{}), *held);
+    }
+    measured = was_measured ? core::MemoryNeed{*most, Bytes{}} : plan.spec.estimate;
   }
   if (was_measured && options_.keep_footprint) {
-    starter_.run([this, &plan, kind = core_kind(r.device.kind), measured] {
+    starter_.run([this, &plan, kind = core_kind(r.kind()), measured] {
       options_.keep_footprint(plan, kind, measured);
     });
   }
@@ -593,7 +618,8 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     target->instance = r.key.instance;
     target->generation = r.key.generation;
     target->name = r.name;
-    target->device = r.device.id;
+    target->device = r.device_names();
+    target->devices = parts;
     target->endpoint = *endpoint;
     target->speaks_contract = plan.launch.speaks_contract;
     target->timeline = r.timeline;
@@ -674,10 +700,10 @@ void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::strin
 void Orchestrator::on_unkillable(backend::InstanceKey key) {
   const InstanceRecord* r = record(key);
   if (r == nullptr) return;
-  log_.error("instance_unkillable", {{"instance", r->name}, {"device", r->device.id}});
+  log_.error("instance_unkillable", {{"instance", r->name}, {"device", r->device_names()}});
   tell({"device_lost", plan_of(r->deployment).spec.name, r->name, "unkillable",
         fmt::format("{} does not die; {} takes no new instances until it is gone", r->name,
-                    r->device.id)},
+                    r->device_names())},
        true);
   Outcome outcome = step(core::InstanceUnkillable{key.instance, key.generation});
   deliver(outcome);

@@ -62,14 +62,16 @@ struct InstanceRecord {
   std::string name;  // "chat/3"
   DeploymentId deployment;
   std::string nonce;
-  backend::Device device;
+  std::vector<backend::Device> devices;  // of one kind; not empty
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
   std::string load_detail;              // what the load waits for, in the worker's words
   std::string failure;                  // why it broke, in the worker's or our own words
   std::string endpoint;                 // once it is ready
   pid_t pid = 0;
-  bool spawned = false;  // backend.start() was called
+  [[nodiscard]] backend::DeviceKind kind() const { return devices.front().kind; }
+  [[nodiscard]] std::string device_names() const;  // "cuda0", "cuda0,cuda1"
+  bool spawned = false;                            // backend.start() was called
   bool stop_ordered = false;
 };
 
@@ -82,6 +84,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
+  void add_tenant(TenantId tenant, std::int32_t weight);
   /// Needs: its id was never used before. Before the loop runs, or on its thread.
   void add_deployment(DeploymentPlan plan);
   /// New bounds, limits, prices; instances that run go on, new ones start by the new plan. On the
@@ -103,10 +106,11 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
+  void first_token(RequestId request, Duration took) override;
   bool within_limits(RequestId request, const gateway::TokenCounts& used) override {
     return meter_.within_limits(request, used);
   }
-  std::int64_t ended(RequestId request, gateway::EndState state, Duration first_token,
+  std::int64_t ended(RequestId request, gateway::EndState state,
                      const gateway::TokenCounts& used) override;
   gateway::Standings standings(KeyId key) override { return meter_.standings(key); }
   [[nodiscard]] Meter& meter() { return meter_; }

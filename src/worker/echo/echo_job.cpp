@@ -57,6 +57,7 @@ void EchoJob::start() {
 
 void EchoJob::run() {
   if (!exchange_ || hung_) return;
+  set_held_up(false);
   if (timer_ != 0) context_.loop.cancel(std::exchange(timer_, 0));
   if (exchange_->stopped() && !options_->faults.ignore_cancel) return let_go();
   while (emitted_ < total_tokens_) {
@@ -157,7 +158,18 @@ void EchoJob::watch_for_stop() {
   });
 }
 
+void EchoJob::set_held_up(bool held_up) {
+  if (held_up == held_up_) return;
+  held_up_ = held_up;
+  if (held_up) {
+    context_.counters.held_up.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    context_.counters.held_up.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
 void EchoJob::wait_until_writable() {
+  set_held_up(true);
   watch_for_stop();
   exchange_->on_writable([self = shared_from_this()] { self->run(); });
 }

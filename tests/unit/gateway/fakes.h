@@ -16,6 +16,7 @@
 
 #include "gateway/admin_api.h"
 #include "gateway/dispatcher.h"
+#include "gateway/job_api.h"
 #include "gateway/record_sink.h"
 
 namespace stoker::gateway {
@@ -82,8 +83,11 @@ class FakeDispatcher final : public Dispatcher {
     }
     if (on_undelivered) on_undelivered(request, sink);
   }
-  std::int64_t ended(RequestId request, EndState state, Duration /*first_token*/,
-                     const TokenCounts&) override {
+  void first_token(RequestId request, Duration took) override {
+    const std::lock_guard lock(mutex_);
+    first_tokens_.emplace_back(request, took);
+  }
+  std::int64_t ended(RequestId request, EndState state, const TokenCounts&) override {
     const std::lock_guard lock(mutex_);
     ended_.emplace_back(request, state);
     sinks_.erase(request);
@@ -127,6 +131,10 @@ class FakeDispatcher final : public Dispatcher {
     const std::lock_guard lock(mutex_);
     return cancelled_;
   }
+  std::vector<std::pair<RequestId, Duration>> first_tokens() {
+    const std::lock_guard lock(mutex_);
+    return first_tokens_;
+  }
   int undelivered_count() {
     const std::lock_guard lock(mutex_);
     return undelivered_;
@@ -142,6 +150,7 @@ class FakeDispatcher final : public Dispatcher {
   std::vector<Arrival> admitted_;
   std::vector<std::pair<RequestId, EndState>> cancelled_;
   std::vector<std::pair<RequestId, EndState>> ended_;
+  std::vector<std::pair<RequestId, Duration>> first_tokens_;
 };
 
 class FakeRecords final : public RecordSink {
@@ -155,6 +164,7 @@ class FakeRecords final : public RecordSink {
     admissions_.push_back(admission);
     return {};
   }
+  Result<void> dispatched(RequestId) override { return {}; }
   Recorded ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) override {
     const std::lock_guard lock(mutex_);
     endings_.push_back(usage);
@@ -188,6 +198,15 @@ class FakeRecords final : public RecordSink {
   std::vector<ledger::Admission> admissions_;
   std::vector<ledger::Usage> endings_;
   std::vector<std::shared_ptr<DurableListener>> pending_;
+};
+
+/// Says which call it got.
+class FakeJobs final : public JobApi {
+ public:
+  void call(JobCall call, std::shared_ptr<JobReply> reply) override {
+    reply->answer(200, "{\"deployment\":\"" + call.deployment->name + "\",\"job\":\"" + call.job +
+                           "\",\"verb\":" + std::to_string(static_cast<int>(call.verb)) + "}");
+  }
 };
 
 class FakeAdmin final : public AdminApi {
