@@ -177,6 +177,7 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
     if (!swept) each.stage = Stage::ready;
+    if (!swept) note_worked_start(each);
     if (each.running.empty()) each.idle_since = now;
     d.starts.clear();
     d.failing = false;
@@ -260,6 +261,7 @@ void Checker::on_server_crash(Instant) {
   pools_.clear();
   lanes_.clear();
   deadlines_.clear();
+  start_failed_at_.reset();
 }
 
 }  // namespace stoker::sim
