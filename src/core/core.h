@@ -169,6 +169,7 @@ class Core {
     std::int32_t pool_devices = 0;
     std::int32_t priority = 0;  // of its deployment when it was planned
     std::int32_t share_permille = 0;
+    NanoPrice price_per_hour;  // of its devices together; {0}: not known
     bool exclusive = false;
     Instant wanted_at;
     Instant started_at;
@@ -223,10 +224,12 @@ class Core {
   // core.cpp
   void handle(const Event& event);
   void fire(const Timers::Due& due);
+  void start_overdue(Instance& instance);
   void forget();
   Deployment* find_deployment(DeploymentId id) const;
   Deployment& deployment(DeploymentId id) const;
   Instance* find_instance(InstanceId id) const;
+  Instance& instance(InstanceId id) const;
   Instance* live_instance(InstanceId id, Generation generation) const;
   [[nodiscard]] const Device& device(DeviceId id) const;
   Device& device_to_change(DeviceId id);
@@ -237,6 +240,7 @@ class Core {
   void on(const RequestArrived& e);
   void admit(const RequestArrived& e, Deployment& d);
   void on(const RequestEnded& e);
+  void on(const FirstTokenSent& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
   void dispatch(RequestId id, Request& request, Instance& to);
@@ -259,6 +263,7 @@ class Core {
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
+  void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
   void on(const StartOutcomeUnknown& e);
@@ -312,12 +317,12 @@ class Core {
   void check_keep(Instance& instance);
   void note_arrival(Deployment& d);
   void note_if_idle(Deployment& d);
-  [[nodiscard]] KeepPlan keep_plan(Deployment& d);
+  [[nodiscard]] KeepPlan keep_plan(const Instance& instance);
   void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
-  void plan_prewarm(Deployment& d);
+  void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
-  [[nodiscard]] static Duration break_even_of(const Deployment& d);
+  [[nodiscard]] static Duration break_even_of(const Instance& instance);
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
@@ -380,6 +385,7 @@ class Core {
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
   std::map<PoolId, Pool> pools_;
+  std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked

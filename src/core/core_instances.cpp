@@ -70,6 +70,7 @@ void Core::look_elsewhere(DeviceId device) {
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
     if (each == nullptr || each->owner->spec.pool) continue;
+    if (!any_suits({device}, each->owner->spec.needs)) continue;
     if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
     if (each->awaits.empty()) try_place(*each, nullptr);
   }
@@ -100,6 +101,7 @@ void Core::on(const DeploymentAdded& e) {
   d->start_time = StartEstimate(spec.expected_start);
   d->jitter = Prng(config_.seed ^ spec.id.value * 0x9e3779b97f4a7c15ULL);
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
+  for (const auto& [tenant, weight] : weights_) d->queue.set_weight(tenant, weight);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
 }
@@ -167,6 +169,11 @@ void Core::shed_surplus(Deployment& d) {
     }
     --surplus;
   }
+}
+
+void Core::on(const TenantWeighed& e) {
+  weights_[e.tenant] = e.weight;
+  for (const auto& [id, each] : deployments_) each->queue.set_weight(e.tenant, e.weight);
 }
 
 void Core::on(const DeploymentRemoved& e) {
@@ -252,7 +259,7 @@ void Core::on(const InstanceReady& e) {
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance->in_flight.empty()) became_idle(*instance);
   look_again_at_idle(d);
-  if (shutting_down_ || d.removed) wind_down(d);
+  if (shutting_down_) wind_down(d);
 }
 
 void Core::on(const LoadFailed& e) {
@@ -552,7 +559,7 @@ void Core::drop_unneeded_plans(Deployment& d) {
 /// Of a removed deployment nothing is left: its state goes at the end of the step, when nobody
 /// holds a reference to it.
 void Core::forget_if_empty(Deployment& d) {
-  if (d.removed && d.instances.empty() && d.queue.empty()) forgotten_.push_back(d.spec.id);
+  if (d.removed && d.instances.empty()) forgotten_.push_back(d.spec.id);
 }
 
 }  // namespace stoker::core

@@ -204,6 +204,13 @@ bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
     });
     if (!here) return false;  // its room is being made elsewhere
+    const bool still_comes = std::any_of(
+        instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
+          const std::vector<Instance*>& there = device(id).residents;
+          return std::any_of(there.begin(), there.end(),
+                             [](const Instance* each) { return is_leaving(*each); });
+        });
+    if (still_comes) return false;
     // What it was promised did not come; it looks everywhere again.
     await_at(instance, {});
     return try_anywhere(instance);

@@ -2,15 +2,22 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/json_writer.h"
 #include "base/text.h"
+#include "gateway/cors.h"
 #include "gateway/forwarding.h"
+#include "gateway/rate_limit.h"
+#include "gateway/session_affinity.h"
+#include "net/clock.h"
 
 namespace stoker::gateway {
 namespace {
+
+constexpr Duration accept_trouble_again = seconds(10);
 
 /// Code of an error that the HTTP server itself answers with.
 const char* code_of(int status) {
@@ -77,12 +84,14 @@ BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts
 
 GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
                          const GatewayOptions& options, const GatewayParts& parts,
-                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory)
+                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory,
+                         access::KeyRingPtr keys)
     : loop_(std::move(loop)),
       options_(options),
       parts_(parts),
       metrics_(metrics),
       directory_(std::move(directory)),
+      keys_(std::move(keys)),
       upstreams_(std::make_unique<Upstreams>(*loop_)),
       host_{.loop = *loop_,
             .dispatcher = parts.dispatcher,
@@ -96,8 +105,10 @@ GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener
             .fields = {},
             .on_done = [this] { check_idle(); }},
       admin_(*loop_, parts.admin, admin_thread),
+      jobs_(*loop_, parts.jobs),
       server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,
-                                                static_cast<net::RequestHandler&>(*this))) {}
+                                                static_cast<net::RequestHandler&>(*this),
+                                                parts.secure)) {}
 
 GatewayLoop::~GatewayLoop() = default;
 
@@ -107,6 +118,45 @@ void GatewayLoop::run() {
 
 void GatewayLoop::replace_directory(DirectoryPtr directory) {
   loop_->post([this, directory = std::move(directory)] { directory_ = directory; });
+}
+
+void GatewayLoop::replace_keys(access::KeyRingPtr keys, KeyId cut_off) {
+  loop_->post([this, keys = std::move(keys), cut_off] {
+    keys_ = keys;
+    if (!cut_off) return;
+    // Each one leaves the list as it ends, so a copy is walked.
+    const std::vector<std::shared_ptr<InferenceRequest>> all(host_.running.begin(),
+                                                             host_.running.end());
+    for (const auto& request : all) {
+      if (request->key().id == cut_off) request->cut_off();
+    }
+  });
+}
+
+void GatewayLoop::launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink) {
+  loop_->post([this, request = std::move(request), sink = std::move(sink)]() mutable {
+    const RequestId id = request.id;
+    const access::KeyPtr key = request.key;
+    const auto exchange = std::make_shared<DetachedExchange>(std::move(request), std::move(sink),
+                                                             net::monotonic_now());
+    const std::optional<RouteMatch> match = match_route(exchange->request().path);
+    if (!match || !runs_model(match->spec->route)) {
+      send_error(*exchange, Dialect::plain,
+                 {404, "not_found", "there is no such route that runs a model", {}, {}}, id);
+      return;
+    }
+    std::erase_if(launched_, [](const auto& each) { return each.second.expired(); });
+    launched_[id] = exchange;
+    run_model(exchange, *match, key, id, exchange);
+  });
+}
+
+void GatewayLoop::cancel_launched(RequestId request) {
+  loop_->post([this, request] {
+    const auto found = launched_.find(request);
+    if (found == launched_.end()) return;
+    if (const auto exchange = found->second.lock()) exchange->leave();
+  });
 }
 
 void GatewayLoop::drain(std::function<void()> done) {
@@ -155,16 +205,25 @@ void GatewayLoop::check_idle() {
   if (when_drained_) std::exchange(when_drained_, nullptr)();
 }
 
-int GatewayLoop::check_head(const net::HttpRequest& head, std::string* message) {
+net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   const std::optional<RouteMatch> match = match_route(head.path);
   // A path that is no route needs a key too: without one nobody learns what exists.
   const Scope scope = match ? match->spec->scope : Scope::inference;
-  std::optional<ApiError> error = refuse(options_.auth, scope, head);
-  if (!error) return 0;
-  const int status = error->status;
-  *message = error->message;
-  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(*error));
-  return status;
+  net::HeadVerdict verdict;
+  if (from_allowed_origin(options_.auth.origins, head)) {
+    verdict.answer_fields = cors_fields(head);
+    if (match && is_preflight(head)) return verdict;  // a browser sends no key with it
+  }
+  Admittance admittance = admit(options_.auth, *keys_, scope, head, net::coarse_wall_now());
+  if (!admittance.refusal) {
+    verdict.context = std::move(admittance.key);
+    return verdict;
+  }
+  ApiError& error = *admittance.refusal;
+  verdict.status = error.status;
+  verdict.message = error.message;
+  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(error));
+  return verdict;
 }
 
 std::string GatewayLoop::error_body(int status, std::string_view message) const {
@@ -184,6 +243,10 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
     send_error(*exchange, Dialect::plain, {404, "not_found", "there is no such route", {}, {}}, id);
     return;
   }
+  if (is_preflight(request) && from_allowed_origin(options_.auth.origins, request)) {
+    answer_preflight(*exchange, *match, id);
+    return;
+  }
   if (!allows(*match->spec, request.method)) {
     const ApiError error{405,
                          "method_not_allowed",
@@ -196,23 +259,49 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
         gateway::error_body(match->spec->dialect, error));
     return;
   }
+  access::KeyPtr key = std::static_pointer_cast<const access::Key>(exchange->context());
   if (runs_model(match->spec->route)) {
-    run_model(exchange, *match, id);
+    run_model(exchange, *match, std::move(key), id);
   } else {
-    handle(exchange, *match, id);
+    handle(exchange, *match, key.get(), id);
   }
 }
 
-void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id) {
+void GatewayLoop::answer_preflight(net::Exchange& exchange, const RouteMatch& match,
+                                   RequestId id) const {
+  exchange.respond(204,
+                   fmt::format("X-Request-Id: {}\r\n", public_id(id)) +
+                       preflight_fields(exchange.request(), allowed_methods(*match.spec)),
+                   {});
+}
+
+/// Told once in a while: it can happen ten times a second.
+void GatewayLoop::on_accept_paused(int error) {
+  metrics_.accept_paused();
+  const Instant now = loop_->now();
+  if (accept_trouble_told_ != Instant{} && now - accept_trouble_told_ < accept_trouble_again)
+    return;
+  accept_trouble_told_ = now;
+  parts_.log.warn("accept_paused",
+                  {{"connections", server_->connections()},
+                   {"text", error == 0 ? "as many connections are open as are allowed; the next "
+                                         "ones wait until one goes"
+                                       : std::strerror(error)},
+                   {"fix", "raise the limit of open files (ulimit -n, LimitNOFILE=)"}});
+}
+
+/// `key`: null on routes that are open to everybody.
+void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& match,
+                         const access::Key* key, RequestId id) {
   switch (match.spec->route) {
     case Route::models:
-      list_models(*exchange, id);
+      list_models(*exchange, *key, id);
       return;
     case Route::model:
-      show_model(*exchange, match.first, id);
+      show_model(*exchange, match.first, *key, id);
       return;
     case Route::model_ready:
-      show_model_ready(*exchange, match.first, id);
+      show_model_ready(*exchange, match.first, *key, id);
       return;
     case Route::server_metadata:
       send_json(
@@ -234,13 +323,24 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
                         parts_.registry.render());
       return;
     default:
-      admin_.handle(exchange, match, id);
+      if (is_job_route(match.spec->route)) {
+        const DeploymentPtr deployment = find(match.first, *key);
+        if (!deployment) {
+          send_error(*exchange, match.spec->dialect, unknown_model(match.first, *key), id);
+          return;
+        }
+        jobs_.handle(exchange, match, deployment,
+                     std::static_pointer_cast<const access::Key>(exchange->context()), id);
+        return;
+      }
+      admin_.handle(exchange, match, *key, id);
       return;
   }
 }
 
 void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& match,
-                            RequestId id) {
+                            access::KeyPtr key, RequestId id,
+                            std::shared_ptr<DetachedExchange> detached) {
   const net::HttpRequest& request = exchange->request();
   const RouteSpec& spec = *match.spec;
   BodyFacts facts;
@@ -249,9 +349,9 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     return;
   }
   const std::string& model = names_model_in_body(spec.route) ? facts.model : match.first;
-  const DeploymentPtr deployment = directory_->find(model);
+  const DeploymentPtr deployment = find(model, *key);
   if (!deployment) {
-    send_error(*exchange, spec.dialect, unknown_model(model), id);
+    send_error(*exchange, spec.dialect, unknown_model(model, *key), id);
     return;
   }
   if (!runtime_offers(deployment->runtime, spec.route)) {
@@ -265,20 +365,35 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                id);
     return;
   }
+  const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
                     .deployment = deployment,
+                    .key = std::move(key),
                     .metrics = &metrics_of(*deployment),
                     .id = id,
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
+                    .estimate = estimate_tokens(spec.route, facts, request.body),
+                    .detached = std::move(detached),
                     .stream = facts.stream,
+                    .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }
   InferenceRequest::start(host_, std::move(incoming));
+}
+
+/// With one instance there is nothing to choose, so the body is not looked at again.
+/// Needs: check_body() was the last to read it.
+std::uint64_t GatewayLoop::affinity_of(const net::HttpRequest& request, Route route,
+                                       const Deployment& deployment, TenantId tenant) const {
+  if (deployment.max_instances <= 1) return 0;
+  const std::string_view session = request.fields.find(session_field).value_or(std::string_view{});
+  if (session.empty() && keeps_prompts(route)) return json_.affinity(tenant);
+  return session_affinity(tenant, session);
 }
 
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,
@@ -297,8 +412,16 @@ std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request,
   return json_.check_object(request.body);
 }
 
-ApiError GatewayLoop::unknown_model(std::string_view model) const {
-  const std::string_view nearest = directory_->nearest(model);
+/// A deployment that the key may not use does not exist for it.
+DeploymentPtr GatewayLoop::find(std::string_view model, const access::Key& key) const {
+  DeploymentPtr deployment = directory_->find(model);
+  if (deployment && !key.may_use(deployment->name)) return nullptr;
+  return deployment;
+}
+
+ApiError GatewayLoop::unknown_model(std::string_view model, const access::Key& key) const {
+  std::string_view nearest = directory_->nearest(model);
+  if (!nearest.empty() && find(nearest, key) == nullptr) nearest = {};
   return {
       404,
       "model_not_found",
@@ -309,21 +432,24 @@ ApiError GatewayLoop::unknown_model(std::string_view model) const {
       {}};
 }
 
-void GatewayLoop::list_models(net::Exchange& exchange, RequestId id) const {
+void GatewayLoop::list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const {
   JsonWriter json;
   json.object([&] {
     json.field("object", "list");
     json.array("data", [&] {
-      for (const DeploymentPtr& deployment : directory_->all()) write_model(json, *deployment);
+      for (const DeploymentPtr& deployment : directory_->all()) {
+        if (key.may_use(deployment->name)) write_model(json, *deployment);
+      }
     });
   });
   send_json(exchange, 200, json.text(), id);
 }
 
-void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name, RequestId id) const {
-  const DeploymentPtr deployment = directory_->find(name);
+void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name,
+                             const access::Key& key, RequestId id) const {
+  const DeploymentPtr deployment = find(name, key);
   if (!deployment) {
-    send_error(exchange, Dialect::openai, unknown_model(name), id);
+    send_error(exchange, Dialect::openai, unknown_model(name, key), id);
     return;
   }
   JsonWriter json;
@@ -334,10 +460,10 @@ void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name, R
 /// "Ready" means that a request would be served, cold or warm: a model at zero is ready, as a
 /// client that waits for it to be so would wait for ever.
 void GatewayLoop::show_model_ready(net::Exchange& exchange, const std::string& name,
-                                   RequestId id) const {
-  const DeploymentPtr deployment = directory_->find(name);
+                                   const access::Key& key, RequestId id) const {
+  const DeploymentPtr deployment = find(name, key);
   if (!deployment) {
-    send_error(exchange, Dialect::open_inference, unknown_model(name), id);
+    send_error(exchange, Dialect::open_inference, unknown_model(name, key), id);
     return;
   }
   const bool ready = parts_.admin.can_serve(deployment->id);

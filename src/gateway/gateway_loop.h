@@ -14,6 +14,7 @@
 #include "gateway/admin_routes.h"
 #include "gateway/auth.h"
 #include "gateway/inference_request.h"
+#include "gateway/job_routes.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
@@ -33,15 +34,17 @@ struct GatewayParts {
   Dispatcher& dispatcher;
   RecordSink& records;
   AdminApi& admin;
+  JobApi& jobs;
   obs::Registry& registry;
   obs::Logger& log;
+  net::ChannelMaker* secure = nullptr;  // TLS on every connection; null: plain HTTP
 };
 
 class GatewayLoop final : private net::RequestHandler {
  public:
   GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
               const GatewayOptions& options, const GatewayParts& parts, GatewayMetrics& metrics,
-              AdminThread& admin_thread, DirectoryPtr directory);
+              AdminThread& admin_thread, DirectoryPtr directory, access::KeyRingPtr keys);
   ~GatewayLoop() override;
 
   /// Runs until close(). Threads: the one that belongs to the loop.
@@ -49,6 +52,11 @@ class GatewayLoop final : private net::RequestHandler {
 
   // Threads: any; each takes effect on the loop's thread.
   void replace_directory(DirectoryPtr directory);
+  /// What runs for the key `cut_off`, if there is one, ends.
+  void replace_keys(access::KeyRingPtr keys, KeyId cut_off);
+  /// Runs a request that nobody is connected for; cancel() as if its client had left.
+  void launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink);
+  void cancel_launched(RequestId request);
   /// Tells whoever comes that the server ends; calls `done` there once no request runs.
   void drain(std::function<void()> done);
   /// Stops accepting; calls `done` there once the last connection is gone.
@@ -59,18 +67,27 @@ class GatewayLoop final : private net::RequestHandler {
   void close();
 
  private:
-  int check_head(const net::HttpRequest& head, std::string* message) override;
+  net::HeadVerdict check_head(const net::HttpRequest& head) override;
   std::string error_body(int status, std::string_view message) const override;
   void on_request(net::ExchangePtr exchange) override;
+  void on_accept_paused(int error) override;
 
-  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
-  void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
+  void answer_preflight(net::Exchange& exchange, const RouteMatch& match, RequestId id) const;
+  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key* key,
+              RequestId id);
+  void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
+                 RequestId id, std::shared_ptr<DetachedExchange> detached = nullptr);
+  [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
-  [[nodiscard]] ApiError unknown_model(std::string_view model) const;
-  void list_models(net::Exchange& exchange, RequestId id) const;
-  void show_model(net::Exchange& exchange, const std::string& name, RequestId id) const;
-  void show_model_ready(net::Exchange& exchange, const std::string& name, RequestId id) const;
+  [[nodiscard]] std::uint64_t affinity_of(const net::HttpRequest& request, Route route,
+                                          const Deployment& deployment, TenantId tenant) const;
+  [[nodiscard]] ApiError unknown_model(std::string_view model, const access::Key& key) const;
+  void list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const;
+  void show_model(net::Exchange& exchange, const std::string& name, const access::Key& key,
+                  RequestId id) const;
+  void show_model_ready(net::Exchange& exchange, const std::string& name, const access::Key& key,
+                        RequestId id) const;
   void show_ready(net::Exchange& exchange, Dialect dialect, RequestId id) const;
   [[nodiscard]] const DeploymentMetrics& metrics_of(const Deployment& deployment);
   void begin_drain();
@@ -81,13 +98,17 @@ class GatewayLoop final : private net::RequestHandler {
   GatewayParts parts_;
   GatewayMetrics& metrics_;
   DirectoryPtr directory_;
+  access::KeyRingPtr keys_;
   std::map<DeploymentId, DeploymentMetrics> metrics_by_deployment_;
   JsonReader json_;
   std::unique_ptr<Upstreams> upstreams_;
   RequestHost host_;
   AdminRoutes admin_;
+  JobRoutes jobs_;
   std::unique_ptr<net::HttpServer> server_;
+  std::map<RequestId, std::weak_ptr<DetachedExchange>> launched_;
   bool draining_ = false;
+  Instant accept_trouble_told_;
   std::function<void()> when_drained_;
   std::function<void()> when_ended_;
   /// Shape of the error that check_head() has just refused with; error_body() is asked next.

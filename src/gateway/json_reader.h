@@ -16,7 +16,9 @@ namespace stoker::gateway {
 struct BodyFacts {
   std::string model;
   bool stream = false;
-  bool wants_usage = false;  // stream_options.include_usage
+  bool wants_usage = false;                 // stream_options.include_usage
+  std::optional<std::int64_t> most_output;  // tokens of one answer that the client bounds it to
+  std::int64_t choices = 1;                 // answers wanted
 };
 
 /// What a foreign engine must get instead of what the client wrote.
@@ -35,6 +37,9 @@ class JsonReader {
   /// A key that the gateway acts on must not come twice, as two readers would take different ones.
   /// Errors: a 400 that names the field. Cost: one copy and one pass.
   [[nodiscard]] std::optional<ApiError> read_request(std::string_view body, BodyFacts& facts);
+  /// body_affinity() of the body that read_request() read last.
+  /// Needs: it gave no error, and nothing was read since.
+  [[nodiscard]] std::uint64_t affinity(TenantId tenant) const;
   /// The same check for a body whose model the path names: it must be one JSON object.
   [[nodiscard]] std::optional<ApiError> check_object(std::string_view body);
   /// `body` with `change` made. Values keep their text, but white space between them goes.

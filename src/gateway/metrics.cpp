@@ -39,7 +39,10 @@ GatewayMetrics::GatewayMetrics(obs::Registry& registry)
                                         .labels = {"deployment", "kind"}})),
       bytes_(&registry.counter_family({.name = "stoker_body_bytes_total",
                                        .help = "Bytes of request and answer bodies",
-                                       .labels = {"deployment", "direction"}})) {}
+                                       .labels = {"deployment", "direction"}})),
+      accept_paused_(
+          &registry.counter({.name = "stoker_accept_paused_total",
+                             .help = "Times that no client was let in for want of descriptors"})) {}
 
 DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
   DeploymentMetrics m;
@@ -47,6 +50,7 @@ DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
     m.ended_by_class[i] = &requests_->with({deployment, status_classes[i]});
   }
   m.cancelled = &requests_->with({deployment, "cancelled"});
+  m.refused_by_limit = &requests_->with({deployment, "rate_limited"});
   m.in_flight = &in_flight_->with({deployment});
   m.queue = &queue_->with({deployment});
   m.ttft = &ttft_->with({deployment});

@@ -72,7 +72,10 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
     json.field("state", warming ? "warming" : core::to_text(instance.state));
     json.field("since_ms", whole_ms(now - instance.since));
     if (record != nullptr) {
-      json.field("device", record->device.id);
+      json.field("device", record->device_names());
+      json.array("devices", [&] {
+        for (const backend::Device& each : record->devices) json.value(each.id);
+      });
       json.field("pid", static_cast<std::int64_t>(record->pid));
       json.field("endpoint", record->endpoint);
       if (record->load_fraction) json.field("load_fraction", *record->load_fraction);
@@ -80,12 +83,26 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
       if (!record->failure.empty()) json.field("failure", record->failure);
     } else {
       json.null_field("device");
+      json.array("devices", [] {});
       json.field("pid", 0);
       json.field("endpoint", "");
     }
     json.field("in_flight", instance.in_flight);
     json.field("private_bytes", instance.private_bytes.value);
     json.field("shared_bytes", instance.shared_bytes.value);
+  });
+}
+
+/// What one instance asks of its devices.
+void write_resources(JsonWriter& json, const DeploymentPlan& plan) {
+  const core::DeviceNeed& needs = plan.spec.needs;
+  json.object("resources", [&] {
+    json.field("devices", needs.devices);
+    json.field("share_percent", needs.share_permille / 10);
+    json.field("exclusive", needs.exclusive);
+    json.array("labels", [&] {
+      for (const std::string& each : plan.labels) json.value(each);
+    });
   });
 }
 
@@ -105,14 +122,34 @@ const char* device_kind_text(core::DeviceKind kind) {
 
 AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
                            net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
-                           gateway::DirectoryPtr directory, std::string currency)
+                           access::KeyAdmin& keys, gateway::DirectoryPtr directory,
+                           std::string currency)
     : orchestrator_(orchestrator),
       backend_(backend),
       loop_(loop),
       events_(events),
       ledger_(ledger),
+      keys_(keys),
       directory_(std::move(directory)),
       currency_(std::move(currency)) {}
+
+gateway::DirectoryPtr AdminService::directory() const {
+  const std::lock_guard lock(mutex_);
+  return directory_;
+}
+
+void AdminService::replace_directory(gateway::DirectoryPtr directory) {
+  const std::lock_guard lock(mutex_);
+  directory_ = std::move(directory);
+}
+
+void AdminService::set_reload(std::function<gateway::ReloadReport()> reload) {
+  reload_ = std::move(reload);
+}
+
+gateway::ReloadReport AdminService::reload() {
+  return reload_();
+}
 
 bool AdminService::ready() const {
   return !orchestrator_.shutting_down();
@@ -122,25 +159,32 @@ bool AdminService::can_serve(DeploymentId deployment) const {
   return orchestrator_.can_serve(deployment);
 }
 
-Result<std::string> AdminService::ps_json(std::string_view deployment) {
+Result<std::string> AdminService::ps_json(std::string_view deployment,
+                                          const gateway::Sight& sight) {
   DeploymentId only;
   if (!deployment.empty()) {
-    const gateway::DeploymentPtr found = directory_->find(deployment);
-    if (!found) return tl::unexpected(unknown(deployment));
+    const gateway::DeploymentPtr found = directory()->find(deployment);
+    if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(deployment));
     only = found->id;
   }
-  const auto shown = [&](DeploymentId id) { return !only || id == only; };
+  const gateway::DirectoryPtr names = directory();
   const core::Summary summary = orchestrator_.summary();
   const std::map<InstanceId, InstanceRecord> records = orchestrator_.records();
+  const std::shared_ptr<const Orchestrator::Plans> plans = orchestrator_.plans();
+  const auto shown = [&](DeploymentId id) {
+    return only ? id == only : sight.covers(plans->at(id)->spec.name);
+  };
   const Instant now = net::monotonic_now();
   JsonWriter json;
   json.object([&] {
     json.array("deployments", [&] {
       for (const core::DeploymentSummary& d : summary.deployments) {
         if (!shown(d.id)) continue;
-        const core::DeploymentSpec& spec = orchestrator_.plans().at(d.id).spec;
+        const core::DeploymentSpec& spec = plans->at(d.id)->spec;
         json.object([&] {
           json.field("name", spec.name);
+          const gateway::DeploymentPtr current = names->find(spec.name);
+          if (!current || current->id != d.id) json.field("leaving", true);
           json.field("queued", d.queued);
           json.field("running", d.running);
           json.field("ready_instances", d.ready_instances);
@@ -149,6 +193,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment) {
           json.field("min_instances", spec.scale.min_instances);
           json.field("max_instances", spec.scale.max_instances);
           json.field("concurrency", spec.scale.concurrency);
+          write_resources(json, *plans->at(d.id));
           json.field("failures", d.failures);
           json.field("crash_loop", d.crash_loop);
           const Duration wait = d.retry_at - now;
@@ -165,7 +210,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment) {
         if (!shown(instance.deployment)) continue;
         const auto record = records.find(instance.id);
         write_instance(json, instance, record == records.end() ? nullptr : &record->second,
-                       orchestrator_.plans().at(instance.deployment).spec.name, now);
+                       plans->at(instance.deployment)->spec.name, now);
       }
     });
     if (only) return;
@@ -187,14 +232,15 @@ Result<std::string> AdminService::ps_json(std::string_view deployment) {
 }
 
 Error AdminService::unknown(std::string_view name) const {
-  const std::string_view nearest = directory_->nearest(name.substr(0, name.rfind('/')));
+  const gateway::DirectoryPtr known = directory();
+  const std::string_view nearest = known->nearest(name.substr(0, name.rfind('/')));
   return {ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
           nearest.empty() ? "`stoker ps` shows the deployments"
                           : fmt::format("did you mean '{}'?", nearest)};
 }
 
 Result<std::string> AdminService::deployment_name(std::string_view name) const {
-  const gateway::DeploymentPtr found = directory_->find(name);
+  const gateway::DeploymentPtr found = directory()->find(name);
   if (!found) return tl::unexpected(unknown(name));
   return found->name;
 }
@@ -204,6 +250,7 @@ Result<gateway::EventFilter> AdminService::known(gateway::EventFilter filter) co
   if (filter.deployment.empty()) return filter;
   Result<std::string> name = deployment_name(filter.deployment);
   if (!name) return tl::unexpected(name.error());
+  if (!filter.sight.covers(*name)) return tl::unexpected(unknown(filter.deployment));
   filter.deployment = std::move(*name);
   return filter;
 }
@@ -221,7 +268,7 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_events(
 Result<std::string> AdminService::decisions_json(const gateway::EventFilter& filter) {
   return known(filter).map([&](const auto& wanted) {
     DecisionNames names;
-    for (const auto& [id, plan] : orchestrator_.plans()) names.deployments[id] = plan.spec.name;
+    for (const auto& [id, plan] : *orchestrator_.plans()) names.deployments[id] = plan->spec.name;
     for (const core::DeviceSummary& each : orchestrator_.summary().devices) {
       names.devices[each.id] = each.name;
     }
@@ -231,19 +278,19 @@ Result<std::string> AdminService::decisions_json(const gateway::EventFilter& fil
 
 std::string AdminService::plain_name(std::string_view name) const {
   // An alias may hold slashes itself, so the whole is looked up first.
-  if (const gateway::DeploymentPtr whole = directory_->find(name)) return whole->name;
+  if (const gateway::DeploymentPtr whole = directory()->find(name)) return whole->name;
   const std::size_t slash = name.rfind('/');
-  const gateway::DeploymentPtr found = directory_->find(name.substr(0, slash));
+  const gateway::DeploymentPtr found = directory()->find(name.substr(0, slash));
   if (!found || slash == std::string_view::npos) return std::string(name);
   return found->name + std::string(name.substr(slash));
 }
 
 Result<AdminService::Target> AdminService::resolve(std::string_view name) const {
   const std::string plain = plain_name(name);
-  const gateway::DeploymentPtr whole = directory_->find(plain);
+  const gateway::DeploymentPtr whole = directory()->find(plain);
   if (whole) return Target{whole->id, {}};
   const std::size_t slash = plain.rfind('/');
-  const gateway::DeploymentPtr owner = directory_->find(std::string_view(plain).substr(0, slash));
+  const gateway::DeploymentPtr owner = directory()->find(std::string_view(plain).substr(0, slash));
   if (!owner || slash == std::string::npos) return tl::unexpected(unknown(name));
   for (const auto& [instance, record] : orchestrator_.records()) {
     if (record.name == plain) return Target{owner->id, instance};
@@ -252,9 +299,11 @@ Result<AdminService::Target> AdminService::resolve(std::string_view name) const 
                  "`stoker ps` shows those that live");
 }
 
-Result<std::vector<std::string>> AdminService::log_names(std::string_view name) const {
+Result<std::vector<std::string>> AdminService::log_names(std::string_view name,
+                                                         const gateway::Sight& sight) const {
   const std::string plain = plain_name(name);
   const std::size_t slash = plain.rfind('/');
+  if (!sight.covers(std::string_view(plain).substr(0, slash))) return tl::unexpected(unknown(name));
   std::vector<std::string> names = backend_.log_names(std::string_view(plain).substr(0, slash));
   if (slash != std::string::npos) {
     std::erase_if(names, [&](const auto& n) { return n != plain; });
@@ -265,8 +314,9 @@ Result<std::vector<std::string>> AdminService::log_names(std::string_view name) 
   return names;
 }
 
-Result<std::string> AdminService::log_text(std::string_view name, std::int64_t lines) {
-  const Result<std::vector<std::string>> names = log_names(name);
+Result<std::string> AdminService::log_text(std::string_view name, std::int64_t lines,
+                                           const gateway::Sight& sight) {
+  const Result<std::vector<std::string>> names = log_names(name, sight);
   if (!names) return tl::unexpected(names.error());
   std::string text;
   for (const std::string& each : *names) {
@@ -281,8 +331,9 @@ Result<std::string> AdminService::log_text(std::string_view name, std::int64_t l
 }
 
 Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
-    std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) {
-  const Result<std::string> before = log_text(name, lines);
+    std::string_view name, std::int64_t lines, const gateway::Sight& sight,
+    std::shared_ptr<gateway::LineSink> sink) {
+  const Result<std::string> before = log_text(name, lines, sight);
   if (!before) return tl::unexpected(before.error());
   auto following = std::make_unique<LogFollowing>(backend_, loop_, plain_name(name), sink);
   std::string_view rest = *before;
@@ -297,10 +348,12 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
   return following;
 }
 
-Result<std::string> AdminService::request_json(RequestId request) {
+Result<std::string> AdminService::request_json(RequestId request, const gateway::Sight& sight) {
   const Result<std::optional<ledger::RequestRow>> row = ledger_.find(request);
   if (!row) return tl::unexpected(row.error());
-  if (!row->has_value()) {
+  const bool theirs =
+      row->has_value() && (sight.tenant.empty() || (*row)->admission.tenant == sight.tenant);
+  if (!theirs) {
     return failure(ErrorCode::not_found,
                    fmt::format("no ended request '{}' is in the ledger", public_id(request)),
                    "`stoker requests` lists the newest; one that still runs appears when it ends");
@@ -315,6 +368,7 @@ Result<std::string> AdminService::requests_json(const gateway::RequestFilter& fi
   const Result<std::string> known = deployment_name(filter.deployment);
   // One that is not configured any more may still have rows.
   if (!filter.deployment.empty()) wanted.deployment = known.value_or(filter.deployment);
+  if (!filter.sight.tenant.empty()) wanted.tenant = filter.sight.tenant;
   if (!filter.outcome.empty()) {
     for (const ledger::Outcome outcome :
          {ledger::Outcome::completed, ledger::Outcome::failed, ledger::Outcome::cancelled,
@@ -357,6 +411,7 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
   const Result<std::string> known = deployment_name(filter.deployment);
   // One that is not configured any more may still have rows.
   if (!filter.deployment.empty()) query.deployment = known.value_or(filter.deployment);
+  if (!filter.sight.tenant.empty()) query.tenant = filter.sight.tenant;
   query.since = filter.from;
   query.until = filter.to;
   if (const Result<void> flushed = ledger_.flush(); !flushed) {
@@ -399,14 +454,30 @@ Result<std::string> AdminService::warm(std::string_view deployment) {
   const std::string never = orchestrator_.why_never(target->deployment);
   if (!never.empty()) return failure(ErrorCode::no_capacity, never);
   orchestrator_.warm(target->deployment);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
+  return ps_json(orchestrator_.plans()->at(target->deployment)->spec.name, {});
 }
 
 Result<std::string> AdminService::stop(std::string_view name) {
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
   orchestrator_.stop(target->deployment, target->instance);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
+  return ps_json(orchestrator_.plans()->at(target->deployment)->spec.name, {});
+}
+
+Result<std::string> AdminService::keys_json() {
+  return keys_.keys_json();
+}
+
+Result<std::string> AdminService::create_key(std::string_view body) {
+  return keys_.create_key(body, net::wall_now());
+}
+
+Result<std::string> AdminService::change_key(std::string_view id, std::string_view body) {
+  return keys_.change_key(id, body);
+}
+
+Result<std::string> AdminService::revoke_key(std::string_view id, bool hard) {
+  return keys_.revoke_key(id, hard, net::wall_now());
 }
 
 }  // namespace stoker::orchestrator

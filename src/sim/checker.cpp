@@ -45,6 +45,7 @@ void Checker::on_arrival(Instant now, const Arrival& arrival) {
   request.order = next_order_++;
   if (d != deployments_.end()) {
     d->second.largest_cost = std::max(d->second.largest_cost, arrival.cost);
+    ++d->second.open;
   }
   note_burst(now, arrival.deployment);
   wait(arrival.request, requests_.insert(arrival.request, request));
@@ -111,6 +112,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
     requests_.erase(id);
     return;
   }
+  if (const auto d = deployments_.find(r.deployment); d != deployments_.end()) --d->second.open;
   if (!r.instance) {
     no_longer_waits(id, r);
     if (ending == Ending::cancelled) {
@@ -179,6 +181,8 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     if (!swept) each.stage = Stage::ready;
     if (!swept) note_worked_start(each);
     if (each.running.empty()) each.idle_since = now;
+    const Duration took = now - each.started_at;
+    if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
     d.starts.clear();
     d.failing = false;
     for (const DeviceId id : each.devices) check_memory(id);
@@ -199,7 +203,8 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
   STOKER_INVARIANT(
       deadlines_.empty() || deadlines_.begin()->first > now || deadlines_.begin()->first == now,
       "V14 request {} waits beyond its deadline", deadlines_.begin()->second.value);
-  for (const auto& [id, d] : deployments_) {
+  for (auto& [id, d] : deployments_) {
+    note_level(now, d);
     STOKER_INVARIANT(d.waiting_never_ran <= d.spec.limits.max_queued || d.changed,
                      "V13 deployment {}", id.value);
     const std::int32_t limit = d.spec.limits.max_queued_per_tenant;
@@ -259,6 +264,7 @@ void Checker::on_server_crash(Instant) {
   deployments_.clear();
   devices_.clear();
   pools_.clear();
+  weights_.clear();
   lanes_.clear();
   deadlines_.clear();
   start_failed_at_.reset();

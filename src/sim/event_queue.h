@@ -29,6 +29,7 @@ enum class Happening : std::uint8_t {
   told_load_failed,   // (instance, failure)
   told_start_failed,  // (instance, failure)
   told_ended,         // (request, instance)
+  first_token,        // (request, instance)
   told_unkillable,    // (instance)
   told_placed,        // (instance)
   client_leaves,      // (request)

@@ -71,6 +71,10 @@ struct AddDevice {
 struct AddPool {
   core::PoolSpec pool;
 };
+struct WeighTenant {
+  TenantId tenant;
+  std::int32_t weight = 1;
+};
 struct AddDeployment {
   core::DeploymentSpec deployment;
   Behaviour behaviour;
@@ -112,8 +116,8 @@ struct CheckSettled {};  // everything must have come to rest: L1 to L6
 struct ShutDown {};
 struct CheckEnded {};  // the server must have ended
 
-using Input = std::variant<AddDevice, AddPool, AddDeployment, ChangeDeployment, ChangeBounds,
-                           RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand,
-                           Strike, EndFaults, CheckSettled, ShutDown, CheckEnded>;
+using Input = std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment,
+                           ChangeBounds, RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand,
+                           StopByHand, Strike, EndFaults, CheckSettled, ShutDown, CheckEnded>;
 
 }  // namespace stoker::sim

@@ -58,6 +58,7 @@ void Scene::perform(const Input& input) {
   std::visit(Overloaded{
                  [&](const AddDevice& i) { world_.add_device(i.device); },
                  [&](const AddPool& i) { world_.add_pool(i.pool); },
+                 [&](const WeighTenant& i) { world_.weigh_tenant(i.tenant, i.weight); },
                  [&](const AddDeployment& i) { world_.add_deployment(i.deployment, i.behaviour); },
                  [&](const ChangeDeployment& i) { world_.change_deployment(i.deployment); },
                  [&](const ChangeBounds& i) {

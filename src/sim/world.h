@@ -80,6 +80,7 @@ class World {
 
   void add_device(const core::DeviceSpec& device);
   void add_pool(const core::PoolSpec& pool);
+  void weigh_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   /// Nothing if there is no such deployment, as the next ones do.
   void change_deployment(const core::DeploymentSpec& deployment);
@@ -151,7 +152,6 @@ class World {
     bool cancelled = false;
     std::uint32_t attempts = 0;
     Instant arrived_at;
-    Duration first_token;  // from its arrival; {0}: it has not run
   };
 
   void start_server();
@@ -228,6 +228,7 @@ class World {
   std::vector<core::DeviceSpec> devices_;
   std::vector<DeviceId> lost_devices_;
   std::vector<core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   IdTable<RequestId, Open> open_;
   std::vector<Process> processes_;
   std::vector<std::uint32_t> free_slots_;

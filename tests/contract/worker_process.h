@@ -116,6 +116,8 @@ class WorkerProcess {
   void signal(int number) const;
   /// Waits for its end.   Gives: its exit code, or 128 + signal; -1 if it lives on.
   int wait_exit();
+  /// What it wrote to stderr so far.
+  [[nodiscard]] std::string log() const;
 
  private:
   TemporaryFolder folder_;
@@ -129,6 +131,8 @@ class WorkerProcess {
   std::vector<Json> skipped_;
 };
 
+/// Is there a process with that entry in its environment?
+bool anybody_has(std::string_view entry);
 /// Waits until no process has that id any more.   Gives: whether that came to be.
 bool process_disappears(pid_t pid);
 

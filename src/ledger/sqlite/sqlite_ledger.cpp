@@ -16,10 +16,11 @@
 #include <variant>
 #include <vector>
 
-#include "ledger/sqlite/database.h"
 #include "ledger/sqlite/feed.h"
 #include "ledger/sqlite/pico_text.h"
 #include "ledger/sqlite/schema.h"
+#include "ledger/sqlite/sum_pico.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
 namespace {
@@ -86,6 +87,7 @@ class SqliteLedger final : public Ledger {
   Result<std::vector<RequestRow>> list(const RequestFilter& filter) override;
   Result<std::vector<UsageTotals>> totals(const TotalsQuery& query) override;
   Result<std::int64_t> count() override;
+  Result<std::vector<KeyUse>> uses(WallTime since, WallTime each_since) override;
   Result<void> flush() override;
 
  private:
@@ -252,6 +254,39 @@ Result<std::vector<UsageTotals>> SqliteLedger::totals(const TotalsQuery& query) 
   }
 }
 
+Result<std::vector<KeyUse>> SqliteLedger::uses(WallTime since, WallTime each_since) {
+  constexpr std::int64_t quarter_hour_ns = std::int64_t{15} * 60 * 1'000'000'000;
+  struct {
+    std::optional<WallTime> since, until;
+  } const times{since, {}};
+  Where where;
+  add_times(where, times);
+  where.add("key <> ?", std::string());
+  where.add("start_kind <> ?", std::string(to_text(StartKind::none)));
+  const std::string sql = fmt::format(
+      "SELECT key, max(ended_at_ns) AS at, sum(input_tokens), sum(output_tokens), "
+      "sum(cached_tokens), sum(device_ms) FROM requests{} GROUP BY key, "
+      "CASE WHEN ended_at_ns >= {} THEN request_id ELSE -(ended_at_ns / {}) END ORDER BY at",
+      where.sql(), each_since.ns, quarter_hour_ns);
+  const std::scoped_lock lock(reading_mutex_);
+  Result<Statement> statement = reading_.prepare(sql);
+  if (!statement) return tl::unexpected(std::move(statement.error()));
+  where.bind_to(*statement);
+  std::vector<KeyUse> uses;
+  while (true) {
+    const Result<bool> more = statement->step();
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) return uses;
+    KeyUse& use = uses.emplace_back();
+    use.key = statement->text();
+    use.at.ns = statement->integer();
+    use.input_tokens = statement->integer();
+    use.output_tokens = statement->integer();
+    use.cached_tokens = statement->integer();
+    use.device_ms = statement->integer();
+  }
+}
+
 Result<std::int64_t> SqliteLedger::count() {
   const std::scoped_lock lock(reading_mutex_);
   return reading_.integer("SELECT count(*) FROM ended_requests");
@@ -334,7 +369,7 @@ Result<std::unique_ptr<Ledger>> open_sqlite_ledger(const SqliteLedgerOptions& op
                                                    Journal& journal, OnTrouble on_trouble) {
   Result<Feed> feed = Feed::open(options, journal, on_trouble);
   if (!feed) return tl::unexpected(std::move(feed.error()));
-  Result<Database> reading = Database::open(options.file, Database::Access::query_only);
+  Result<Database> reading = open_with_sum_pico(options.file, Database::Access::query_only);
   if (!reading) return tl::unexpected(std::move(reading.error()));
   return std::make_unique<SqliteLedger>(options, journal, std::move(on_trouble), std::move(*feed),
                                         std::move(*reading));

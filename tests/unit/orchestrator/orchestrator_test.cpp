@@ -52,6 +52,44 @@ TEST_F(OrchestratorTest, TheNextInTheQueueGetsTheFreedSlot) {
   EXPECT_EQ(backend.starts().size(), 1U);
 }
 
+TEST_F(OrchestratorTest, AnInstanceGetsSeveralDevices) {
+  devices.clear();
+  for (const char* id : {"cuda0", "cuda1", "cuda2"}) {
+    backend::Device device;
+    device.id = id;
+    device.kind = backend::DeviceKind::cuda;
+    device.memory = mib(256);
+    device.uuid = std::string("GPU-") + id;
+    if (device.id != "cuda1") device.labels = {"link=fast"};
+    devices.push_back(device);
+  }
+  plan.spec.needs.devices = 2;
+  plan.labels = {"link=fast"};
+  plan.spec.needs.labels = label_ids(plan.labels);
+  options.device_memory = [](const backend::Device& device, const std::vector<pid_t>&) {
+    return std::optional(device.id == "cuda0" ? mib(70) : mib(90));
+  };
+  const Asked cold = ask();
+  until([&] { return cold.target() != nullptr; });
+  EXPECT_EQ(backend.starts().at(0).device.cuda_visible_devices, "GPU-cuda0,GPU-cuda2");
+  EXPECT_EQ(cold.target()->device, "cuda0,cuda2");
+  EXPECT_EQ(cold.target()->devices, 2);
+  const core::Summary summary = orchestrator().summary();
+  EXPECT_EQ(summary.devices.at(0).reserved, mib(90)) << "the larger of what it holds, on each";
+  EXPECT_EQ(summary.devices.at(1).reserved, Bytes{});
+}
+
+TEST_F(OrchestratorTest, WhereNoDevicesFitItSaysWhatIsMissing) {
+  plan.spec.needs.devices = 2;
+  plan.labels = {"link=fast"};
+  plan.spec.needs.labels = label_ids(plan.labels);
+  ASSERT_FALSE(ask().queued());
+  EXPECT_EQ(
+      orchestrator().why_never(chat),
+      "'chat' needs 64.0 MiB on each of 2 devices with link=fast of a kind that it can run on, "
+      "and there are not so many that have so much in all");
+}
+
 TEST_F(OrchestratorTest, IdsOfALaterLifeAreLarger) {
   const RequestId now = orchestrator().new_request_id();
   FakeJournal later_journal;
@@ -130,6 +168,41 @@ TEST_F(OrchestratorTest, AScheduleSaysHowManyAreKept) {
   };
   EXPECT_EQ(orchestrator().summary().deployments.at(0).desired_instances, 0);
   until([&] { return orchestrator().summary().deployments.at(0).desired_instances == 2; });
+}
+
+TEST_F(OrchestratorTest, AChangedDeploymentKeepsItsInstance) {
+  warm_up();
+  const auto before = orchestrator().plans();
+  DeploymentPlan next = plan;
+  next.spec.limits.max_queued = 1;
+  orchestrator().change_deployment(next);
+  EXPECT_EQ(before->at(chat)->spec.limits.max_queued, plan.spec.limits.max_queued)
+      << "who holds the plans reads what he was given";
+  EXPECT_EQ(orchestrator().plans()->at(chat)->spec.limits.max_queued, 1);
+  const Asked running = ask();
+  ASSERT_NE(running.target(), nullptr);
+  EXPECT_EQ(backend.starts().size(), 1U);
+  EXPECT_TRUE(ask().queued());
+  const Asked refused = ask();
+  ASSERT_NE(refused.refusal(), nullptr);
+  EXPECT_EQ(refused.refusal()->reason, gateway::RejectReason::queue_full);
+}
+
+TEST_F(OrchestratorTest, ARetiredDeploymentServesWhatWaitsAndThenGoes) {
+  plan.spec.scale.min_instances = 1;
+  const Asked first = ask();
+  const Asked second = ask();
+  EXPECT_TRUE(second.queued());
+  orchestrator().retire_deployment(chat);
+  until([&] { return first.target() != nullptr; });
+  orchestrator().ended(first.id, gateway::EndState::completed, {});
+  until([&] { return second.target() != nullptr; });
+  until([&] { return events_text().find("deployment_removed") != std::string::npos; });
+  EXPECT_EQ(second.refusal(), nullptr);
+  EXPECT_EQ(orchestrator().summary().deployments.size(), 1U) << "it still runs a request";
+  orchestrator().ended(second.id, gateway::EndState::completed, {});
+  until([&] { return orchestrator().summary().deployments.empty(); });
+  EXPECT_EQ(backend.starts().size(), 1U) << "its minimum is not kept any more";
 }
 
 TEST_F(OrchestratorTest, AWorkerCanEndOnlyItsOwnRequestsAndOnlyWhenAsked) {
