@@ -361,10 +361,13 @@ void Core::check_keep(Instance& instance) {
   // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
 }
 
-/// There may be one more than the minimum now, or the minimum is lower.
+/// There may be one more than the minimum now, or the minimum is lower: an idle one may stop, or go
+/// for others.
 void Core::look_again_at_idle(Deployment& d) {
   for (Instance* each : d.instances) {
-    if (!each->is_idle || each->keep_check_set) continue;
+    if (!each->is_idle) continue;
+    room_changed(*each);
+    if (each->keep_check_set) continue;
     each->keep_check_set = true;
     timers_.set(TimerKind::keep_check, each->id.value, std::max(now_, keep_until(*each)));
   }

@@ -179,6 +179,7 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
     if (!swept) each.stage = Stage::ready;
+    if (!swept) note_worked_start(each);
     if (each.running.empty()) each.idle_since = now;
     const Duration took = now - each.started_at;
     if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
@@ -266,6 +267,7 @@ void Checker::on_server_crash(Instant) {
   weights_.clear();
   lanes_.clear();
   deadlines_.clear();
+  start_failed_at_.reset();
 }
 
 }  // namespace stoker::sim

@@ -32,7 +32,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   each.generation = a.generation;
   each.reason = a.reason;
   each.started_at = now;
-  each.devices = a.devices;
+  each.devices = each.started_on = a.devices;
   each.pool = a.pool;
   each.held = a.reserved;
   each.share_permille = d.spec.needs.share_permille;
@@ -255,13 +255,17 @@ void Checker::on(Instant now, const core::StopInstance& a) {
   const bool failed = a.mode == StopMode::kill && a.reason != StopReason::drain_limit &&
                       a.reason != StopReason::device_lost && a.reason != StopReason::abandoned &&
                       a.reason != StopReason::memory_overrun;
-  if (failed && each.stage != Stage::leaving) d.failing = true;
+  if (failed && each.stage != Stage::leaving) {
+    d.failing = true;
+    if (each.stage != Stage::ready) note_failed_start(now, each);
+  }
   // What was given up on purpose did not fail.
   if (!failed && each.stage != Stage::ready && !d.starts.empty()) d.starts.pop_back();
   each.stage = Stage::leaving;
 }
 
-void Checker::on(Instant, const core::AwaitRoom& a) {
+void Checker::on(Instant now, const core::AwaitRoom& a) {
+  check_distrust(now, a);
   reached(State::waited_for_room);
   if (a.reason == core::WaitReason::all_busy) reached(State::all_busy);
   if (a.reason == core::WaitReason::quota) reached(State::pool_quota_reached);

@@ -51,6 +51,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
                        each.id.value, each.live_instances, d.spec.scale.min_instances);
     }
   }
+  check_waiting(now, summary);
   STOKER_INVARIANT(static_cast<std::size_t>(waiting + running) == requests_.size(),
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
 }
