@@ -173,6 +173,10 @@ template <class V>
 void fields(V& v, BoundsChanged& x) {
   v(x.deployment, x.min_instances, x.max_instances);
 }
+template <class V>
+void fields(V& v, KeepWished& x) {
+  v(x.deployment, x.idle);
+}
 
 template <class V>
 void fields(V& v, StartInstance& x) {

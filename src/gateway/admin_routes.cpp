@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "gateway/follower.h"
+#include "gateway/ollama_lists.h"
 
 namespace stoker::gateway {
 namespace {
@@ -106,6 +107,8 @@ Result<std::string> run_query(AdminApi& api, const Question& question) {
   switch (route) {
     case Route::ps:
       return api.ps_json(text(query, "deployment"), sight);
+    case Route::ollama_ps:
+      return api.ps_json({}, sight).map([](const std::string& ps) { return ollama_ps_json(ps); });
     case Route::events:
     case Route::decisions: {
       const Result<EventFilter> filter = event_filter(query, sight);

@@ -153,6 +153,9 @@ class Dispatcher {
   /// Gives: its device time in ms. Late and repeated calls are ignored.
   virtual std::int64_t ended(RequestId request, EndState state, Duration first_token,
                              const TokenCounts& used) = 0;
+  /// Threads: any. How long the deployment's idle instances are to stay, within what its
+  /// configuration allows; until the next wish. nullopt: as configured. {0}: not at all.
+  virtual void keep(DeploymentId deployment, std::optional<Duration> idle) = 0;
   /// Threads: any. For the x-ratelimit fields.
   virtual Standings standings(KeyId key) = 0;
 };

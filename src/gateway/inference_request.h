@@ -25,6 +25,7 @@
 #include "gateway/dispatcher.h"
 #include "gateway/json_reader.h"
 #include "gateway/metrics.h"
+#include "gateway/ollama_answer.h"
 #include "gateway/receipt.h"
 #include "gateway/record_sink.h"
 #include "gateway/routes.h"
@@ -44,6 +45,7 @@ struct RequestLimits {
   Duration failed_usage_wait = ms(500);  // the same while the client still waits for an error
   std::size_t write_buffer_bytes = std::size_t{256} << 10;  // unsent; beyond: the engine is paused
   std::size_t held_answer_bytes = std::size_t{1} << 20;     // longer answers go on as they come
+  std::size_t translated_answer_bytes = std::size_t{32} << 20;  // longer ones are not translated
 };
 
 class InferenceRequest;
@@ -71,11 +73,14 @@ struct Incoming {
   access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
-  std::string engine_target;                // path and query at the engine
-  std::optional<std::string> changed_body;  // instead of the client's, for a foreign engine
-  TokenCounts estimate;                     // what it may use at most, as far as that is known
+  std::string_view engine_method;            // a literal; empty: the client's
+  std::string engine_target;                 // path and query at the engine
+  std::optional<std::string> changed_body;   // instead of the client's
+  std::unique_ptr<OllamaAnswer> translator;  // null: answers go on in the engine's words
+  TokenCounts estimate;                      // what it may use at most, as far as that is known
   bool stream = false;
   bool hide_usage = false;  // of a stream whose client did not ask for it
+  bool only_loads = false;  // the model is to be there, and nothing to be generated
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.
@@ -105,6 +110,7 @@ class InferenceRequest final : public DispatchSink,
 
   // Life: inference_request.cpp.
   void begin();
+  void hear_client();
   bool write_admission();
   void dispatch(DispatchTargetPtr target);
   void refused(const Rejection& rejection);
@@ -129,10 +135,15 @@ class InferenceRequest final : public DispatchSink,
   void on_body(std::string_view bytes) override;
   void on_end() override;
   void on_failure(net::CallFailure failure, const std::string& detail) override;
+  void on_drained() override;
+  void switch_protocol(const net::HttpResponseHead& head);
+  void send_to_engine(std::string_view bytes);
   void relay_events(std::string_view bytes);
   void relay_bytes(std::string_view bytes);
   void end_of_events();
   void end_of_bytes();
+  void put_into_dialect();
+  [[nodiscard]] std::string last_bytes();
   void fail_late_answer();
   void start_events();
   void slow_down();

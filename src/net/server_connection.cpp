@@ -47,6 +47,7 @@ void ServerConnection::on_events(std::uint32_t events) {
     flush();
     if (phase_ == Phase::idle) run_requests();  // what was held back while the peer did not read
   }
+  if (phase_ == Phase::busy && switched_) return on_switched_events(events);
   if (phase_ == Phase::busy) {
     // A peer that has closed, or will send no more, is gone: what nginx does too. It cannot be told
     // from one that only shut down its sending side, and going on would burn a GPU for nobody.
@@ -65,6 +66,27 @@ void ServerConnection::on_events(std::uint32_t events) {
 void ServerConnection::on_round_end() {
   if (broken_) return lose();
   flush();
+  if (switched_) hand_over_early_bytes();
+}
+
+void ServerConnection::on_switched_events(std::uint32_t events) {
+  if ((events & (EPOLLIN | EPOLLRDHUP)) == 0 || input_paused_) return;
+  std::array<char, 16 << 10> bytes;
+  const std::ptrdiff_t got = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) return lose();
+  // A copy, because the callback may end the exchange.
+  const std::function<void(std::string_view)> on_data = exchange_->callbacks_.on_data;
+  if (on_data) on_data({bytes.data(), static_cast<std::size_t>(got)});
+}
+
+/// What came together with the request.
+void ServerConnection::hand_over_early_bytes() {
+  if (phase_ != Phase::busy || bytes_behind_request() == 0) return;
+  const std::string bytes(exchange_->input_.view().substr(request_end_));
+  request_end_ = exchange_->input_.size();
+  const std::function<void(std::string_view)> on_data = exchange_->callbacks_.on_data;
+  if (on_data) on_data(bytes);
 }
 
 /// The connection is of no use any more. Whoever works on an answer is told.
@@ -107,6 +129,7 @@ std::uint32_t ServerConnection::wanted_events() const {
       // No new request from a peer that does not read its answers.
       return out_.size() <= shared_.limits.write_buffer_bytes ? out | EPOLLIN | EPOLLRDHUP : out;
     case Phase::busy:
+      if (switched_) return input_paused_ ? out : out | EPOLLIN | EPOLLRDHUP;
       return out | EPOLLRDHUP | (interest_ & EPOLLIN);
     case Phase::lingering:
       return EPOLLIN;

@@ -206,6 +206,10 @@ void Checker::before_step(Instant now, const core::Event& event) {
             policy.max_instances = e.max_instances;
             d.most_instances = std::max(d.most_instances, e.max_instances);
           },
+          [&](const core::KeepWished& e) {
+            const auto it = deployments_.find(e.deployment);
+            if (it != deployments_.end()) it->second.keep_wish = e.idle;
+          },
           [&](const core::DeploymentRemoved& e) {
             const auto it = deployments_.find(e.deployment);
             if (it == deployments_.end()) return;
@@ -595,13 +599,19 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     const bool last = live_of(each.deployment) == 1;
     // Others may drain, which is not seen from here: the shorter of the two delays holds.
     if (policy.scale_down_delay && policy.scale_to_zero_delay && !d.changed) {
-      const Duration least = std::min(*policy.scale_down_delay, *policy.scale_to_zero_delay);
+      const Duration least = std::min({*policy.scale_down_delay, *policy.scale_to_zero_delay,
+                                       d.keep_wish.value_or(*policy.scale_down_delay)});
       STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns",
                        a.instance.value, (now - each.idle_since).ns);
     }
     if (d.scaled_up_at && !d.changed) {
-      const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
-                                      policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
+      // A wish shortens a delay, but not what keep_warm keeps at least.
+      const auto kept = [&](const std::optional<Duration>& delay) {
+        if (!delay) return policy.keep_warm.min;
+        return std::min(*delay, d.keep_wish.value_or(*delay));
+      };
+      const Duration least =
+          std::min(kept(policy.scale_down_delay), kept(policy.scale_to_zero_delay));
       STOKER_INVARIANT(now - *d.scaled_up_at >= least,
                        "V19 deployment {} stops one {} ns after it started one",
                        each.deployment.value, (now - *d.scaled_up_at).ns);

@@ -94,7 +94,8 @@ class Checker final : public Observer {
     std::map<TenantId, std::int32_t> waiting_never_ran_of;
     std::int64_t largest_cost = 1;
     core::MemoryNeed need;  // the estimate, or what was measured last
-    bool by_hand = false;   // its minimum rests
+    std::optional<Duration> keep_wish;
+    bool by_hand = false;  // its minimum rests
     bool changed = false;
     bool removed = false;
     bool failing = false;

@@ -231,6 +231,9 @@ class SeedRun {
       const std::int32_t most = draw(1, 4);
       const std::int32_t least = one_in(2) ? draw(0, most) : 0;
       world_.change_bounds(id, least, most);
+      if (one_in(2)) {
+        world_.wish_to_keep(id, one_in(4) ? std::nullopt : std::optional(seconds(draw(0, 400))));
+      }
       return;
     }
     if (one_in(3) && world_.deployments().contains(id)) {

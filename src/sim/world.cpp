@@ -65,6 +65,10 @@ void World::change_bounds(DeploymentId deployment, std::int32_t min, std::int32_
   if (core_ != nullptr) step(core::BoundsChanged{deployment, min, max});
 }
 
+void World::wish_to_keep(DeploymentId deployment, std::optional<Duration> idle) {
+  if (core_ != nullptr) step(core::KeepWished{deployment, idle});
+}
+
 void World::remove_deployment(DeploymentId deployment) {
   deployments_.erase(deployment);
   if (core_ != nullptr) step(core::DeploymentRemoved{deployment});

@@ -94,6 +94,7 @@ class World {
   void change_deployment(const core::DeploymentSpec& deployment);
   /// As a schedule does.   Needs: min <= max, and max >= 1.
   void change_bounds(DeploymentId deployment, std::int32_t min, std::int32_t max);
+  void wish_to_keep(DeploymentId deployment, std::optional<Duration> idle);
   void remove_deployment(DeploymentId deployment);
   [[nodiscard]] const std::map<DeploymentId, core::DeploymentSpec>& deployments() const {
     return deployments_;

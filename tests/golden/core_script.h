@@ -7,6 +7,7 @@
 //   at 1s   ready chat/1 memory=90MiB
 //   at 2s   end r1                       also: cancel undelivered
 //   at 3s   warm chat                    also: stop, shutdown, wake
+//   at 4s   keep chat idle=10s           without idle: as configured
 //
 // Time between two events passes through every due time of the core. Instances are named by their
 // deployment and number, as people see them. Check: all invariants hold after each event.
