@@ -285,15 +285,13 @@ KeepPlan Core::keep_plan(Deployment& d) {
   return next_use_.plan(d.next_use, now_, break_even_of(d));
 }
 
-/// How long an idle instance stays; nullopt: keep_warm decides. A wish counts within what is
-/// configured: never longer, nor shorter than the least that keep_warm allows.
+/// How long an idle instance stays; nullopt: keep_warm decides. A wish may shorten what is
+/// configured, never lengthen it.
 std::optional<Duration> Core::idle_delay(const Deployment& d, bool last) {
   const ScalePolicy& policy = d.spec.scale;
   const std::optional<Duration> delay = last ? policy.scale_to_zero_delay : policy.scale_down_delay;
   if (!d.keep_wish) return delay;
-  if (delay) return std::min(*d.keep_wish, *delay);
-  const KeepWarm& keep = policy.keep_warm;
-  return std::clamp(*d.keep_wish, keep.min, std::max(keep.min, keep.max));
+  return std::min(*d.keep_wish, delay.value_or(policy.keep_warm.max));
 }
 
 /// Needs: it is idle. When it may stop if no request comes.

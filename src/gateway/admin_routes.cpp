@@ -156,8 +156,9 @@ std::string plain_fields(std::string_view content_type, RequestId id) {
 }
 
 void send_error(net::Exchange& exchange, Dialect dialect, const ApiError& error, RequestId id) {
-  exchange.respond(error.status, plain_fields("application/json", id) + retry_after_field(error),
-                   error_body(dialect, error));
+  std::string fields = plain_fields("application/json", id) + retry_after_field(error);
+  if (dialect == Dialect::anthropic) fields += "request-id: " + public_id(id) + "\r\n";
+  exchange.respond(error.status, fields, error_body(dialect, error));
 }
 
 ApiError to_error(const Error& error) {

@@ -227,6 +227,10 @@ void InferenceRequest::end_of_bytes() {
     fail_late_answer();
     return;
   }
+  if (engine_status_ == 101 && answer_.open()) {
+    end_switched([this] { complete(EndState::completed, {}); });
+    return;
+  }
   if (engine_status_ >= 500) {
     complete(EndState::failed, "engine_error");
     return;

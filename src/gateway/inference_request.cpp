@@ -220,8 +220,28 @@ void InferenceRequest::refused(const Rejection& rejection) {
 }
 
 void InferenceRequest::client_gone() {
+  const bool switched = answer_.status() == 101;
   answer_.drop();
   if (phase_ != Phase::waiting && phase_ != Phase::running) return;
+  if (switched) {
+    end_switched([this] { cancel_for_client(); });
+  } else {
+    cancel_for_client();
+  }
+}
+
+/// Both sides end a WebSocket at almost the same time, and a dying instance ends it before the word
+/// of its death is here: what comes within a moment says how it ended, else `end` does.
+void InferenceRequest::end_switched(std::function<void()> end) {
+  constexpr Duration moment = ms(50);
+  if (settle_timer_ != 0) return;
+  settle_timer_ = host_.loop.run_at(net::monotonic_now() + moment, [this, end = std::move(end)] {
+    settle_timer_ = 0;
+    if (phase_ == Phase::running) end();
+  });
+}
+
+void InferenceRequest::cancel_for_client() {
   end_with(EndState::cancelled, {499, "client_gone", "the client closed the connection", {}, {}},
            host_.limits.cancelled_usage_wait);
 }
@@ -255,6 +275,7 @@ void InferenceRequest::end_with(EndState state, ApiError error, Duration usage_w
     return;
   }
   phase_ = Phase::settling;
+  cancel_timer(host_.loop, settle_timer_);
   settle_timer_ = host_.loop.run_at(net::monotonic_now() + usage_wait, [this] {
     settle_timer_ = 0;
     if (phase_ == Phase::settling) record();

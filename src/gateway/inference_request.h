@@ -115,6 +115,8 @@ class InferenceRequest final : public DispatchSink,
   void dispatch(DispatchTargetPtr target);
   void refused(const Rejection& rejection);
   void client_gone();
+  void cancel_for_client();
+  void end_switched(std::function<void()> end);
   void instance_lost(const std::string& reason);
   void end_with(EndState state, ApiError error, Duration usage_wait);
   void complete(EndState state, std::string reason);

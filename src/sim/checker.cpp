@@ -605,10 +605,9 @@ void Checker::on(Instant now, const core::StopInstance& a) {
                        a.instance.value, (now - each.idle_since).ns);
     }
     if (d.scaled_up_at && !d.changed) {
-      // A wish shortens a delay, but not what keep_warm keeps at least.
       const auto kept = [&](const std::optional<Duration>& delay) {
-        if (!delay) return policy.keep_warm.min;
-        return std::min(*delay, d.keep_wish.value_or(*delay));
+        const Duration least_kept = delay.value_or(policy.keep_warm.min);
+        return std::min(least_kept, d.keep_wish.value_or(least_kept));
       };
       const Duration least =
           std::min(kept(policy.scale_down_delay), kept(policy.scale_to_zero_delay));

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { Stoker, curl, echo, endlessLlama, hasEngines, llama, makeKey, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, curl, echo, neverEndingLlama, hasEngines, llama, makeKey, sseEvents, until } from './lib/stoker.mjs';
 
 const clientOf = (stoker, more = {}) => new Anthropic({ baseURL: stoker.url, apiKey: stoker.key, maxRetries: 0, ...more });
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -17,7 +17,7 @@ async function all(stream) {
 
 const kinds = [
   { name: 'echo', chat: echo({ tokens: 6, token_delay: '1ms' }), slow: echo({ tokens: 100_000, token_delay: '5ms' }) },
-  { name: 'llama.cpp', chat: llama(), slow: endlessLlama(), more: { temperature: 0 }, skip: !hasEngines && 'built without engines' },
+  { name: 'llama.cpp', chat: llama(), slow: neverEndingLlama(), more: { temperature: 0 }, skip: !hasEngines && 'built without engines' },
 ];
 for (const { name, chat, slow, more, skip } of kinds) {
   test(`${name}: messages whole and streamed say and count the same`, { skip }, async (t) => {

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InferenceClient } from '@huggingface/inference';
-import { Stoker, echo, endlessLlama, hasEngines, llama, makeKey, until } from './lib/stoker.mjs';
+import { Stoker, echo, neverEndingLlama, hasEngines, llama, makeKey, until } from './lib/stoker.mjs';
 
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
 const clientOf = (stoker, key = stoker.key) => new InferenceClient(key, { endpointUrl: `${stoker.url}/v1` });
 
 const kinds = [
   { name: 'echo', chat: echo({ tokens: 6, token_delay: '1ms' }), slow: echo({ tokens: 100_000, token_delay: '5ms' }) },
-  { name: 'llama.cpp', chat: llama(), slow: endlessLlama(), skip: !hasEngines && 'built without engines' },
+  { name: 'llama.cpp', chat: llama(), slow: neverEndingLlama(), skip: !hasEngines && 'built without engines' },
 ];
 for (const { name, chat, slow, skip } of kinds) {
   test(`${name}: chat completion whole, streamed and left`, { skip }, async (t) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ollama } from 'ollama';
-import { Stoker, curl, echo, endlessLlama, hasEngines, llama, makeKey, until } from './lib/stoker.mjs';
+import { Stoker, curl, echo, neverEndingLlama, hasEngines, llama, makeKey, until } from './lib/stoker.mjs';
 
 const clientOf = (stoker, key = stoker.key) => new Ollama({ host: stoker.url, headers: { Authorization: `Bearer ${key}` } });
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -25,7 +25,7 @@ function checkEnd(end, row) {
 
 const kinds = [
   { name: 'echo', chat: echo({ tokens: 6, token_delay: '1ms' }), vectors: echo(), slow: echo({ tokens: 100_000, token_delay: '5ms' }), options: {} },
-  { name: 'llama.cpp', chat: llama(), vectors: llama({ embeddings: 'mean' }), slow: endlessLlama(), options: { temperature: 0, num_predict: 24, num_ctx: 4096 }, skip: !hasEngines && 'built without engines' },
+  { name: 'llama.cpp', chat: llama(), vectors: llama({ embeddings: 'mean' }), slow: neverEndingLlama(), options: { temperature: 0, num_predict: 24, num_ctx: 4096 }, skip: !hasEngines && 'built without engines' },
 ];
 for (const { name, chat, vectors, slow, options, skip } of kinds) {
   test(`${name}: chat, generate and embed, whole and streamed, are in the ledger as they are told`, { skip }, async (t) => {
@@ -108,7 +108,7 @@ test('models: what there is, what is in memory, what one is', async (t) => {
 });
 
 test('keep_alive: 0 lets the model go at once, a longer wish than configured changes nothing', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({}, { scaling: { min_instances: 0 } }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } });
   const client = clientOf(stoker);
   const gone = () => until('it is gone', async () => (await stoker.instances('e')).length === 0);
   const loaded = await client.generate({ model: 'e', prompt: '', keep_alive: '5m' });

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fs from 'node:fs';
 import path from 'node:path';
 import OpenAI, { toFile } from 'openai';
-import { Stoker, curl, echo, endlessLlama, hasEngines, llama, makeKey, request, until } from './lib/stoker.mjs';
+import { Stoker, curl, echo, neverEndingLlama, hasEngines, llama, makeKey, request, until } from './lib/stoker.mjs';
 
 const clientOf = (stoker, key = stoker.key) => new OpenAI({ baseURL: `${stoker.url}/v1`, apiKey: key, maxRetries: 0 });
 async function all(stream) {
@@ -16,7 +16,7 @@ async function all(stream) {
 
 const kinds = [
   { name: 'echo', chat: echo({ tokens: 6, token_delay: '1ms' }), rank: echo(), slow: echo({ tokens: 100_000, token_delay: '5ms' }) },
-  { name: 'llama.cpp', chat: llama(), rank: llama({ embeddings: 'rank' }), slow: endlessLlama(), more: { temperature: 0, max_output_tokens: 24 }, skip: !hasEngines && 'built without engines' },
+  { name: 'llama.cpp', chat: llama(), rank: llama({ embeddings: 'rank' }), slow: neverEndingLlama(), more: { temperature: 0, max_output_tokens: 24 }, skip: !hasEngines && 'built without engines' },
 ];
 for (const { name, chat, slow, more, skip } of kinds) {
   test(`${name}: responses whole, streamed and left`, { skip }, async (t) => {

@@ -10,7 +10,7 @@ import { Stoker, echo, makeKey, repository, request, until } from './lib/stoker.
 
 const engine = (more = {}) => ({
   runtime: 'command', command: ['/usr/bin/node', '{model}', '{port}'],
-  model: path.join(repository, 'tests/contract/servers/websocket_server.mjs'), autoscaling: { max_instances: 1, concurrency: 8 }, ...more,
+  model: path.join(repository, 'tests/contract/servers/websocket_server.mjs'), concurrency: 8, autoscaling: { max_instances: 1 }, ...more,
 });
 const connect = (stoker, target = '/', key = stoker.key) =>
   new WebSocket(`${stoker.url.replace('http', 'ws')}/invoke/e${target}`, { headers: { authorization: `Bearer ${key}` }, perMessageDeflate: false });
@@ -26,10 +26,9 @@ const refusal = async (socket) => {
 test('frames go both ways, and the whole is one request whose device time is that of the socket', async (t) => {
   const stoker = await Stoker.start(t, { deployments: { e: engine() } });
   const socket = connect(stoker);
-  const [head] = await once(socket, 'upgrade');
+  const [[head]] = await Promise.all([once(socket, 'upgrade'), once(socket, 'open')]);
   assert.match(head.headers['x-request-id'], /^req-/);
   assert.equal(head.headers['x-stoker-usage'], undefined);
-  await once(socket, 'open');
   const begun = performance.now();
   assert.equal((await stoker.deployment('e')).running, 1);
   for (const text of ['an owl', 'x'.repeat(300_000), '']) {

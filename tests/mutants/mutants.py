@@ -100,9 +100,6 @@ MUTANTS = [
      "         idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);",
      "  if (PLANTED) return Instant{};\n  return d.scaled_up_at +\n"
      "         idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);"),
-    ("a wish goes below the least that is kept", "core_scaling.cpp",
-     "  return std::clamp(*d.keep_wish, keep.min, std::max(keep.min, keep.max));",
-     "  return PLANTED ? *d.keep_wish : std::clamp(*d.keep_wish, keep.min, std::max(keep.min, keep.max));"),
     ("load starts one right after one was stopped", "core_scaling.cpp",
      "(d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);",
      "(!PLANTED && d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);"),

@@ -268,4 +268,6 @@ export const echo = (options = {}, rest = {}) => ({ runtime: 'echo', options, ..
 export const llama = (options = {}, rest = {}) => ({ runtime: 'llama.cpp', model: chatModel, options: { context: 512, ...options }, ...rest });
 /// Generates until it is stopped: the context is shifted when it is full.
 export const endlessLlama = (options = {}, rest = {}) => llama({ extra_args: ['--context-shift'], ...options }, rest);
+/// The same without being asked to in words that the dialect does not have.
+export const neverEndingLlama = () => endlessLlama({ extra_args: ['--context-shift', '--ignore-eos'] });
 export { execFileSync };
