@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -133,6 +134,7 @@ class Core {
     std::vector<Instance*> instances;           // all that are not gone, ascending by id
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
+    Prng jitter{0};  // its own, so that others' failures change nothing here
     StartEstimate start_time;
     NextUse::Model next_use;
     std::unique_ptr<LoadWindows> load;   // where averages over time are looked at
@@ -146,7 +148,9 @@ class Core {
     std::int32_t ready_in_flight = 0;  // on ready instances
     std::int32_t in_flight = 0;        // on all
     std::int32_t desired = 0;
-    std::int32_t wanted_by_load = 0;  // as averages over time had it last
+    std::int32_t wanted_by_load = 0;      // as averages over time had it last
+    std::uint32_t instances_planned = 0;  // since it was added
+    bool came_up = false;  // an instance of it was ready once; until then it teaches nobody
     bool minimum_suspended = false;
     bool removed = false;
     bool changed = false;  // by a new spec: what was admitted under the old one may exceed it
@@ -154,6 +158,7 @@ class Core {
   struct Instance {
     InstanceId id;
     Generation generation;
+    std::uint32_t number = 0;  // of its deployment's instances, ascending with the ids
     Deployment* owner = nullptr;
     InstanceState state = InstanceState::planned;
     StartReason reason = StartReason::from_zero;
@@ -165,6 +170,7 @@ class Core {
     std::int32_t pool_devices = 0;
     std::int32_t priority = 0;  // of its deployment when it was planned
     std::int32_t share_permille = 0;
+    NanoPrice price_per_hour;  // of its devices together; {0}: not known
     bool exclusive = false;
     Instant wanted_at;
     Instant started_at;
@@ -219,10 +225,12 @@ class Core {
   // core.cpp
   void handle(const Event& event);
   void fire(const Timers::Due& due);
+  void start_overdue(Instance& instance);
   void forget();
   Deployment* find_deployment(DeploymentId id) const;
   Deployment& deployment(DeploymentId id) const;
   Instance* find_instance(InstanceId id) const;
+  Instance& instance(InstanceId id) const;
   Instance* live_instance(InstanceId id, Generation generation) const;
   [[nodiscard]] const Device& device(DeviceId id) const;
   Device& device_to_change(DeviceId id);
@@ -233,6 +241,7 @@ class Core {
   void on(const RequestArrived& e);
   void admit(const RequestArrived& e, Deployment& d);
   void on(const RequestEnded& e);
+  void on(const FirstTokenSent& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
   void dispatch(RequestId id, Request& request, Instance& to);
@@ -256,6 +265,7 @@ class Core {
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
   void on(const KeepWished& e);
+  void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
   void on(const StartOutcomeUnknown& e);
@@ -270,6 +280,7 @@ class Core {
   void on(const WarmRequested& e);
   void on(const StopRequested& e);
   void on(const ShutdownRequested& e);
+  void look_elsewhere(DeviceId device);
   void became_idle(Instance& instance);
   void no_longer_idle(Instance& instance);
   void stop(Instance& instance, StopMode mode, StopReason reason);
@@ -279,6 +290,7 @@ class Core {
   void remove(Instance& instance);
   void note_failure(Deployment& d, FailureKind kind);
   void note_refused_load(Deployment& d);
+  void note_came_up(Deployment& d);
   void note_device_start(const Instance& instance, bool worked);
   void shed_surplus(Deployment& d);
   void wind_down(Deployment& d);
@@ -307,18 +319,21 @@ class Core {
   void check_keep(Instance& instance);
   void note_arrival(Deployment& d);
   void note_if_idle(Deployment& d);
-  [[nodiscard]] KeepPlan keep_plan(Deployment& d);
+  [[nodiscard]] KeepPlan keep_plan(const Instance& instance);
   void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
-  void plan_prewarm(Deployment& d);
+  void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
   [[nodiscard]] static std::optional<Duration> idle_delay(const Deployment& d, bool last);
-  [[nodiscard]] static Duration break_even_of(const Deployment& d);
+  [[nodiscard]] static Duration break_even_of(const Instance& instance);
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
   // core_rooms.cpp
   bool try_place(Instance& instance, const std::vector<DeviceId>* only);
+  /// It is of a kind, and has the labels, that are asked for.
+  [[nodiscard]] static bool suits(const Device& device, const DeviceNeed& needs);
+  [[nodiscard]] bool any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const;
   bool try_anywhere(Instance& instance);
   bool try_there(Instance& instance, const std::vector<DeviceId>& only);
   bool start_at(Instance& instance, const Placement& placement);
@@ -326,14 +341,17 @@ class Core {
   [[nodiscard]] Placement find_place(const Instance& instance, Trust trust);
   [[nodiscard]] static DeviceRoom room_of(const Device& device);
   bool try_pool(Instance& instance);
-  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker);
+  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker,
+                                  std::optional<Instant>& later);
   void make_room(Instance& instance, const Placement& placement,
                  const std::vector<const Device*>& where);
   void await_at(Instance& instance, std::vector<DeviceId> devices);
+  void await_no_more(Instance& instance);
+  void note_leaving(const Instance& instance);
   void room_changed(const Instance& instance);
   void release_room(Instance& instance);
   void never_fits(Instance& instance);
-  void try_unplaceable();
+  void try_unplaceable(const std::vector<DeviceId>& came);
   void retry_waiting();
   [[nodiscard]] static WaitKey wait_key(const Instance& instance);
   [[nodiscard]] static bool is_leaving(const Instance& instance);
@@ -356,10 +374,10 @@ class Core {
   CoreConfig config_;
   Instant now_;
   Actions* actions_ = nullptr;  // of the step that runs
-  Prng prng_;
   Timers timers_;
   NextUse next_use_;
-  DeploymentId last_silent_;  // of those whose silence is told in turn
+  std::set<DeploymentId> teachers_;  // deployments that came up
+  DeploymentId last_silent_;         // of those whose silence is told in turn
   Instant silent_told_at_;
   std::map<DeploymentId, std::unique_ptr<Deployment>> deployments_;
   IdTable<DeploymentId, Deployment*> deployment_by_id_;
@@ -370,10 +388,11 @@ class Core {
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
   std::map<PoolId, Pool> pools_;
+  std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked
-  bool pools_changed_ = false;
+  std::vector<PoolId> changed_pools_;
   std::vector<DeploymentId> unplaceable_;  // no device could hold them when they were wanted
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;

@@ -38,7 +38,7 @@ void Core::on(const DeviceAdded& e) {
   stale_rooms_.resize(devices_.size());
   std::iota(stale_rooms_.begin(), stale_rooms_.end(), std::size_t{0});
   changed_devices_.push_back(e.device.id);
-  try_unplaceable();
+  try_unplaceable({e.device.id});
 }
 
 void Core::on(const PoolAdded& e) {
@@ -58,17 +58,21 @@ void Core::on(const DeviceLost& e) {
     stop(*each, StopMode::kill, StopReason::device_lost);
     hit.push_back(each->owner);
   }
-  // Those who wait look again, now that it is known to be lost: elsewhere, or they learn that no
-  // other device could ever hold them.
+  look_elsewhere(e.device);
+  for (Deployment* d : hit) scale(*d);
+}
+
+/// Those who wait look again, now that the device is known to be of no use: elsewhere, or they
+/// learn that no other could ever hold them.
+void Core::look_elsewhere(DeviceId device) {
   std::vector<InstanceId> waiting;
   for (const auto& [key, each] : waiting_) waiting.push_back(key.instance);
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
     if (each == nullptr || each->owner->spec.pool) continue;
-    if (std::count(each->awaits.begin(), each->awaits.end(), e.device) > 0) await_at(*each, {});
+    if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
     if (each->awaits.empty()) try_place(*each, nullptr);
   }
-  for (Deployment* d : hit) scale(*d);
 }
 
 void Core::on(const DeviceReturned& e) {
@@ -79,7 +83,7 @@ void Core::on(const DeviceReturned& e) {
   back.failed_deployments.clear();
   timers_.clear(TimerKind::device_trust, e.device.value);
   changed_devices_.push_back(e.device);
-  try_unplaceable();
+  try_unplaceable({e.device});
 }
 
 void Core::on(const DeploymentAdded& e) {
@@ -94,7 +98,9 @@ void Core::on(const DeploymentAdded& e) {
   d->spec = spec;
   d->measured = spec.measured;
   d->start_time = StartEstimate(spec.expected_start);
+  d->jitter = Prng(config_.seed ^ spec.id.value * 0x9e3779b97f4a7c15ULL);
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
+  for (const auto& [tenant, weight] : weights_) d->queue.set_weight(tenant, weight);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
 }
@@ -176,6 +182,11 @@ void Core::shed_surplus(Deployment& d) {
   }
 }
 
+void Core::on(const TenantWeighed& e) {
+  weights_[e.tenant] = e.weight;
+  for (const auto& [id, each] : deployments_) each->queue.set_weight(e.tenant, e.weight);
+}
+
 void Core::on(const DeploymentRemoved& e) {
   Deployment* const d = find_deployment(e.deployment);
   if (d == nullptr || d->removed) return;
@@ -252,13 +263,14 @@ void Core::on(const InstanceReady& e) {
   advance(*instance, InstanceInput::became_ready);
   instance->ready_at = now_;
   d.start_time.observed(now_ - instance->started_at);
+  note_came_up(d);
   note_device_start(*instance, true);
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   dispatch_waiting(d);
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance->in_flight.empty()) became_idle(*instance);
   look_again_at_idle(d);
-  if (shutting_down_ || d.removed) wind_down(d);
+  if (shutting_down_) wind_down(d);
 }
 
 void Core::on(const LoadFailed& e) {
@@ -281,7 +293,8 @@ void Core::on(const InstanceExited& e) {
   if (instance == nullptr) return;
   Deployment& d = *instance->owner;
   const InstanceState was = instance->state;
-  const bool freed_its_device = instance->unkillable;
+  std::vector<DeviceId> usable_again;
+  if (instance->unkillable) usable_again = instance->devices;
   if (is_starting(was)) note_device_start(*instance, false);
   remove(*instance);
   if (is_starting(was)) note_failure(d, FailureKind::start_failed);
@@ -289,7 +302,7 @@ void Core::on(const InstanceExited& e) {
     note_failure(d, FailureKind::crashed);
   }
   scale(d);
-  if (freed_its_device) try_unplaceable();
+  if (!usable_again.empty()) try_unplaceable(usable_again);
   if (shutting_down_ || d.removed) wind_down(d);
   forget_if_empty(d);
 }
@@ -320,7 +333,9 @@ void Core::on(const InstanceUnkillable& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || instance->unkillable) return;
   instance->unkillable = true;
-  for (const DeviceId id : instance->devices) ++device_to_change(id).unkillable;
+  const std::vector<DeviceId> devices = instance->devices;
+  for (const DeviceId id : devices) ++device_to_change(id).unkillable;
+  for (const DeviceId id : devices) look_elsewhere(id);
 }
 
 void Core::on(const WarmRequested& e) {
@@ -474,7 +489,7 @@ void Core::remove(Instance& instance) {
 }
 
 void Core::note_failure(Deployment& d, FailureKind kind) {
-  d.failures.failed(now_, kind, prng_);
+  d.failures.failed(now_, kind, d.jitter);
   timers_.clear(TimerKind::healthy, d.spec.id.value);
   if (d.failures.crash_loop() && d.counts.ready == 0) {
     refuse_all_queued(d, RefuseReason::crash_loop);
@@ -485,6 +500,15 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
 void Core::note_refused_load(Deployment& d) {
   note_failure(d, FailureKind::load_refused);
   if (d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+}
+
+/// From here on its gaps between requests say something to others too. Before, they are those of a
+/// model that nobody can use: a broken one must change nothing for the others (V22).
+void Core::note_came_up(Deployment& d) {
+  if (d.came_up) return;
+  d.came_up = true;
+  teachers_.insert(d.spec.id);
+  if (d.in_flight > 0 || !d.queue.empty()) next_use_.arrived(d.next_use, now_);
 }
 
 /// A device on which starts fail whatever the model is half dead: it is left alone for a while, so
@@ -546,7 +570,7 @@ void Core::drop_unneeded_plans(Deployment& d) {
 /// Of a removed deployment nothing is left: its state goes at the end of the step, when nobody
 /// holds a reference to it.
 void Core::forget_if_empty(Deployment& d) {
-  if (d.removed && d.instances.empty() && d.queue.empty()) forgotten_.push_back(d.spec.id);
+  if (d.removed && d.instances.empty()) forgotten_.push_back(d.spec.id);
 }
 
 }  // namespace stoker::core

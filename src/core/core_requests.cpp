@@ -78,7 +78,6 @@ void Core::on(const RequestEnded& e) {
     d.service_time = Duration{d.service_time.ns + (took.ns - d.service_time.ns) / 8};
   }
   if (e.cost > 0) d.queue.charge(request.tenant, e.cost - request.cost);
-  if (d.load && e.first_token.ns > 0) d.load->first_token(e.first_token);
   if (instance.state == InstanceState::draining && instance.in_flight.empty()) {
     drained(instance);
   } else if (instance.state == InstanceState::ready) {
@@ -90,6 +89,16 @@ void Core::on(const RequestEnded& e) {
   if (shutting_down_ || d.removed) wind_down(d);
 }
 
+/// The next look at the load acts on it: within a second, as long as it runs.
+void Core::on(const FirstTokenSent& e) {
+  const Request* found = requests_.find(e.request);
+  if (found == nullptr || found->state != RequestState::running) return;
+  Deployment& d = *found->deployment;
+  if (!d.load || e.took.ns <= 0) return;
+  d.load->first_token(e.took);
+  watch_load(d);
+}
+
 void Core::on(const RequestCancelled& e) {
   Request* request = requests_.find(e.request);
   if (request == nullptr) return;
@@ -98,7 +107,7 @@ void Core::on(const RequestCancelled& e) {
     leave_queue(e.request, *request);
     requests_.erase(e.request);
     abandon_unneeded(d);
-    if (shutting_down_ || d.removed) wind_down(d);
+    if (shutting_down_) wind_down(d);
     return;
   }
   if (request->state == RequestState::cancelling) return;
@@ -174,10 +183,11 @@ void Core::enqueue(RequestId id, const Request& request, Instant deadline) {
   watch_load(*request.deployment);
 }
 
-/// Takes a queued request out with a refusal. Other requests are left alone.
+/// Needs: it is queued. Takes it out with a refusal. Other requests are left alone.
 void Core::refuse(RequestId id, RefuseReason reason, Duration retry_after) {
   const Request* request = requests_.find(id);
-  if (request == nullptr || request->state != RequestState::queued) return;
+  STOKER_INVARIANT(request != nullptr && request->state == RequestState::queued, "V1 request {}",
+                   id.value);
   Deployment& d = *request->deployment;
   actions_->push_back(Refuse{id, d.spec.id, reason, retry_after});
   leave_queue(id, *request);
@@ -247,7 +257,7 @@ Core::Instance* Core::choose_for(const Deployment& d, std::uint64_t affinity) {
   for (auto it = d.instances.begin(); it != d.instances.end(); ++it) {
     Instance* const instance = *it;
     if (instance->state != InstanceState::ready) continue;
-    ready_.push_back({instance->id, static_cast<std::int32_t>(instance->in_flight.size())});
+    ready_.push_back({instance->number, static_cast<std::int32_t>(instance->in_flight.size())});
     ready_instances_.push_back(instance);
     if (ready_.size() < preferred && ready_.size() < static_cast<std::size_t>(d.counts.ready)) {
       continue;

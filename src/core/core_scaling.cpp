@@ -3,6 +3,7 @@
 
 #include "base/invariant.h"
 #include "core/autoscaler.h"
+#include "core/break_even.h"
 #include "core/core.h"
 
 namespace stoker::core {
@@ -43,9 +44,11 @@ void Core::scale(Deployment& d) {
   const StartReason reason =
       d.failures.any() && !is_for_load(decision.reason) ? StartReason::replace : decision.reason;
   if (is_for_load(reason) && d.queue.empty()) {
-    // What was planned for another reason is among those that the load wants.
+    // What was planned for another reason is among those that the load wants, from now on.
     for (Instance* each : d.instances) {
-      if (each->state == InstanceState::planned && is_for_waiters(*each)) each->reason = reason;
+      if (each->state != InstanceState::planned || !is_for_waiters(*each)) continue;
+      each->reason = reason;
+      each->wanted_at = now_;
     }
   }
   for (std::int32_t i = 0; i < missing; ++i) plan(d, reason);
@@ -165,14 +168,15 @@ void Core::drop_load_plans(Deployment& d) {
   }
 }
 
-/// So many the load keeps from stopping, however long they idle.
+/// So many the load keeps from stopping, however long they idle.   Needs: nothing waits, and
+/// neither the server nor the deployment ends.
 std::int32_t Core::kept_by_load(const Deployment& d) const {
-  if (d.minimum_suspended || d.removed || shutting_down_) return 0;
+  if (d.minimum_suspended) return 0;
   if (d.counts.placed() == 1) return 0;  // the last one has its own delay
   if (now_ < d.calm_at) return d.counts.placed();
   std::int32_t kept = d.wanted_by_load;
   const ScalePolicy& policy = d.spec.scale;
-  if (policy.spare_instances > 0 && (d.in_flight > 0 || !d.queue.empty())) {
+  if (policy.spare_instances > 0 && d.in_flight > 0) {
     kept = std::max(kept, filled_instances(d) + policy.spare_instances);
   }
   return std::min(kept, policy.max_instances);
@@ -196,6 +200,7 @@ void Core::plan(Deployment& d, StartReason reason) {
   Instance& instance = *owned;
   instance.id = id;
   instance.owner = &d;
+  instance.number = ++d.instances_planned;
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
   instance.priority = d.spec.priority;
@@ -215,8 +220,8 @@ void Core::plan(Deployment& d, StartReason reason) {
 /// It has its place. Needs: planned, and the need fits.
 void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need) {
   Deployment& d = *instance.owner;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   instance.devices = devices;
   instance.share_permille = d.spec.needs.share_permille;
   instance.exclusive = d.spec.needs.exclusive;
@@ -225,6 +230,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
     on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
     on_device.residents.push_back(&instance);
     on_device.share_permille += instance.share_permille;
+    instance.price_per_hour.value += on_device.spec.price_per_hour.value;
     on_device.exclusive += instance.exclusive ? 1 : 0;
   }
   advance(instance, InstanceInput::placed);
@@ -244,8 +250,8 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
 void Core::drop_planned(Instance& instance) {
   STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", instance.id.value);
   const InstanceId id = instance.id;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   advance(instance, InstanceInput::dropped);
   std::erase(instance.owner->instances, &instance);
   forget_if_empty(*instance.owner);
@@ -253,36 +259,39 @@ void Core::drop_planned(Instance& instance) {
   instances_.erase(id);
 }
 
-/// The idling that is worth a cold start: the device's time that it takes, and that of those who
-/// wait for it.
-Duration Core::break_even_of(const Deployment& d) {
-  return Duration{d.start_time.get().ns * (1 + d.spec.scale.keep_warm.wait_weight)};
+/// A device has its price whatever else is on it: who needs the room takes it (evictable_at).
+Duration Core::break_even_of(const Instance& instance) {
+  const Deployment& d = *instance.owner;
+  return break_even(d.start_time.get(), d.spec.scale.keep_warm.wait_weight,
+                    instance.price_per_hour);
 }
 
 void Core::note_arrival(Deployment& d) {
-  next_use_.arrived(d.next_use, now_);
+  if (d.came_up) next_use_.arrived(d.next_use, now_);
   if (d.load) {
     d.load->advance(now_, d.in_flight);
     d.load->request_arrived();
   }
   timers_.clear(TimerKind::prewarm, d.spec.id.value);
   // Those that never come again teach only if somebody says so, now and then, of one after another.
-  if (now_ - silent_told_at_ < silence_told_every) return;
+  if (!d.came_up || now_ - silent_told_at_ < silence_told_every) return;
   silent_told_at_ = now_;
-  auto next = deployments_.upper_bound(last_silent_);
-  if (next == deployments_.end()) next = deployments_.begin();
-  last_silent_ = next->first;
-  next_use_.silent(next->second->next_use, now_);
+  auto next = teachers_.upper_bound(last_silent_);
+  if (next == teachers_.end()) next = teachers_.begin();
+  last_silent_ = *next;
+  next_use_.silent(deployment(*next).next_use, now_);
 }
 
 /// Nothing of it waits or runs any more: the gap until its next request begins.
 void Core::note_if_idle(Deployment& d) {
-  if (d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
+  if (d.came_up && d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
 }
 
-KeepPlan Core::keep_plan(Deployment& d) {
+/// For the last one, with nothing to do.
+KeepPlan Core::keep_plan(const Instance& instance) {
+  Deployment& d = *instance.owner;
   next_use_.silent(d.next_use, now_);
-  return next_use_.plan(d.next_use, now_, break_even_of(d));
+  return next_use_.plan(d.next_use, now_, break_even_of(instance));
 }
 
 /// How long an idle instance stays; nullopt: keep_warm decides. A wish may shorten what is
@@ -306,12 +315,12 @@ Instant Core::keep_until(const Instance& instance) {
   if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
   Instant until;
   if (last && d.in_flight == 0 && d.queue.empty()) {
-    until = keep_plan(d).stop_at;
+    until = keep_plan(instance).stop_at;
   } else if (last) {
-    until = instance.idle_since + break_even_of(d);
+    until = instance.idle_since + break_even_of(instance);
   } else if (d.levels) {
     // Nullopt: requests need as many as there are, and yet this one idles; they are about to fall.
-    const Duration start_cost = break_even_of(d);
+    const Duration start_cost = break_even_of(instance);
     until = d.levels->keep_until(d.counts.placed(), start_cost)
                 .value_or(now_ + Duration{start_cost.ns / 4} + ms(1));
   }
@@ -354,7 +363,7 @@ void Core::check_keep(Instance& instance) {
     d.scaled_down_at = now_;
     drop_load_plans(d);  // before one that is there already goes
     stop(instance, StopMode::graceful, StopReason::idle);
-    if (last) plan_prewarm(d);
+    if (last) plan_prewarm(instance);
     scale(d);
   }
   // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
@@ -377,10 +386,11 @@ double Core::idle_loss(const Instance& instance) {
 
 /// It stops for want of requests; with `adaptive` it comes back ahead of the next one, if that can
 /// be told.
-void Core::plan_prewarm(Deployment& d) {
+void Core::plan_prewarm(const Instance& last) {
+  Deployment& d = *last.owner;
   const ScalePolicy& policy = d.spec.scale;
   if (idle_delay(d, true) || policy.keep_warm.policy != KeepWarmPolicy::adaptive) return;
-  const KeepPlan plan = keep_plan(d);
+  const KeepPlan plan = keep_plan(last);
   if (!plan.start_at) return;
   timers_.set(TimerKind::prewarm, d.spec.id.value,
               std::max(now_ + ms(1), *plan.start_at - d.start_time.get()));

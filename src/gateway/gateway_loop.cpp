@@ -2,20 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/json_writer.h"
 #include "base/text.h"
+#include "gateway/cors.h"
 #include "gateway/forwarding.h"
 #include "gateway/media_request.h"
 #include "gateway/ollama_lists.h"
 #include "gateway/ollama_request.h"
 #include "gateway/rate_limit.h"
+#include "gateway/session_affinity.h"
 #include "net/clock.h"
 
 namespace stoker::gateway {
 namespace {
+
+constexpr Duration accept_trouble_again = seconds(10);
 
 /// Code of an error that the HTTP server itself answers with.
 const char* code_of(int status) {
@@ -115,8 +120,10 @@ GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener
             .fields = {},
             .on_done = [this] { check_idle(); }},
       admin_(*loop_, parts.admin, admin_thread),
+      jobs_(*loop_, parts.jobs),
       server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,
-                                                static_cast<net::RequestHandler&>(*this))) {}
+                                                static_cast<net::RequestHandler&>(*this),
+                                                parts.secure)) {}
 
 GatewayLoop::~GatewayLoop() = default;
 
@@ -138,6 +145,32 @@ void GatewayLoop::replace_keys(access::KeyRingPtr keys, KeyId cut_off) {
     for (const auto& request : all) {
       if (request->key().id == cut_off) request->cut_off();
     }
+  });
+}
+
+void GatewayLoop::launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink) {
+  loop_->post([this, request = std::move(request), sink = std::move(sink)]() mutable {
+    const RequestId id = request.id;
+    const access::KeyPtr key = request.key;
+    const auto exchange = std::make_shared<DetachedExchange>(std::move(request), std::move(sink),
+                                                             net::monotonic_now());
+    const std::optional<RouteMatch> match = match_route(exchange->request().path);
+    if (!match || !runs_model(match->spec->route) || is_translated(match->spec->route)) {
+      send_error(*exchange, Dialect::plain,
+                 {404, "not_found", "there is no such route that runs a model", {}, {}}, id);
+      return;
+    }
+    std::erase_if(launched_, [](const auto& each) { return each.second.expired(); });
+    launched_[id] = exchange;
+    run_model(exchange, *match, key, id, exchange);
+  });
+}
+
+void GatewayLoop::cancel_launched(RequestId request) {
+  loop_->post([this, request] {
+    const auto found = launched_.find(request);
+    if (found == launched_.end()) return;
+    if (const auto exchange = found->second.lock()) exchange->leave();
   });
 }
 
@@ -194,10 +227,19 @@ net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   if (head.upgrade && (!match || match->spec->route != Route::invoke)) {
     return {400, "an upgrade is possible under /invoke/{deployment}/ only", nullptr};
   }
+  net::HeadVerdict verdict;
+  if (from_allowed_origin(options_.auth.origins, head)) {
+    verdict.answer_fields = cors_fields(head);
+    if (match && is_preflight(head)) return verdict;  // a browser sends no key with it
+  }
   Admittance admittance = admit(options_.auth, *keys_, scope, head, net::coarse_wall_now());
-  if (!admittance.refusal) return {0, {}, std::move(admittance.key)};
+  if (!admittance.refusal) {
+    verdict.context = std::move(admittance.key);
+    return verdict;
+  }
   ApiError& error = *admittance.refusal;
-  net::HeadVerdict verdict{error.status, error.message, nullptr};
+  verdict.status = error.status;
+  verdict.message = error.message;
   refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(error));
   return verdict;
 }
@@ -217,6 +259,10 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
   const std::optional<RouteMatch> match = match_route(request.path);
   if (!match) {
     send_error(*exchange, Dialect::plain, {404, "not_found", "there is no such route", {}, {}}, id);
+    return;
+  }
+  if (is_preflight(request) && from_allowed_origin(options_.auth.origins, request)) {
+    answer_preflight(*exchange, *match, id);
     return;
   }
   if (!allows(*match->spec, request.method)) {
@@ -239,6 +285,29 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
   } else {
     handle(exchange, *match, key.get(), id);
   }
+}
+
+void GatewayLoop::answer_preflight(net::Exchange& exchange, const RouteMatch& match,
+                                   RequestId id) const {
+  exchange.respond(204,
+                   fmt::format("X-Request-Id: {}\r\n", public_id(id)) +
+                       preflight_fields(exchange.request(), allowed_methods(*match.spec)),
+                   {});
+}
+
+/// Told once in a while: it can happen ten times a second.
+void GatewayLoop::on_accept_paused(int error) {
+  metrics_.accept_paused();
+  const Instant now = loop_->now();
+  if (accept_trouble_told_ != Instant{} && now - accept_trouble_told_ < accept_trouble_again)
+    return;
+  accept_trouble_told_ = now;
+  parts_.log.warn("accept_paused",
+                  {{"connections", server_->connections()},
+                   {"text", error == 0 ? "as many connections are open as are allowed; the next "
+                                         "ones wait until one goes"
+                                       : std::strerror(error)},
+                   {"fix", "raise the limit of open files (ulimit -n, LimitNOFILE=)"}});
 }
 
 /// `key`: null on routes that are open to everybody.
@@ -283,13 +352,24 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
                         parts_.registry.render());
       return;
     default:
+      if (is_job_route(match.spec->route)) {
+        const DeploymentPtr deployment = find(match.first, *key);
+        if (!deployment) {
+          send_error(*exchange, match.spec->dialect, unknown_model(match.first, *key), id);
+          return;
+        }
+        jobs_.handle(exchange, match, deployment,
+                     std::static_pointer_cast<const access::Key>(exchange->context()), id);
+        return;
+      }
       admin_.handle(exchange, match, *key, id);
       return;
   }
 }
 
 void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& match,
-                            access::KeyPtr key, RequestId id) {
+                            access::KeyPtr key, RequestId id,
+                            std::shared_ptr<DetachedExchange> detached) {
   const net::HttpRequest& request = exchange->request();
   const RouteSpec& spec = *match.spec;
   BodyFacts facts;
@@ -303,6 +383,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     send_error(*exchange, spec.dialect, *error, id);
     return;
   }
+  const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
@@ -315,7 +396,9 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .changed_body = {},
                     .translator = {},
                     .estimate = estimate_tokens(spec.route, facts, request.body),
+                    .detached = std::move(detached),
                     .stream = facts.stream,
+                    .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts),
                     .only_loads = false};
   if (names_model_in_body(spec.route) && !change.empty()) {
@@ -359,6 +442,11 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
   }
   // Whatever the engine says to this, it is there then.
   const bool only_loads = request->wish == OllamaRequest::Wish::load;
+  std::uint64_t affinity = 0;
+  if (!only_loads && deployment->max_instances > 1) {
+    static_cast<void>(json_.check_object(request->body));  // it is ours, and now the last one read
+    affinity = affinity_of(exchange->request(), request->route, *deployment, key->tenant);
+  }
   const BodyChange change = change_for(*deployment, request->route, facts);
   if (!only_loads && !change.empty()) request->body = json_.rewrite(request->body, change);
   InferenceRequest::start(
@@ -374,9 +462,21 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
               .translator = std::move(translator),
               .estimate = only_loads ? TokenCounts{}
                                      : estimate_tokens(spec.route, facts, exchange->request().body),
+              .detached = nullptr,
               .stream = facts.stream && !only_loads,
+              .affinity = affinity,
               .hide_usage = false,
               .only_loads = only_loads});
+}
+
+/// With one instance there is nothing to choose, so the body is not looked at again.
+/// Needs: check_body() was the last to read it.
+std::uint64_t GatewayLoop::affinity_of(const net::HttpRequest& request, Route route,
+                                       const Deployment& deployment, TenantId tenant) const {
+  if (deployment.max_instances <= 1) return 0;
+  const std::string_view session = request.fields.find(session_field).value_or(std::string_view{});
+  if (session.empty() && keeps_prompts(route)) return json_.affinity(tenant);
+  return session_affinity(tenant, session);
 }
 
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,

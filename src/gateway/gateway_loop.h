@@ -15,6 +15,7 @@
 #include "gateway/admin_routes.h"
 #include "gateway/auth.h"
 #include "gateway/inference_request.h"
+#include "gateway/job_routes.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
@@ -34,8 +35,10 @@ struct GatewayParts {
   Dispatcher& dispatcher;
   RecordSink& records;
   AdminApi& admin;
+  JobApi& jobs;
   obs::Registry& registry;
   obs::Logger& log;
+  net::ChannelMaker* secure = nullptr;  // TLS on every connection; null: plain HTTP
 };
 
 class GatewayLoop final : private net::RequestHandler {
@@ -52,6 +55,9 @@ class GatewayLoop final : private net::RequestHandler {
   void replace_directory(DirectoryPtr directory);
   /// What runs for the key `cut_off`, if there is one, ends.
   void replace_keys(access::KeyRingPtr keys, KeyId cut_off);
+  /// Runs a request that nobody is connected for; cancel() as if its client had left.
+  void launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink);
+  void cancel_launched(RequestId request);
   /// Tells whoever comes that the server ends; calls `done` there once no request runs.
   void drain(std::function<void()> done);
   /// Stops accepting; calls `done` there once the last connection is gone.
@@ -65,11 +71,13 @@ class GatewayLoop final : private net::RequestHandler {
   net::HeadVerdict check_head(const net::HttpRequest& head) override;
   std::string error_body(int status, std::string_view message) const override;
   void on_request(net::ExchangePtr exchange) override;
+  void on_accept_paused(int error) override;
 
+  void answer_preflight(net::Exchange& exchange, const RouteMatch& match, RequestId id) const;
   void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key* key,
               RequestId id);
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
-                 RequestId id);
+                 RequestId id, std::shared_ptr<DetachedExchange> detached = nullptr);
   [[nodiscard]] std::optional<std::string> changed_body(const net::HttpRequest& request,
                                                         Route route, const BodyFacts& facts,
                                                         const BodyChange& change);
@@ -83,6 +91,8 @@ class GatewayLoop final : private net::RequestHandler {
   [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
+  [[nodiscard]] std::uint64_t affinity_of(const net::HttpRequest& request, Route route,
+                                          const Deployment& deployment, TenantId tenant) const;
   [[nodiscard]] ApiError unknown_model(std::string_view model, const access::Key& key) const;
   void list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const;
   void show_model(net::Exchange& exchange, const std::string& name, const access::Key& key,
@@ -105,8 +115,11 @@ class GatewayLoop final : private net::RequestHandler {
   std::unique_ptr<Upstreams> upstreams_;
   RequestHost host_;
   AdminRoutes admin_;
+  JobRoutes jobs_;
   std::unique_ptr<net::HttpServer> server_;
+  std::map<RequestId, std::weak_ptr<DetachedExchange>> launched_;
   bool draining_ = false;
+  Instant accept_trouble_told_;
   std::function<void()> when_drained_;
   std::function<void()> when_ended_;
   /// Shape of the error that check_head() has just refused with; error_body() is asked next.

@@ -76,8 +76,9 @@ void InferenceRequest::begin() {
                         .tenant = in_.key->tenant,
                         .key = in_.key->id,
                         .priority = in_.deployment->priority,
-                        .deadline = {},
-                        .estimate = in_.estimate};
+                        .deadline = in_.detached ? in_.detached->what().deadline : Instant{},
+                        .estimate = in_.estimate,
+                        .affinity = in_.affinity};
   if (const std::optional<Rejection> rejection = host_.dispatcher.reserve(arrival)) {
     refuse_by_limit(*rejection);
     return;
@@ -168,15 +169,16 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   timeline_.dispatched = now;
   timeline_.start = target_->timeline;
   on_instance_ = true;
-  if (deadline_timer_ == 0 && in_.deployment->request_timeout.ns > 0) {
-    deadline_timer_ = host_.loop.run_at(now + in_.deployment->request_timeout, [this] {
+  if (in_.detached && !note_dispatch()) return;
+  if (deadline_timer_ == 0 && run_timeout().ns > 0) {
+    deadline_timer_ = host_.loop.run_at(now + run_timeout(), [this] {
       deadline_timer_ = 0;
       if (phase_ != Phase::running && phase_ != Phase::waiting) return;
       end_with(EndState::expired,
                {504,
                 "request_timeout",
                 fmt::format("the request ran for {} without ending (limits.request_timeout)",
-                            to_text(in_.deployment->request_timeout)),
+                            to_text(run_timeout())),
                 {},
                 {}},
                host_.limits.failed_usage_wait);
@@ -209,6 +211,22 @@ void InferenceRequest::refuse_by_limit(const Rejection& rejection) {
   in_.metrics->refused_by_limit->add();
   answer_.fail(to_error(rejection), own_fields(false));
   done();
+}
+
+/// A job that may have run must not run again after a crash: that it goes to a worker is on record
+/// first.   Gives: false if that could not be written, and it has ended.
+bool InferenceRequest::note_dispatch() {
+  if (const Result<void> noted = host_.records.dispatched(in_.id); !noted) {
+    end_with(EndState::failed, storage_error(), {});
+    return false;
+  }
+  in_.detached->dispatched(target_->name);
+  return true;
+}
+
+Duration InferenceRequest::run_timeout() const {
+  const bool own = in_.detached && in_.detached->what().run_timeout.ns > 0;
+  return own ? in_.detached->what().run_timeout : in_.deployment->request_timeout;
 }
 
 void InferenceRequest::refused(const Rejection& rejection) {
@@ -301,10 +319,7 @@ void InferenceRequest::record() {
   // The slot is free from here on; how long the journal takes is not the instance's time.
   std::int64_t device_ms = 0;
   if (ran_) {
-    const bool streamed = in_.stream && timeline_.first_byte.ns > 0;
-    device_ms = host_.dispatcher.ended(
-        in_.id, end_state_, streamed ? timeline_.first_byte - timeline_.accepted : Duration{},
-        used());
+    device_ms = host_.dispatcher.ended(in_.id, end_state_, used());
   }
   ending_ = ending(now, device_ms);
   switch (host_.records.ended(ending_, shared_from_this())) {

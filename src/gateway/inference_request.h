@@ -21,6 +21,7 @@
 
 #include "access/key_ring.h"
 #include "gateway/client_answer.h"
+#include "gateway/detached.h"
 #include "gateway/directory.h"
 #include "gateway/dispatcher.h"
 #include "gateway/json_reader.h"
@@ -73,14 +74,16 @@ struct Incoming {
   access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
-  std::string_view engine_method;            // a literal; empty: the client's
-  std::string engine_target;                 // path and query at the engine
-  std::optional<std::string> changed_body;   // instead of the client's
-  std::unique_ptr<OllamaAnswer> translator;  // null: answers go on in the engine's words
-  TokenCounts estimate;                      // what it may use at most, as far as that is known
+  std::string_view engine_method;              // a literal; empty: the client's
+  std::string engine_target;                   // path and query at the engine
+  std::optional<std::string> changed_body;     // instead of the client's
+  std::unique_ptr<OllamaAnswer> translator;    // null: answers go on in the engine's words
+  TokenCounts estimate;                        // what it may use at most, as far as that is known
+  std::shared_ptr<DetachedExchange> detached;  // `exchange`, of a job; null: a client is connected
   bool stream = false;
-  bool hide_usage = false;  // of a stream whose client did not ask for it
-  bool only_loads = false;  // the model is to be there, and nothing to be generated
+  std::uint64_t affinity = 0;  // of session_affinity.h
+  bool hide_usage = false;     // of a stream whose client did not ask for it
+  bool only_loads = false;     // the model is to be there, and nothing to be generated
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.
@@ -113,6 +116,8 @@ class InferenceRequest final : public DispatchSink,
   void hear_client();
   bool write_admission();
   void dispatch(DispatchTargetPtr target);
+  bool note_dispatch();
+  [[nodiscard]] Duration run_timeout() const;
   void refused(const Rejection& rejection);
   void client_gone();
   void cancel_for_client();

@@ -1,6 +1,9 @@
 // Looks at every event and every order from outside and holds them against what must be true; its
 // own books are kept from events and actions alone, so that a core that miscounts cannot talk
 // itself out of it. Numbers are those of RELIABILITY.md 4.
+//
+// Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
+// checker_instances.cpp, the full sweep and the end checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -67,6 +70,7 @@ class Checker final : public Observer {
     std::vector<DeviceId> devices;
     PoolId pool;
     core::MemoryNeed held;
+    Instant started_at;
     Instant idle_since;
     std::set<RequestId> running;
     std::int32_t share_permille = 0;
@@ -88,27 +92,61 @@ class Checker final : public Observer {
     std::int32_t waiting = 0;
     std::int32_t waiting_never_ran = 0;
     std::int32_t most_instances = 1;
-    std::map<TenantId, std::int64_t> served;  // cost dispatched while others waited
+    std::map<TenantId, std::int64_t> served;  // see share_of(), dispatched while others waited
     std::int64_t served_now = 0;              // what the last one served had before it
     std::map<TenantId, std::int32_t> waiting_of;
     std::map<TenantId, std::int32_t> waiting_never_ran_of;
     std::int64_t largest_cost = 1;
     core::MemoryNeed need;  // the estimate, or what was measured last
-    std::optional<Duration> keep_wish;
-    bool by_hand = false;  // its minimum rests
+    bool by_hand = false;   // its minimum rests
     bool changed = false;
     bool removed = false;
     bool failing = false;
     std::optional<Instant> below_minimum_since;
-    std::optional<Instant> scaled_up_at;    // by a start that no failure caused
-    std::optional<Instant> scaled_down_at;  // for want of requests
-    std::vector<Instant> starts;            // of the last minute, without a ready one
+    std::optional<Instant> scaled_up_at;         // by a start that no failure caused
+    std::optional<Instant> scaled_down_at;       // for want of requests
+    std::vector<Instant> starts;                 // of the last minute, without a ready one
+    std::int32_t open = 0;                       // requests that wait or run
+    std::int32_t level = 0;                      // so many instances they fill
+    std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
+    Duration shortest_start;                     // of those that were seen; {0}: none
+    bool rebounded = false;                      // a schedule moved its bounds
+    bool token_late = false;                     // a first token missed the objective
   };
   struct Device {
     core::DeviceSpec spec;
     std::set<InstanceId> residents;
     bool lost = false;
   };
+
+  void hear(Instant now, const core::DeviceAdded& e);
+  void hear(Instant now, const core::PoolAdded& e);
+  void hear(Instant now, const core::TenantWeighed& e);
+  void hear(Instant now, const core::DeviceLost& e);
+  void hear(Instant now, const core::DeviceReturned& e);
+  void hear(Instant now, const core::DeploymentAdded& e);
+  void hear(Instant now, const core::DeploymentChanged& e);
+  void hear(Instant now, const core::BoundsChanged& e);
+  void hear(Instant now, const core::DeploymentRemoved& e);
+  void hear(Instant now, const core::RequestArrived& e);
+  void hear(Instant now, const core::RequestUndelivered& e);
+  void hear(Instant now, const core::FirstTokenSent& e);
+  void hear(Instant now, const core::RequestCancelled& e);
+  void hear(Instant now, const core::InstanceUp& e);
+  void hear(Instant now, const core::LoadProgressed& e);
+  void hear(Instant now, const core::InstanceReady& e);
+  void hear(Instant now, const core::InstanceExited& e);
+  void hear(Instant now, const core::InstanceHung& e);
+  void hear(Instant now, const core::LoadFailed& e);
+  void hear(Instant now, const core::StartFailed& e);
+  void hear(Instant now, const core::StartOutcomeUnknown& e);
+  void hear(Instant now, const core::InstancePlaced& e);
+  void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::WarmRequested& e);
+  void hear(Instant now, const core::StopRequested& e);
+  void hear(Instant now, const core::ShutdownRequested& e);
+  template <class Event>
+  void hear(Instant, const Event&) {}  // of the others nothing is kept
 
   void on(Instant now, const core::Dispatch& a, const core::Event& cause);
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
@@ -117,15 +155,21 @@ class Checker final : public Observer {
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
-  void count_event(Instant now, const core::Event& event);
+  void note_burst(Instant now, DeploymentId deployment);
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
+  /// What `cost` takes of its tenant's share; exact for the weights that are drawn.
+  [[nodiscard]] std::int64_t share_of(TenantId tenant, std::int64_t cost) const;
+  static void note_level(Instant now, Deployment& d);
+  void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
+  /// It has the kind and the labels that are asked for.
+  [[nodiscard]] static bool suits(const core::DeviceSpec& device, const core::DeviceNeed& needs);
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
   /// Some node has the devices for it; `now`: with what is free.
   [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
@@ -141,6 +185,7 @@ class Checker final : public Observer {
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
   std::map<PoolId, core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   std::map<InstanceId, Instance> instances_;
   IdTable<RequestId, Request> requests_;
   std::set<std::pair<Instant, RequestId>> deadlines_;
@@ -151,6 +196,8 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  Instant burst_at_;
+  std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant
 };
 
 }  // namespace stoker::sim

@@ -14,17 +14,19 @@ MAY_INCLUDE = {
     "config": {"base"},
     "obs": {"base"},
     "net": {"base"},
+    "tls": {"base", "net"},
     "sqlite": {"base"},
     "access": {"base", "sqlite"},
     "ledger": {"base", "obs", "sqlite"},
     "backend": {"base", "net", "obs"},
     "worker": {"base", "net"},
     "gateway": {"base", "net", "obs", "ledger", "access"},
+    "jobs": {"base", "net", "obs", "access", "gateway", "sqlite"},
     "traffic": {"base", "net", "ledger", "sim"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger", "access"},
-    "cli": {"base", "config", "net", "backend", "ledger", "sim", "traffic"},
-    "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
-            "cli", "access"},
+    "cli": {"base", "config", "net", "tls", "backend", "ledger", "sim", "traffic"},
+    "app": {"base", "core", "config", "net", "tls", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
+            "cli", "access", "jobs"},
 }
 
 # (folders, pattern, advice). An empty set of folders means everywhere in src/.
