@@ -63,6 +63,7 @@ void Core::handle(const Event& event) {
                  [&](const InstanceUnkillable& e) { on(e); },
                  [&](const WarmRequested& e) { on(e); },
                  [&](const StopRequested& e) { on(e); },
+                 [&](const KeepWished& e) { on(e); },
                  [&](const ShutdownRequested& e) { on(e); },
                  [](const WokeUp&) {},  // what was due has been done
              },

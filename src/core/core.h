@@ -142,6 +142,7 @@ class Core {
     Instant scaled_up_at;                // the last start that no failure caused
     Instant scaled_down_at;              // the last stop for want of requests
     Instant calm_at;                     // end of a panic: until then none stops
+    std::optional<Duration> keep_wish;   // of the last who had one: how long idle ones stay
     Duration service_time = seconds(1);  // of a request on its instance, learned
     Counts counts;
     std::int32_t ready_in_flight = 0;  // on ready instances
@@ -263,6 +264,7 @@ class Core {
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
+  void on(const KeepWished& e);
   void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
@@ -322,6 +324,7 @@ class Core {
   void prewarm(Deployment& d);
   void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
+  [[nodiscard]] static std::optional<Duration> idle_delay(const Deployment& d, bool last);
   [[nodiscard]] static Duration break_even_of(const Instance& instance);
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);

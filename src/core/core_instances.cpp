@@ -130,6 +130,18 @@ void Core::on(const DeploymentChanged& e) {
   look_again_at_idle(*d);
 }
 
+void Core::on(const KeepWished& e) {
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->keep_wish == e.idle) return;
+  STOKER_INVARIANT(!e.idle || e.idle->ns >= 0, "deployment {}", e.deployment.value);
+  d->keep_wish = e.idle;
+  for (Instance* each : d->instances) {
+    if (!each->is_idle) continue;
+    each->keep_check_set = true;
+    timers_.set(TimerKind::keep_check, each->id.value, std::max(now_, keep_until(*each)));
+  }
+}
+
 void Core::on(const BoundsChanged& e) {
   Deployment* const d = find_deployment(e.deployment);
   if (d == nullptr || d->removed) return;

@@ -111,8 +111,10 @@ MUTANTS = [
      "  const Instant due = std::max(keep_until(instance), settled_at(d));\n  if (due > now_) {",
      "  const Instant due = PLANTED ? instance.idle_since : std::max(keep_until(instance), settled_at(d));\n  if (due > now_) {"),
     ("one stops right after one was started", "core_scaling.cpp",
-     "  return d.scaled_up_at + delay.value_or(policy.keep_warm.min);",
-     "  return PLANTED ? Instant{} : d.scaled_up_at + delay.value_or(policy.keep_warm.min);"),
+     "  return d.scaled_up_at +\n"
+     "         idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);",
+     "  if (PLANTED) return Instant{};\n  return d.scaled_up_at +\n"
+     "         idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);"),
     ("load starts one right after one was stopped", "core_scaling.cpp",
      "(d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);",
      "(!PLANTED && d.scaled_down_at != Instant{} && now_ < d.scaled_down_at + cool_down);"),

@@ -13,6 +13,19 @@ namespace stoker::worker {
 namespace {
 
 constexpr std::size_t write_bytes = 32 << 10;  // events joined into one write
+std::string id_prefix(EchoRoute route) {
+  switch (route) {
+    case EchoRoute::chat:
+      return "chatcmpl-";
+    case EchoRoute::messages:
+      return "msg_";
+    case EchoRoute::responses:
+      return "resp_";
+    default:
+      return "cmpl-";
+  }
+}
+
 constexpr std::string_view garbage_bytes = "\xff\xfe\x00\x01garbage\r\n\r\n";
 
 }  // namespace
@@ -37,7 +50,7 @@ EchoJob::EchoJob(WorkerContext& context, std::shared_ptr<const EchoOptions> opti
   total_tokens_ = std::min(natural, request_.max_tokens.value_or(natural));
   cut_off_ = total_tokens_ < natural;
   answer_.route = request_.route;
-  answer_.id = (request_.route == EchoRoute::chat ? "chatcmpl-" : "cmpl-") + exchange_->id();
+  answer_.id = id_prefix(request_.route) + exchange_->id();
   answer_.model = request_.model;
   answer_.created_s = net::wall_now().ns / seconds(1).ns;
   answer_.input_tokens = request_.input_tokens;
@@ -196,7 +209,8 @@ void EchoJob::conclude() {
 }
 
 void EchoJob::conclude_stream() {
-  events_ += closing_events(answer_, total_tokens_, cut_off_);
+  const std::string text = closing_repeats_text(answer_.route) ? whole_text() : std::string();
+  events_ += closing_events(answer_, text, total_tokens_, cut_off_);
   if (options_->faults.tokens_after_done) append_token_event(events_, answer_, "late");
   if (options_->faults.double_done) events_ += "data: [DONE]\n\n";
   flush();
