@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "base/fnv1a.h"
 #include "net/multipart.h"
 #include "server-context.h"
 #include "worker/http_exchange.h"
@@ -175,7 +176,9 @@ void LlamaRoutes::serve(WorkerExchange& exchange) {
     return;
   }
 
-  RequestTasks tasks(ledger_);
+  // A slot or a stored prompt of another tenant is never reused: the time and the count of cached
+  // tokens would tell what somebody else asked. Without the field (run by hand) all are one.
+  RequestTasks tasks(ledger_, fnv1a(exchange.field("X-Stoker-Tenant").value_or("")));
   server_http_res_ptr response = call(routes_.*handler, request, exchange);
   if (!response) return;
   const bool streamed = response->is_stream();
