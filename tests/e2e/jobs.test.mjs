@@ -124,7 +124,7 @@ test('an Idempotency-Key makes one job of many submissions, also after a restart
   const submit = (prompt, key) => post(stoker, 'e/run', { input: { prompt } }, { 'idempotency-key': key });
   const answers = await Promise.all(Array.from({ length: 20 }, () => submit('x', 'a')));
   assert.equal(new Set(answers.map((answer) => answer.json.id)).size, 1);
-  assert.equal((await submit('y', 'a')).status, 400);
+  assert.equal((await submit('y', 'a')).status, 422);
   stoker.signal('SIGKILL');
   await stoker.exited;
   await stoker.launch();
