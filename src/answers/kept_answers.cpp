@@ -94,16 +94,24 @@ void KeptAnswers::on_round_end() {
     log_.warn("answers_unwritten", {{"text", written.error().message}});
   }
   for (Write& each : std::exchange(writes_, {})) {
+    unswept_bytes_ += static_cast<std::int64_t>(each.answer.body.size());
     running_.erase({each.claim.owner, each.claim.idempotency_key});
     each.then();
   }
+  // Between two rounds of it, no more than this comes on top of what may be kept.
+  if (unswept_bytes_ > options_.most_bytes / 8) forget();
 }
 
 void KeptAnswers::sweep() {
+  forget();
+  loop_->run_at(net::monotonic_now() + sweep_interval, [this] { sweep(); });
+}
+
+void KeptAnswers::forget() {
+  unswept_bytes_ = 0;
   const WallTime now = net::wall_now();
   const Result<void> gone = store_.forget({now.ns - options_.retention.ns}, options_.most_bytes);
   if (!gone) log_.warn("answers_unwritten", {{"text", gone.error().message}});
-  loop_->run_at(net::monotonic_now() + sweep_interval, [this] { sweep(); });
 }
 
 }  // namespace stoker::answers

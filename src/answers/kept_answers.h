@@ -50,6 +50,7 @@ class KeptAnswers final : public gateway::AnswerKeeper, private net::RoundEndHoo
   [[nodiscard]] Result<void> write_all();
   void on_round_end() override;
   void sweep();
+  void forget();
 
   AnswerStore store_;
   const KeptAnswersOptions options_;
@@ -57,6 +58,7 @@ class KeptAnswers final : public gateway::AnswerKeeper, private net::RoundEndHoo
   std::unique_ptr<net::EventLoop> loop_;
   std::map<Name, std::string> running_;  // to the fingerprint
   std::vector<Write> writes_;            // of this round
+  std::int64_t unswept_bytes_ = 0;       // kept since forget() was last asked
   std::thread thread_;
 };
 

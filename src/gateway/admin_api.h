@@ -72,8 +72,8 @@ struct UsageFilter {
 /// What became of reading the configuration anew.
 struct ReloadReport {
   bool ok = false;  // false: everything stays as it was
-  std::string
-      json;  // {"ok", "added", "changed", "replaced", "removed", "needs_restart", "problems"}
+  /// {"ok", "added", "changed", "replaced", "removed", "settings", "needs_restart", "problems"}
+  std::string json;
 };
 
 /// Where a deployment or an instance is named, an alias does too. A filter for a deployment that is

@@ -2,9 +2,14 @@
 // RELIABILITY.md).
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
+import os from 'node:os';
+import path from 'node:path';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { makeCertificate } from './lib/certificates.mjs';
 import { Stoker, cli, echo, request, until } from './lib/stoker.mjs';
 
 const post = (stoker, path, body, headers = {}) => request(`${stoker.url}/v2/${path}`, { method: 'POST', headers: { ...stoker.headers, ...headers }, body });
@@ -101,6 +106,21 @@ test('nothing inside is reached: not by its address, not by a name, not by a red
   await post(other, 'e/run', { input: { prompt: 'x' }, webhook: redirecting.url });
   await until('it failed', () => /event=webhook_failed.*answered 302/.test(other.log));
   assert.deepEqual(redirecting.calls.map((call) => call.url), ['/hook?token=not-for-logs']);
+});
+
+test('who cannot show a certificate that is trusted is not told anything', async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-hook-'));
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  const { crt, key } = makeCertificate(folder, 'hook');
+  const calls = [];
+  const server = https.createServer({ cert: fs.readFileSync(crt), key: fs.readFileSync(key) }, (req, res) => { calls.push(req.url); res.end(); });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const stoker = await Stoker.start(t, { webhooks: { allow: ['127.0.0.1'] }, deployments: { e: echo({ tokens: 1 }) } });
+  await post(stoker, 'e/run', { input: { prompt: 'x' }, webhook: `https://127.0.0.1:${server.address().port}/` });
+  await until('it failed', () => /event=webhook_failed.*certificate/.test(stoker.log));
+  assert.deepEqual(calls, []);
 });
 
 test('only an admin is shown the secret', async (t) => {

@@ -80,6 +80,17 @@ TEST_F(KeptAnswersTest, WhatHasNoAnswerThatCountsRunsAgain) {
   EXPECT_EQ(claim(mine_).kind, Kind::yours) << "the server has died meanwhile";
 }
 
+TEST_F(KeptAnswersTest, ManyLargeOnesAreForgottenAsTheyCome) {
+  start({.most_bytes = 800});
+  for (int i = 0; i < 20; ++i) {
+    const AnswerClaim each{KeyId{1}, std::to_string(i), "f"};
+    EXPECT_EQ(claim(each).kind, Kind::yours);
+    keep(each, {200, "", std::string(101, 'x')});
+  }
+  EXPECT_EQ(claim({KeyId{1}, "11", "f"}).kind, Kind::yours) << "forgotten";
+  EXPECT_EQ(claim({KeyId{1}, "19", "f"}).kind, Kind::answered);
+}
+
 TEST_F(KeptAnswersTest, TimeAndSizeAreBounded) {
   AnswerStore store = open();
   const auto put = [&](const char* key, std::int64_t at) {
