@@ -255,7 +255,8 @@ Summary Core::summary() const {
     summary.instances.push_back({id, instance->generation, instance->owner->spec.id,
                                  instance->devices, instance->state,
                                  static_cast<std::int32_t>(instance->in_flight.size()),
-                                 held.private_bytes, held.shared_bytes, instance->since});
+                                 held.private_bytes, held.shared_bytes, instance->since,
+                                 instance->drain_reason});
   }
   for (const Device& each : devices_) {
     summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,

@@ -49,6 +49,7 @@ struct InstanceSummary {
   Bytes private_bytes;  // of all its devices
   Bytes shared_bytes;
   Instant since;  // of the present state
+  StopReason drains_for = StopReason::stop_request;  // of one that drains
 };
 struct DeploymentSummary {
   DeploymentId id;

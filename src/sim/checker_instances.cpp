@@ -256,7 +256,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
                       a.reason != StopReason::device_lost && a.reason != StopReason::abandoned &&
                       a.reason != StopReason::memory_overrun;
   if (failed && each.stage != Stage::leaving) {
-    d.failing = true;
+    note_failure(now, d);
     if (each.stage != Stage::ready) note_failed_start(now, each);
   }
   // What was given up on purpose did not fail.

@@ -52,6 +52,9 @@ void Checker::sweep(Instant now, const core::Core& core) {
     }
   }
   check_waiting(now, summary);
+  check_limits(now, summary);
+  check_forgotten(now, summary);
+  check_least(summary);
   STOKER_INVARIANT(static_cast<std::size_t>(waiting + running) == requests_.size(),
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
 }

@@ -54,6 +54,7 @@ void FailureChecker::forget(Instant now, Deployment& d) {
 void FailureChecker::failed(Instant now, Deployment& d) {
   forget(now, d);
   d.forgotten_at.reset();
+  if (d.ready > 0) d.forgotten_at = now + healthy_after;
   d.failures.push_back(now);
   const std::size_t count = d.failures.size();
   d.loops |= count >= loop_failures && now - d.failures[count - loop_failures] <= loop_window;
@@ -111,9 +112,9 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
           [&](const core::InstanceExited& e) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr) return;
-            Deployment& d = deployments_[instance->deployment];
-            if (instance->stage != Stage::leaving) failed(now, d);
+            const bool was_leaving = instance->stage == Stage::leaving;
             left(*instance);
+            if (!was_leaving) failed(now, deployments_[instance->deployment]);
             instances_.erase(e.instance);
           },
           [&](const core::StartFailed& e) {
@@ -180,7 +181,7 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
     if (it != instances_.end() && it->second.stage == Stage::ready) {
       Deployment& d = deployments_[it->second.deployment];
       forget(now, d);
-      if (!d.failures.empty()) d.forgotten_at = now + healthy_after;
+      if (!d.failures.empty() && !d.forgotten_at) d.forgotten_at = now + healthy_after;
     }
   }
   if (load_refused_) {

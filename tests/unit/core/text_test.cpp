@@ -88,6 +88,8 @@ TEST(Describe, EachEvent) {
       {BoundsChanged{three, 2, 6}, "deployment 3 shall have 2 to 6 instances from now on"},
       {TenantWeighed{TenantId{4}, 3}, "tenant 4 has the weight 3"},
       {FirstTokenSent{nine, seconds(2)}, "the first token of request 9 went out after 2 s"},
+      {KeepWished{three, seconds(40)}, "deployment 3 shall stay idle for 40 s"},
+      {KeepWished{three, {}}, "deployment 3 shall stay idle for as long as configured"},
   };
   std::set<std::size_t> kinds;
   for (const EventCase& c : cases) {
