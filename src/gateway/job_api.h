@@ -43,8 +43,8 @@ class JobReply {
  public:
   virtual ~JobReply() = default;
   virtual void answer(int status, std::string json) = 0;
-  /// `head_fields`: raw header text, X-Request-Id among it.
-  virtual void answer_with(int status, std::string head_fields, std::string body) = 0;
+  /// As the answer of `request`, if there was one. `fields`: further raw header text.
+  virtual void answer_with(int status, RequestId request, std::string fields, std::string body) = 0;
 };
 
 class JobApi {

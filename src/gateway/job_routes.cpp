@@ -1,7 +1,10 @@
 #include "gateway/job_routes.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "base/text.h"
 #include "gateway/admin_routes.h"
 
 namespace stoker::gateway {
@@ -53,17 +56,21 @@ class Reply final : public JobReply {
     answer(503, R"({"error":"the server is shutting down; try again"})");
   }
   void answer(int status, std::string json) override {
-    answer_with(status, plain_fields("application/json", id_), std::move(json));
+    send(status, plain_fields("application/json", id_), std::move(json));
   }
-  void answer_with(int status, std::string head_fields, std::string body) override {
-    if (exchange_ == nullptr) return;
-    // The pointer is moved on, not copied, so that the exchange is always let go on its own loop.
-    loop_.post([exchange = std::exchange(exchange_, nullptr), status,
-                fields = std::move(head_fields),
-                body = std::move(body)] { exchange->respond(status, fields, body); });
+  void answer_with(int status, RequestId request, std::string fields, std::string body) override {
+    fields += fmt::format("X-Request-Id: {}\r\n", public_id(request ? request : id_));
+    send(status, std::move(fields), std::move(body));
   }
 
  private:
+  void send(int status, std::string fields, std::string body) {
+    if (exchange_ == nullptr) return;
+    // The pointer is moved on, not copied, so that the exchange is always let go on its own loop.
+    loop_.post([exchange = std::exchange(exchange_, nullptr), status, fields = std::move(fields),
+                body = std::move(body)] { exchange->respond(status, fields, body); });
+  }
+
   net::EventLoop& loop_;
   net::ExchangePtr exchange_;
   RequestId id_;

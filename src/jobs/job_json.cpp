@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json_writer.h"
+#include "base/text.h"
 
 namespace stoker::jobs {
 namespace {
@@ -149,10 +150,6 @@ JobWish wish_of_call(std::string_view target, std::string_view body) {
   return wish;
 }
 
-std::string request_text(RequestId request) {
-  return fmt::format("req-{:016x}", request.value);
-}
-
 std::string status_json(const Job& job, WallTime now, std::optional<std::size_t> position) {
   const auto ms_between = [](WallTime from, WallTime to) {
     return std::max<std::int64_t>(0, (to.ns - from.ns) / 1'000'000);
@@ -169,7 +166,7 @@ std::string status_json(const Job& job, WallTime now, std::optional<std::size_t>
     if (position) json.field("queuePosition", *position);
     if (!job.worker.empty()) json.field("workerId", job.worker);
     if (job.retries > 0) json.field("retries", job.retries);
-    if (job.request) json.field("requestId", request_text(job.request));
+    if (job.request) json.field("requestId", public_id(job.request));
     if (!job.output.empty()) json.raw_field("output", job.output);
     if (!job.error.empty()) json.field("error", job.error);
   });

@@ -25,8 +25,6 @@ namespace stoker::jobs {
 
 /// A request of any route that runs a model, as it is.
 [[nodiscard]] JobWish wish_of_call(std::string_view target, std::string_view body);
-/// "req-00000000000000a7"
-[[nodiscard]] std::string request_text(RequestId request);
 /// {"id", "status", "delayTime", "executionTime", "output", ...}. `position`: in the queue, from 1.
 [[nodiscard]] std::string status_json(const Job& job, WallTime now,
                                       std::optional<std::size_t> position);

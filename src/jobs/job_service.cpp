@@ -48,13 +48,12 @@ Duration wait_of(std::string_view query) {
 }
 
 /// Of an answer that is the request's own.
-std::string head_of(const Job& job, std::string_view content_type) {
-  return fmt::format("Content-Type: {}\r\nX-Request-Id: {}\r\nX-Stoker-Job: {}\r\n", content_type,
-                     request_text(job.request), job.id);
+std::string fields_of(const Job& job, std::string_view content_type) {
+  return fmt::format("Content-Type: {}\r\nX-Stoker-Job: {}\r\n", content_type, job.id);
 }
 
-std::string accepted_head(const Job& job, Duration wait) {
-  return head_of(job, "application/json") +
+std::string accepted_fields(const Job& job, Duration wait) {
+  return fields_of(job, "application/json") +
          fmt::format("Location: /v2/{}/status/{}\r\nPreference-Applied: wait={}\r\n",
                      job.deployment, job.id, wait.ns / 1'000'000'000);
 }
@@ -346,7 +345,8 @@ void JobService::answer_end(const Live& live, const Waiter& waiter) const {
     status = job.state == JobState::timed_out ? 504 : job.state == JobState::cancelled ? 409 : 502;
     type.clear();
   }
-  waiter.reply->answer_with(status, head_of(job, type.empty() ? "application/json" : type),
+  waiter.reply->answer_with(status, job.request,
+                            fields_of(job, type.empty() ? "application/json" : type),
                             std::move(body));
 }
 
@@ -395,12 +395,12 @@ void JobService::wait_for(const LivePtr& live, const gateway::JobCall& call,
   const bool as_called = call.verb == gateway::JobVerb::call;
   if (has_ended(live->job.state)) return answer_end(*live, {reply, 0, as_called});
   const Duration wait = as_called ? call.wait : wait_of(call.query);
-  const net::TimerId timer =
-      loop_->run_at(net::monotonic_now() + wait, [this, live, reply, as_called, wait] {
-        std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
-        if (!as_called) return reply->answer(200, status_of(*live));
-        reply->answer_with(202, accepted_head(live->job, wait), status_of(*live));
-      });
+  const net::TimerId timer = loop_->run_at(net::monotonic_now() + wait, [this, live, reply,
+                                                                         as_called, wait] {
+    std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
+    if (!as_called) return reply->answer(200, status_of(*live));
+    reply->answer_with(202, live->job.request, accepted_fields(live->job, wait), status_of(*live));
+  });
   live->waiters.push_back({reply, timer, as_called});
 }
 

@@ -119,7 +119,8 @@ class FakePoster final : public outbound::Poster {
 struct Told {
   int status = 0;
   std::string json;
-  std::string fields = {};
+  std::string fields;
+  RequestId request;  // whose answer it is, if one's
 };
 
 /// A service on a file, with one deployment "e" and tenants "default" and "acme".
@@ -175,14 +176,15 @@ class JobRig : public ::testing::Test {
       std::promise<Told> told;
       bool answered = false;
       void answer(int status, std::string json) override {
-        answer_with(status, {}, std::move(json));
+        answer_with(status, {}, {}, std::move(json));
       }
-      void answer_with(int status, std::string head_fields, std::string body) override {
+      void answer_with(int status, RequestId request, std::string fields,
+                       std::string body) override {
         answered = true;
-        told.set_value({status, std::move(body), std::move(head_fields)});
+        told.set_value({status, std::move(body), std::move(fields), request});
       }
       ~Reply() override {
-        if (!answered) told.set_value({503, "dropped", {}});
+        if (!answered) told.set_value({503, "dropped", {}, {}});
       }
     };
     auto reply = std::make_shared<Reply>();
