@@ -52,10 +52,10 @@ test('the end of a job is told, signed with the secret of its tenant; a replay i
   const stoker = await Stoker.start(t, { webhooks: { allow: ['127.0.0.0/8'] }, deployments: { e: echo({ tokens: 3 }) } });
   const { json } = await post(stoker, 'e/run', { input: { prompt: 'x' }, webhook: hook.url });
   const call = await until('it is called', () => hook.calls[0]);
-  const told = JSON.parse(call.body);
-  assert.equal(told.id, json.id);
-  assert.equal(told.status, 'COMPLETED');
-  assert.equal(told.output.usage.completion_tokens, 3);
+  const body = JSON.parse(call.body);
+  assert.equal(body.id, json.id);
+  assert.equal(body.status, 'COMPLETED');
+  assert.equal(body.output.usage.completion_tokens, 3);
   assert.equal(call.headers['content-type'], 'application/json');
   const secret = await secretOf(stoker, 'default');
   assert.match(secret, /^whsec_[A-Za-z0-9+/]{43}=$/);
@@ -71,6 +71,13 @@ test('the end of a job is told, signed with the secret of its tenant; a replay i
   await stoker.launch();
   assert.equal(await secretOf(stoker, 'default'), secret);
   for (const hidden of [secret, secret.slice(6), 'not-for-logs']) assert.equal(stoker.log.includes(hidden), false, hidden);
+  const told = [(await stoker.call('/metrics')).text, JSON.stringify(await stoker.events()), JSON.stringify(await stoker.ledger())].join('\n');
+  for (const hidden of [secret.slice(6), 'not-for-logs']) assert.equal(told.includes(hidden), false, hidden);
+  for (const file of fs.readdirSync(path.join(stoker.folder, 'state'), { recursive: true, withFileTypes: true })) {
+    if (!file.isFile()) continue;
+    const bytes = fs.readFileSync(path.join(file.parentPath ?? file.path, file.name));
+    assert.equal(bytes.includes(secret.slice(6)), false, file.name);
+  }
   assert.equal(hook.calls.length, 1);
 });
 
