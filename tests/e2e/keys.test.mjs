@@ -178,7 +178,7 @@ test('a limit of requests lets exactly so many through, says when to come again,
 });
 
 test('limits of tokens are taken before the work: neither many at once nor a long stream gets past them', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 500, token_delay: '1ms' }, { concurrency: 64 }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 500, token_delay: '4ms' }, { concurrency: 64 }) } });
   await chat(stoker, stoker.key, 'e', { max_tokens: 1 });
   const limited = await keys(stoker, 'create', '--output-tpm', '1000');
   const answers = await Promise.all(Array.from({ length: 40 }, () => chat(stoker, limited.key, 'e', { max_tokens: 100 })));
