@@ -1,7 +1,8 @@
 // What llama.cpp keeps of a prompt, in its slots and in its cache of prompts in memory, serves the tenant alone that sent it (C8).
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
-import { Stoker, hasEngines, llama, makeKey, request } from './lib/stoker.mjs';
+import { Stoker, hasEngines, llama, makeKey, openStream, readAll, request, sseEvents } from './lib/stoker.mjs';
 
 const skip = !hasEngines && 'built without engines';
 const story = 'Once upon a time there was an owl who lived in an old tree by the river. '.repeat(4);
@@ -35,7 +36,7 @@ const routes = {
 
 for (const [what, rest, options] of [['one slot', { concurrency: 1 }, {}], ['four slots', { concurrency: 4 }, {}], ['four slots and stored prompts', { concurrency: 4 }, { prompt_cache_memory: '64MiB' }]]) {
   test(`${what}: the prompt of another tenant is computed anew on every route`, { skip }, async (t) => {
-    const { tenant } = await start(t, { m: llama({ context: 1024, ...options }, { ...rest, autoscaling: { max_instances: 1 } }) });
+    const { tenant } = await start(t, { m: llama({ ...options }, { ...rest, autoscaling: { max_instances: 1 } }) });
     const a = await tenant('a');
     for (const [name, [target, body]] of Object.entries(routes)) {
       if (name === 'several' && rest.concurrency === 1) continue;
@@ -49,7 +50,7 @@ for (const [what, rest, options] of [['one slot', { concurrency: 1 }, {}], ['fou
 }
 
 test('a stored prompt comes back to its own tenant after another took the slot', { skip }, async (t) => {
-  const { tenant } = await start(t, { m: llama({ context: 1024, prompt_cache_memory: '64MiB' }, { concurrency: 1, autoscaling: { max_instances: 1 } }) });
+  const { tenant } = await start(t, { m: llama({ prompt_cache_memory: '64MiB' }, { concurrency: 1, autoscaling: { max_instances: 1 } }) });
   const [a, b] = [await tenant('a'), await tenant('b')];
   const ask = (who) => who(...routes.completions);
   assert.equal(await ask(a), 0);
@@ -59,14 +60,18 @@ test('a stored prompt comes back to its own tenant after another took the slot',
 });
 
 test('a slot that a client names is not taken from the one who is using it', { skip }, async (t) => {
-  const { stoker, tenant } = await start(t, { m: llama({ context: 1024, prompt_cache_memory: '64MiB' }, { concurrency: 2, autoscaling: { max_instances: 1 } }) });
+  const { stoker, tenant } = await start(t, { m: llama({ prompt_cache_memory: '64MiB' }, { concurrency: 2, autoscaling: { max_instances: 1 } }) });
   const b = await tenant('b');
   const body = { prompt: 'Something else entirely.', n_predict: 1, id_slot: 0 };
   assert.equal(await b('/invoke/m/completion', body), 0);
+  const { res } = await openStream(`${stoker.url}/invoke/m/completion`, { prompt: story, n_predict: 400, temperature: 0, ignore_eos: true, id_slot: 0, stream: true }, stoker.headers);
+  await once(res, 'readable');  // it holds the slot
   const ended = [];
-  const long = stoker.post('/invoke/m/completion', { prompt: story, n_predict: 300, temperature: 0, ignore_eos: true, id_slot: 0 });
-  await stoker.activeBecomes(await stoker.ready('m'), 1);
-  await Promise.all([long.then(() => ended.push('long')), b('/invoke/m/completion', body).then(() => ended.push('short'))]);
+  const [text] = await Promise.all([
+    readAll(res).then((all) => { ended.push('long'); return all; }),
+    b('/invoke/m/completion', body).then(() => ended.push('short')),
+  ]);
   assert.deepEqual(ended, ['long', 'short']);
-  assert.equal((await long).json.tokens_predicted, 300);
+  const last = sseEvents(text).filter((event) => event.data).map((event) => JSON.parse(event.data)).at(-1);
+  assert.deepEqual([last.stop_type, last.tokens_predicted], ['limit', 400]);
 });
