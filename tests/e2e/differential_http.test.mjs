@@ -37,7 +37,7 @@ class Servers {
   async stoker(t) {
     const stub = path.join(repository, 'tests/e2e/lib/counting_stub.mjs');
     const stoker = await Stoker.start(t, { deployments: { e: {
-      runtime: 'command', command: ['/usr/bin/node', '{model}', '{port}'], model: stub, health_path: '/health', autoscaling: { min_instances: 1, max_instances: 1 },
+      runtime: 'command', command: [process.execPath, '{model}', '{port}'], model: stub, health_path: '/health', autoscaling: { min_instances: 1, max_instances: 1 },
     } } });
     const instance = await stoker.ready('e');
     this.key = stoker.key;
