@@ -44,10 +44,12 @@ class Reply final : public JobReply {
   void answer(int status, std::string json) override {
     if (exchange_ == nullptr) return;
     // The pointer is moved on, not copied, so that the exchange is always let go on its own loop.
-    loop_.post(
-        [exchange = std::exchange(exchange_, nullptr), id = id_, status, json = std::move(json)] {
-          exchange->respond(status, plain_fields("application/json", id), json);
-        });
+    loop_.post([exchange = std::exchange(exchange_, nullptr), id = id_, status,
+                json = std::move(json)] {
+      const bool again = status == 429 || status == 503;  // it may pass then
+      exchange->respond(
+          status, plain_fields("application/json", id) + (again ? "Retry-After: 1\r\n" : ""), json);
+    });
   }
 
  private:
