@@ -145,7 +145,7 @@ async function runJobs({ get, post, call }) {
   await post('/v2/slow/purge-queue', undefined, 200);
   await post(`/v2/slow/cancel/${running}`, undefined, 200);
   await post(`/v2/slow/retry/${running}`, undefined, 200);
-  await post(`/v2/slow/cancel/${running}`, undefined, 200);
+  for (const job of [running, waiting]) await post(`/v2/slow/cancel/${job}`, undefined, 200);
   assert.equal((await get('/v2/slow/requests')).json.requests.length, 2);
   await get('/v2/slow/health');
   for (const target of ['health', 'requests']) await get(`/v2/nobody/${target}`, 404);
