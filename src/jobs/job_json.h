@@ -23,6 +23,8 @@ namespace stoker::jobs {
 [[nodiscard]] Result<JobWish> read_wish(std::string_view body,
                                         const gateway::Deployment& deployment);
 
+/// A request of any route that runs a model, as it is.
+[[nodiscard]] JobWish wish_of_call(std::string_view target, std::string_view body);
 /// {"id", "status", "delayTime", "executionTime", "output", ...}. `position`: in the queue, from 1.
 [[nodiscard]] std::string status_json(const Job& job, WallTime now,
                                       std::optional<std::size_t> position);
@@ -31,8 +33,6 @@ namespace stoker::jobs {
 /// {"status", "stream": [{"output": ...}]}; `chunks` are JSON texts.
 [[nodiscard]] std::string stream_json(JobState state, const std::vector<std::string>& chunks,
                                       std::size_t from);
-/// {"error": "..."}
-[[nodiscard]] std::string error_json(std::string_view message);
 
 /// The message of an error in any dialect of ours, or the whole text.
 [[nodiscard]] std::string error_message(std::string_view body);

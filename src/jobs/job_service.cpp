@@ -47,6 +47,44 @@ Duration wait_of(std::string_view query) {
   return ms(std::clamp(count, shortest_wait_ms, longest_wait_ms));
 }
 
+constexpr Duration again = seconds(1);
+
+void refuse(const std::shared_ptr<gateway::JobReply>& reply, gateway::ApiError error) {
+  reply->refuse(std::move(error), {}, {});
+}
+
+gateway::ApiError storage_error(std::string message) {
+  return {503, "storage", std::move(message), {}, again};
+}
+
+/// What whoever called is told of a job that ended without an answer.
+gateway::ApiError end_error(const Job& job) {
+  const std::string& message = job.error;
+  switch (job.state) {
+    case JobState::timed_out:
+      return {504, "request_timeout", message, {}, {}};
+    case JobState::cancelled:
+      return {409, "cancelled", message.empty() ? "the job was cancelled" : message, {}, {}};
+    default:
+      return {502, "job_failed", message, {}, {}};
+  }
+}
+
+std::string job_field(const Job& job) {
+  return fmt::format("X-Stoker-Job: {}\r\n", job.id);
+}
+
+/// Of an answer that is the request's own.
+std::string fields_of(const Job& job, std::string_view content_type) {
+  return fmt::format("Content-Type: {}\r\n", content_type) + job_field(job);
+}
+
+std::string accepted_fields(const Job& job, Duration wait) {
+  return fields_of(job, "application/json") +
+         fmt::format("Location: /v2/{}/status/{}\r\nPreference-Applied: wait={}\r\n",
+                     job.deployment, job.id, wait.ns / 1'000'000'000);
+}
+
 std::string array_of(const std::vector<std::string>& chunks) {
   JsonWriter json;
   json.array([&] {
@@ -101,7 +139,9 @@ JobService::JobService(JobStore store, JobServiceOptions options, JobServicePart
       options_(std::move(options)),
       parts_(std::move(parts)),
       loop_(std::move(loop)),
-      directory_(parts_.directory) {}
+      directory_(parts_.directory),
+      webhooks_(*loop_, store_, parts_.poster, parts_.webhook_secrets, parts_.log,
+                options_.webhooks) {}
 
 JobService::~JobService() {
   stop();
@@ -169,6 +209,7 @@ void JobService::take_up() {
     live->job.worker.clear();
     enqueue(live);
   }
+  webhooks_.pump();
   if (!open->empty()) parts_.log.info("jobs_taken_up", {{"jobs", open->size()}});
   for (auto& [deployment, queue] : queues_) pump(deployment);
 }
@@ -199,6 +240,7 @@ void JobService::answer(const gateway::JobCall& call,
   switch (call.verb) {
     case JobVerb::run:
     case JobVerb::run_sync:
+    case JobVerb::call:
       return submit(call, reply);
     case JobVerb::status:
     case JobVerb::status_sync:
@@ -220,20 +262,33 @@ void JobService::answer(const gateway::JobCall& call,
 
 void JobService::submit(const gateway::JobCall& call,
                         const std::shared_ptr<gateway::JobReply>& reply) {
-  if (draining_) return reply->answer(503, error_json("the server is shutting down; try again"));
-  Result<JobWish> wish = read_wish(call.body, *call.deployment);
-  if (!wish) return reply->answer(400, error_json(wish.error().message));
+  if (draining_) {
+    return refuse(reply, {503, "draining", "the server is shutting down; try again", {}, again});
+  }
+  Result<JobWish> wish = call.verb == gateway::JobVerb::call
+                             ? Result<JobWish>(wish_of_call(call.target, call.body))
+                             : read_wish(call.body, *call.deployment);
+  if (!wish) return refuse(reply, {400, "invalid_job", wish.error().message, {}, {}});
+  if (!wish->webhook.empty()) {
+    const Result<std::string> host = parts_.poster.check(wish->webhook);
+    if (!host) {
+      return refuse(reply, {400, "invalid_job", "'webhook' " + host.error().message, {}, {}});
+    }
+  }
   const std::string fingerprint =
-      hex(access::Digest(call.deployment->name + '\n' + call.body).bytes());
+      hex(access::Digest(call.deployment->name + '\n' + call.target + call.body).bytes());
   if (!call.idempotency_key.empty() && repeated(call, fingerprint, reply)) return;
   Queue& queue = queues_[call.deployment->name];
   if (queue.open >= options_.most_open) {
-    return reply->answer(429, error_json(fmt::format("{} jobs of '{}' are waiting, the most there "
-                                                     "may be",
-                                                     queue.open, call.deployment->name)));
+    return refuse(reply, {429,
+                          "too_many_jobs",
+                          fmt::format("{} jobs of '{}' are waiting, the most there may be",
+                                      queue.open, call.deployment->name),
+                          {},
+                          again});
   }
   Result<std::string> id = new_job_id();
-  if (!id) return reply->answer(503, error_json(id.error().message));
+  if (!id) return refuse(reply, storage_error(id.error().message));
   auto live = std::make_shared<Live>();
   Job& job = live->job;
   job.id = std::move(*id);
@@ -244,18 +299,18 @@ void JobService::submit(const gateway::JobCall& call,
   job.created_at = net::wall_now();
   ++queue.open;
   live_[job.id] = live;
-  submissions_.push_back(
-      {live, call.idempotency_key, fingerprint, [this, live, call, reply](bool stored) {
-         if (!stored) {
-           reply->answer(503, error_json("the job could not be stored; free "
-                                         "some disk space for the state "
-                                         "directory"));
-         } else if (call.verb == gateway::JobVerb::run) {
-           reply->answer(200, short_json(live->job.id, JobState::in_queue));
-         } else {
-           wait_for(live, call, reply);
-         }
-       }});
+  submissions_.push_back({live, call.idempotency_key, fingerprint,
+                          call.verb == gateway::JobVerb::call,
+                          [this, live, call, reply](bool stored) {
+                            if (!stored) {
+                              refuse(reply, storage_error("the job could not be stored; free some "
+                                                          "disk space for the state directory"));
+                            } else if (call.verb == gateway::JobVerb::run) {
+                              reply->answer(200, short_json(live->job.id, JobState::in_queue));
+                            } else {
+                              wait_for(live, call, reply);
+                            }
+                          }});
   loop_->at_round_end(*this);
 }
 
@@ -265,12 +320,18 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
                           const std::shared_ptr<gateway::JobReply>& reply) {
   const auto answer_for = [&](const std::string& known, const std::string& job) {
     if (known != fingerprint) {
-      reply->answer(400, error_json("this Idempotency-Key was used for something else"));
+      refuse(reply, {422,
+                     "idempotency_key_reused",
+                     "this Idempotency-Key was used for something else",
+                     {},
+                     {}});
       return;
     }
     gateway::JobCall again = call;
     again.job = job;
-    if (call.verb == gateway::JobVerb::run) {
+    if (call.verb == gateway::JobVerb::call) {
+      call_again(again, reply);
+    } else if (call.verb == gateway::JobVerb::run) {
       reply->answer(200, short_json(job, JobState::in_queue));
     } else {
       again.verb = gateway::JobVerb::status_sync;
@@ -288,12 +349,38 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
   const Result<std::optional<Repeat>> known =
       store_.repeat_of(call.key->tenant_name, call.idempotency_key);
   if (!known) {
-    reply->answer(503, error_json(known.error().message));
+    refuse(reply, storage_error(known.error().message));
     return true;
   }
   if (!*known) return false;
   answer_for((*known)->fingerprint, (*known)->job);
   return true;
+}
+
+/// The same call once more: waits for the job of the first one.
+void JobService::call_again(const gateway::JobCall& call,
+                            const std::shared_ptr<gateway::JobReply>& reply) {
+  if (const LivePtr live = find(call)) return wait_for(live, call, reply);
+  if (const std::optional<Job> job = stored(call, reply)) {
+    Live ended;
+    ended.job = *job;
+    answer_end(ended, {reply, 0, true});
+  }
+}
+
+/// To whoever waited for the end. Needs: it has ended.
+void JobService::answer_end(const Live& live, const Waiter& waiter) const {
+  const Job& job = live.job;
+  if (!waiter.as_called) return waiter.reply->answer(200, status_of(live));
+  std::string body = live.answer;
+  if (body.empty() && job.state == JobState::completed) {  // of an earlier life, or long ago
+    body = job.output;
+  }
+  if (body.empty() || job.status == 0) {
+    return waiter.reply->refuse(end_error(job), job.request, job_field(job));
+  }
+  const std::string type = live.content_type.empty() ? "application/json" : live.content_type;
+  waiter.reply->answer_with(job.status, job.request, fields_of(job, type), std::move(body));
 }
 
 JobService::LivePtr JobService::find(const gateway::JobCall& call) const {
@@ -310,10 +397,12 @@ std::optional<Job> JobService::stored(const gateway::JobCall& call,
   Result<std::optional<Job>> job =
       store_.find(call.job, call.key->tenant_name, call.deployment->name);
   if (!job) {
-    reply->answer(503, error_json(job.error().message));
+    refuse(reply, storage_error(job.error().message));
     return std::nullopt;
   }
-  if (!*job) reply->answer(404, error_json(fmt::format("there is no job '{}'", call.job)));
+  if (!*job) {
+    refuse(reply, {404, "not_found", fmt::format("there is no job '{}'", call.job), {}, {}});
+  }
   return std::move(*job);
 }
 
@@ -338,13 +427,16 @@ std::string JobService::status_of(const Live& live) const {
 
 void JobService::wait_for(const LivePtr& live, const gateway::JobCall& call,
                           const std::shared_ptr<gateway::JobReply>& reply) {
-  if (has_ended(live->job.state)) return reply->answer(200, status_of(*live));
-  const net::TimerId timer =
-      loop_->run_at(net::monotonic_now() + wait_of(call.query), [this, live, reply] {
-        std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
-        reply->answer(200, status_of(*live));
-      });
-  live->waiters.push_back({reply, timer});
+  const bool as_called = call.verb == gateway::JobVerb::call;
+  if (has_ended(live->job.state)) return answer_end(*live, {reply, 0, as_called});
+  const Duration wait = as_called ? call.wait : wait_of(call.query);
+  const net::TimerId timer = loop_->run_at(net::monotonic_now() + wait, [this, live, reply,
+                                                                         as_called, wait] {
+    std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
+    if (!as_called) return reply->answer(200, status_of(*live));
+    reply->answer_with(202, live->job.request, accepted_fields(live->job, wait), status_of(*live));
+  });
+  live->waiters.push_back({reply, timer, as_called});
 }
 
 void JobService::show(const gateway::JobCall& call,
@@ -416,8 +508,11 @@ void JobService::retry(const gateway::JobCall& call,
   const LivePtr known = find(call);
   const JobState state = known ? known->job.state : job->state;
   if (state != JobState::failed && state != JobState::timed_out && state != JobState::cancelled) {
-    return reply->answer(
-        409, error_json(fmt::format("a job that is {} is not run again", to_text(state))));
+    return refuse(reply, {409,
+                          "not_run_again",
+                          fmt::format("a job that is {} is not run again", to_text(state)),
+                          {},
+                          {}});
   }
   auto live = std::make_shared<Live>();
   live->job = std::move(*job);
@@ -493,7 +588,7 @@ void JobService::list(const gateway::JobCall& call,
                       const std::shared_ptr<gateway::JobReply>& reply) {
   const Result<std::vector<Job>> jobs =
       store_.list(call.key->tenant_name, call.deployment->name, most_listed);
-  if (!jobs) return reply->answer(503, error_json(jobs.error().message));
+  if (!jobs) return refuse(reply, storage_error(jobs.error().message));
   JsonWriter json;
   json.object([&] {
     json.array("requests", [&] {
@@ -599,11 +694,15 @@ void JobService::on_end(const LivePtr& live, int status, const std::string& cont
   if (has_ended(job.state)) return;
   if (body.empty()) body = std::move(live->bytes);
   job.status = status;
+  live->content_type = content_type;
   const bool refused = !live->dispatched && (status == 429 || status == 503);
   if (refused && error_code(body) == "queue_timeout") {
     return finish(live, JobState::timed_out, "it waited longer than its ttl");
   }
   if (refused) return give_back(live);
+  const bool anybody_called =
+      std::ranges::any_of(live->waiters, [](const Waiter& each) { return each.as_called; });
+  if (anybody_called) live->answer = body;
   const bool streamed = job.wish.stream && content_type.starts_with("text/event-stream");
   if (streamed) {
     const std::string error =
@@ -661,7 +760,7 @@ void JobService::finish(const LivePtr& live, JobState state, std::string error) 
   after_commit([this, live] {
     for (Waiter& waiter : std::exchange(live->waiters, {})) {
       loop_->cancel(waiter.timer);
-      waiter.reply->answer(200, status_of(*live));
+      answer_end(*live, waiter);
     }
     answer_stream_waiters(*live);
     // The pieces of a stream stay for whoever reads them; the store has the rest.
@@ -682,6 +781,18 @@ void JobService::after_commit(std::function<void()> action) {
   loop_->at_round_end(*this);
 }
 
+/// With the end of a job that names a webhook it is on the disk that the webhook is to be called.
+Result<void> JobService::note_webhook(const Job& job) {
+  if (job.wish.webhook.empty()) return {};
+  if (!has_ended(job.state)) return store_.drop_webhooks(job.id);
+  const Result<std::string> host = parts_.poster.check(job.wish.webhook);
+  if (!host) {  // the configuration has changed since it was submitted
+    parts_.log.warn("webhook_given_up", {{"job", job.id}, {"text", host.error().message}});
+    return {};
+  }
+  return store_.add_webhook(job, *host, net::wall_now());
+}
+
 /// All of a round in one transaction. What cannot be written is tried again; what was being
 /// submitted is refused.
 void JobService::on_round_end() {
@@ -698,6 +809,7 @@ void JobService::on_round_end() {
     }
     for (const auto& [number, live] : dirty_) {
       if (Result<void> updated = store_.update(live->job); !updated) return updated;
+      if (Result<void> noted = note_webhook(live->job); !noted) return noted;
     }
     return store_.commit();
   };
@@ -714,10 +826,19 @@ void JobService::on_round_end() {
     loop_->run_at(net::monotonic_now() + retry_writing, [this] { loop_->at_round_end(*this); });
     return;
   }
+  const bool any_webhook = std::ranges::any_of(
+      dirty_, [](const auto& each) { return !each.second->job.wish.webhook.empty(); });
   dirty_.clear();
+  // What ends from here on is on the disk in the next round only.
+  const std::vector<std::function<void()>> then = std::exchange(then_, {});
+  if (any_webhook && !draining_) webhooks_.pump();
   for (Submission& each : submissions) {
-    enqueue(each.live);
     each.then(true);
+    if (each.at_once && !draining_) {
+      hand_over(each.live);
+      continue;
+    }
+    enqueue(each.live);
     pump(each.live->job.deployment);
   }
   for (const LivePtr& live : std::exchange(to_launch_, {})) {
@@ -728,7 +849,7 @@ void JobService::on_round_end() {
       launch(live);
     }
   }
-  for (const auto& action : std::exchange(then_, {})) action();
+  for (const auto& action : then) action();
 }
 
 }  // namespace stoker::jobs

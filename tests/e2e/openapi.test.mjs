@@ -8,7 +8,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import WebSocket from 'ws';
 import { ApiDocument } from './lib/api_document.mjs';
-import { Stoker, echo, hasEngines, makeKey, onnxModel, readAll, repository, request, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, echo, hasEngines, makeKey, onnxModel, openStream, readAll, repository, request, sseEvents, until } from './lib/stoker.mjs';
 
 const once = { max_instances: 1 };
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -152,6 +152,63 @@ async function runJobs({ get, post, call }) {
   await post('/v2/nobody/purge-queue', undefined, 404);
 }
 
+/// The same request under an Idempotency-Key, and requests that go on as jobs, in each dialect.
+async function askAgain({ post, get }, stoker) {
+  const asked = [['/v1/chat/completions', (model) => ({ model, messages })], ['/v1/messages', (model) => ({ model, max_tokens: 100_000, messages })],
+    ['/api/chat', (model) => ({ model, messages, stream: false })], ['/v2/models/e/infer', () => ({ inputs: [] })], ['/invoke/e/x', () => ({})]];
+  for (const [target, body] of asked) {
+    const key = { 'idempotency-key': target };
+    await post(target, body('e'), 200, key);
+    assert.equal((await post(target, body('e'), 200, key)).headers['idempotent-replayed'], 'true');
+    await post(target, { ...body('e'), other: 1 }, 422, key);
+    await post(target, body('e'), 400, { 'idempotency-key': 'x'.repeat(256) });
+  }
+  for (const [target, body] of asked.slice(0, 3)) {
+    const key = { 'idempotency-key': `running ${target}` };
+    const { leave } = await openStream(stoker.url + target, { ...body('slow'), stream: true }, { ...stoker.headers, ...key });
+    await post(target, { ...body('slow'), stream: true }, 409, key);
+    leave();
+  }
+  for (const [target, body] of asked.filter(([target]) => target !== '/api/chat')) {
+    const named = { prefer: 'wait=30', 'idempotency-key': `job ${target}` };
+    assert.match((await post(target, body('e'), 200, named)).headers['x-stoker-job'], /^job-/);
+    await post(target, { ...body('e'), other: 1 }, 422, named);
+  }
+  for (const [target, body] of asked.slice(0, 2)) {
+    const accepted = await post(target, body('slow'), 202, { prefer: 'respond-async' });
+    await get(accepted.headers.location);
+    // Whoever waits for it in vain is told as the route tells it.
+    const named = { prefer: 'wait=30', 'idempotency-key': `cancelled ${target}` };
+    const waits = post(target, body('slow'), 409, named);
+    const job = await until('it is there', async () =>
+      (await get('/v2/slow/requests')).json.requests.find(({ id, status }) => id !== accepted.json.id && !/CANCELLED/.test(status)));
+    await post(`/v2/slow/cancel/${job.id}`, undefined, 200);
+    await waits;
+    await post(`/v2/slow/cancel/${accepted.json.id}`, undefined, 200);
+    await post(target, body('late'), 504, { prefer: 'wait=30' });
+  }
+}
+
+async function hearOfJobs(t, { post, get }, api) {
+  const server = http.createServer().listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await first(server, 'listening');
+  const called = first(server, 'request');
+  const { json: { id } } = await post('/v2/e/run', { input: { prompt: 'an owl' }, webhook: `http://127.0.0.1:${server.address().port}/` });
+  const [req, res] = await called;
+  const text = await readAll(req);
+  res.writeHead(204).end();
+  assert.equal(JSON.parse(text).id, id);
+  const at = '#/components/callbacks/JobEnded/{$request.body#~1webhook}/post';
+  api.check(`${at.replaceAll('{', '%7B').replaceAll('}', '%7D').replaceAll('$', '%24').replaceAll('#~1', '%23~1')}/requestBody/content/application~1json/schema`, JSON.parse(text), 'the webhook');
+  const { parameters } = api.document.components.callbacks.JobEnded['{$request.body#/webhook}'].post;
+  for (const { name, required } of parameters) assert.ok(!required || req.headers[name] !== undefined, name);
+  for (const name of Object.keys(req.headers).filter((one) => one.startsWith('webhook-'))) assert.ok(parameters.some((one) => one.name === name), `${name} is not in the document`);
+  await get('/api/v1/webhooks/secret');
+  await get('/api/v1/webhooks/secret?tenant=%20', 400);
+  await post('/v2/e/run', { input: { prompt: 'an owl' }, webhook: 'http://10.0.0.1/' }, 400);
+}
+
 async function administer({ get, post, call }, stoker, api) {
   const { json: all } = await get('/api/v1/ps');
   assert.ok(all.devices.length > 0 && all.instances.some((instance) => instance.state === 'ready'));
@@ -255,6 +312,7 @@ test('every parameter of a path is described, no part is left unused, and every 
 
 test('every operation answers as the document says', async (t) => {
   const stoker = await Stoker.start(t, {
+    webhooks: { allow: ['127.0.0.0/8'] },
     devices: [{ id: 'cpu0', kind: 'cpu', memory: '8GiB' }],
     deployments: {
       e: echo({ tokens: 5 }, { aliases: ['org/owl'], autoscaling: once, pricing: { per_request: '$0.5' } }),
@@ -276,6 +334,8 @@ test('every operation answers as the document says', async (t) => {
   await t.test('Ollama', () => useOllama(client, api));
   await t.test('models, health, Open Inference', () => lookAround(client));
   await t.test('jobs', () => runJobs(client));
+  await t.test('the same again, and what goes on as a job', () => askAgain(client, stoker));
+  await t.test('webhooks', (inner) => hearOfJobs(inner, client, api));
   await t.test('limits', () => passLimits(client, stoker));
   await t.test('failures', () => fail(client));
   await t.test('admin', () => administer(client, stoker, api));
@@ -313,6 +373,9 @@ test('what drains says so', async (t) => {
   for (const [target, body] of [['/v1/chat/completions', { model: 'e', messages }], ['/v1/messages', { model: 'e', messages }], ['/api/chat', { model: 'e', messages, stream: false }],
     ['/v2/models/e/infer', { inputs: [] }], ['/v2/e/run', { input: { prompt: 'x' } }], ['/api/v1/warm/e', undefined], ['/api/v1/reload', undefined]]) {
     assert.ok(Number((await client.post(target, body, 503)).headers['retry-after']) >= 1, target);
+  }
+  for (const [target, body] of [['/v1/chat/completions', { model: 'e', messages }], ['/v1/messages', { model: 'e', messages }], ['/v2/models/e/infer', { inputs: [] }]]) {
+    await client.post(target, body, 503, { prefer: 'wait=1' });
   }
   await client.get('/api/v1/ps');
   leave();

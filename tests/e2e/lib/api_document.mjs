@@ -108,7 +108,7 @@ export class ApiDocument {
       this.check(`${headerAt}/schema`, header.schema.type === 'integer' ? Number(text) : text, `${what}, ${name}`);
     }
     for (const name of Object.keys(answer.headers)) {
-      const ours = /^(x-stoker-|x-request-id|request-id|retry-after|etag|location)/.test(name);
+      const ours = /^(x-stoker-|x-request-id|request-id|retry-after|etag|location|preference-applied|idempotent-)/.test(name);
       assert.ok(!ours || known.has(name), `${what}: ${name} is not in the document`);
     }
   }
