@@ -60,6 +60,10 @@ async function runModels({ get, post, call }, stoker, api) {
     await post(target, { ...body, model: 1 }, 400);
     if (!/audio|images/.test(target)) await post(target, 'x', 415, { 'content-type': 'text/plain' });
   }
+  // What the engine refuses goes on, in Anthropic's shape where that is the route's.
+  for (const target of ['/v1/chat/completions', '/v1/messages']) {
+    assert.ok((await post(target, { model: 'e' }, 400)).headers['x-stoker-start']);
+  }
   for (const target of ['/v1/audio/transcriptions', '/v1/audio/translations', '/v1/images/edits', '/v1/images/variations']) {
     await post(`${target}?model=e`, 'RIFF', 200, { 'content-type': 'audio/wav' });
     await post(target, 'RIFF', 400, { 'content-type': 'audio/wav' });
@@ -282,13 +286,14 @@ async function passLimits({ post }, stoker) {
 }
 
 /// What goes wrong while a model starts or runs, in each dialect.
-async function fail({ post, get }) {
+async function fail({ post, get }, api) {
   const asked = [['/v1/chat/completions', (model) => ({ model, messages })], ['/v1/messages', (model) => ({ model, max_tokens: 100_000, messages })],
     ['/api/chat', (model) => ({ model, messages, stream: false })]];
   for (const [target, body] of asked) {
     await post(target, body('broken'), 503);
-    await post(target, body('crashes'), 502);
-    await post(target, body('late'), 504);
+    const shape = { '/v1/messages': 'AnthropicError', '/api/chat': 'OllamaError' }[target] ?? 'Error';
+    api.checkNamed(shape, (await post(target, body('crashes'), 502)).json);
+    api.checkNamed(shape, (await post(target, body('late'), 504)).json);
   }
   await post('/v2/models/broken/infer', { inputs: [] }, 503);
   await post('/invoke/broken/x', {}, 503);
@@ -337,7 +342,7 @@ test('every operation answers as the document says', async (t) => {
   await t.test('the same again, and what goes on as a job', () => askAgain(client, stoker));
   await t.test('webhooks', (inner) => hearOfJobs(inner, client, api));
   await t.test('limits', () => passLimits(client, stoker));
-  await t.test('failures', () => fail(client));
+  await t.test('failures', () => fail(client, api));
   await t.test('admin', () => administer(client, stoker, api));
   await t.test('keys', () => manageKeys(client));
   await t.test('reload', async () => {
