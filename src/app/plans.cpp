@@ -165,6 +165,7 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.scale.keep_warm = {keep_warm_policy(d.keep_warm.policy), d.keep_warm.min, d.keep_warm.max,
                           d.keep_warm.wait_weight};
   spec.priority = d.priority;
+  spec.can_suspend = d.runtime == Runtime::echo;  // of our workers, the only one so far
   spec.limits.max_queued = d.limits.max_queued;
   spec.limits.queue_timeout = d.limits.queue_timeout;
   spec.limits.start_timeout = d.limits.start_timeout;

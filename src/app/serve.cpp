@@ -298,7 +298,15 @@ class Server {
     };
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
-    for (const backend::Device& device : devices) {
+    Bytes lent = config_.model_store.host_memory.value_or(Bytes{});
+    for (const backend::Device& device : devices) {  // of a small machine half is kept for models
+      if (device.kind == backend::DeviceKind::cpu)
+        lent = std::min(lent, Bytes{device.memory.value / 2});
+    }
+    if (lent > Bytes{}) orchestrator_->lend_host_memory(lent);
+    for (backend::Device device : devices) {
+      // The memory of a `cpu` device is the host's: what is lent is part of it.
+      if (device.kind == backend::DeviceKind::cpu) device.memory -= lent;
       log_.info("device_found", {{"device", device.id},
                                  {"kind", backend::to_text(device.kind)},
                                  {"model", device.model},

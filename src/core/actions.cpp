@@ -70,6 +70,18 @@ const char* to_text(StopReason reason) {
       return "start_unconfirmed";
     case StopReason::device_lost:
       return "device_lost";
+    case StopReason::suspend_failed:
+      return "suspend_failed";
+    case StopReason::resume_failed:
+      return "resume_failed";
+    case StopReason::host_room:
+      return "host_room";
+    case StopReason::host_overrun:
+      return "host_overrun";
+    case StopReason::unlikely:
+      return "unlikely";
+    case StopReason::elsewhere:
+      return "elsewhere";
   }
   return "unknown";
 }

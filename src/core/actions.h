@@ -57,7 +57,13 @@ enum class StopReason : std::uint8_t {
   removed,
   not_placed,
   start_unconfirmed,
-  device_lost
+  device_lost,
+  suspend_failed,
+  resume_failed,
+  host_room,     // what it holds of the host's memory is worth more to another
+  host_overrun,  // suspended, it holds more than there is
+  unlikely,      // it was suspended for as long as that was worth it
+  elsewhere      // its devices have no room, others have
 };
 struct StopInstance {
   InstanceId instance;
@@ -65,6 +71,27 @@ struct StopInstance {
   StopMode mode = StopMode::graceful;
   StopReason reason = StopReason::idle;
   Duration grace;  // of a graceful stop
+};
+
+/// Let go of the devices, keep the state in host memory. Nothing runs on it.
+struct SuspendInstance {
+  InstanceId instance;
+  Generation generation;
+  StopReason reason = StopReason::idle;  // what it would have been stopped for
+  Bytes host_bytes;                      // reserved for it
+  Duration expected_resume;              // against
+  Duration expected_start;
+};
+/// Back to its devices, whose memory is reserved for it.
+struct ResumeInstance {
+  InstanceId instance;
+  Generation generation;
+  DeploymentId deployment;
+  std::vector<DeviceId> devices;  // those that it was on
+  StartReason reason = StartReason::from_zero;
+  MemoryNeed reserved;  // on each device
+  Instant wanted_at;
+  Duration expected_resume;
 };
 
 struct Dispatch {
@@ -133,7 +160,7 @@ struct AwaitRoom {
 };
 
 using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
-                            FailRequest, AwaitRoom>;
+                            FailRequest, AwaitRoom, SuspendInstance, ResumeInstance>;
 
 /// Asked for by what runs, whether a request waits or not.
 [[nodiscard]] constexpr bool is_for_load(StartReason reason) {

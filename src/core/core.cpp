@@ -36,6 +36,7 @@ void Core::forget() {
 void Core::handle(const Event& event) {
   std::visit(Overloaded{
                  [&](const DeviceAdded& e) { on(e); },
+                 [&](const NodeAdded& e) { on(e); },
                  [&](const PoolAdded& e) { on(e); },
                  [&](const DeviceLost& e) { on(e); },
                  [&](const DeviceReturned& e) { on(e); },
@@ -57,6 +58,10 @@ void Core::handle(const Event& event) {
                  [&](const StartFailed& e) { on(e); },
                  [&](const InstanceHung& e) { on(e); },
                  [&](const InstanceUnkillable& e) { on(e); },
+                 [&](const InstanceSuspended& e) { on(e); },
+                 [&](const SuspendFailed& e) { on(e); },
+                 [&](const InstanceResumed& e) { on(e); },
+                 [&](const ResumeFailed& e) { on(e); },
                  [&](const WarmRequested& e) { on(e); },
                  [&](const StopRequested& e) { on(e); },
                  [&](const ShutdownRequested& e) { on(e); },
@@ -82,7 +87,11 @@ void Core::fire(const Timers::Due& due) {
     case TimerKind::start_deadline:
       instance = find_instance(InstanceId{due.id});
       if (instance == nullptr) return;
-      if (instance->state == InstanceState::loading) {
+      if (instance->state == InstanceState::suspending) {
+        suspend_overdue(*instance);
+      } else if (instance->state == InstanceState::resuming) {
+        break_down(*instance, StopReason::resume_failed);
+      } else if (instance->state == InstanceState::loading) {
         break_down(*instance, StopReason::load_stalled);
       } else if (instance->owner->spec.pool && instance->started_at == Instant{}) {
         stop(*instance, StopMode::kill, StopReason::not_placed);
@@ -94,6 +103,10 @@ void Core::fire(const Timers::Due& due) {
     case TimerKind::keep_check:
       instance = find_instance(InstanceId{due.id});
       if (instance != nullptr) check_keep(*instance);
+      return;
+    case TimerKind::suspend_check:
+      instance = find_instance(InstanceId{due.id});
+      if (instance != nullptr) check_suspended(*instance);
       return;
     case TimerKind::drain_limit:
       instance = find_instance(InstanceId{due.id});
@@ -181,6 +194,9 @@ void Core::advance(Instance& instance, InstanceInput input) {
                    to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
   instance.state = *next;
+  if (*next != InstanceState::suspending && *next != InstanceState::suspended) {
+    instance.wanted_back = false;
+  }
   instance.since = now_;
   count(instance, 1);
 }
@@ -199,7 +215,17 @@ void Core::count(Instance& instance, std::int32_t sign) {
       [[fallthrough]];
     case InstanceState::starting:
     case InstanceState::loading:
+    case InstanceState::resuming:
       counts.live += sign;
+      return;
+    case InstanceState::suspending:
+    case InstanceState::suspended:
+      if (instance.wanted_back) {
+        counts.live += sign;
+        counts.planned += sign;
+      } else {
+        counts.asleep += sign;
+      }
       return;
     case InstanceState::draining:
       counts.draining += sign;
@@ -227,7 +253,9 @@ Summary Core::summary() const {
                           d->failures.consecutive(),
                           d->failures.crash_loop(),
                           d->failures.retry_at(),
-                          d->start_time.get()};
+                          d->start_time.get(),
+                          d->counts.asleep,
+                          d->resume_time.get()};
     for (const Instance* each : d->instances) {
       row.running += static_cast<std::int32_t>(each->in_flight.size());
     }
@@ -240,15 +268,20 @@ Summary Core::summary() const {
       held.private_bytes += here.private_bytes;
       held.shared_bytes += here.shared_bytes;
     }
-    summary.instances.push_back({id, instance->generation, instance->owner->spec.id,
-                                 instance->devices, instance->state,
-                                 static_cast<std::int32_t>(instance->in_flight.size()),
-                                 held.private_bytes, held.shared_bytes, instance->since});
+    summary.instances.push_back(
+        {id, instance->generation, instance->owner->spec.id, instance->devices, instance->state,
+         static_cast<std::int32_t>(instance->in_flight.size()), held.private_bytes,
+         held.shared_bytes,
+         instance->holds_host ? nodes_.at(instance->node).host.held_by(id).private_bytes : Bytes{},
+         instance->since});
   }
   for (const Device& each : devices_) {
     summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,
                                each.memory.reserved(), each.spec.slots, each.memory.residents(),
                                each.unusable()});
+  }
+  for (const auto& [id, node] : nodes_) {
+    summary.nodes.push_back({id, node.host.capacity(), node.host.reserved()});
   }
   return summary;
 }

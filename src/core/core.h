@@ -2,8 +2,8 @@
 // same object code. It reads no clock, does no I/O, knows no thread, logs nothing.
 //
 // Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, lives of
-// instances core_instances.cpp, how many core_scaling.cpp, where core_rooms.cpp, checks
-// core_invariants.cpp.
+// instances core_instances.cpp, suspended ones core_suspend.cpp, how many core_scaling.cpp, where
+// core_rooms.cpp, checks core_invariants.cpp.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@
 #include "core/placement.h"
 #include "core/spec.h"
 #include "core/start_estimate.h"
+#include "core/suspend_policy.h"
 #include "core/timers.h"
 
 namespace stoker::core {
@@ -42,12 +43,13 @@ struct InstanceSummary {
   InstanceId id;
   Generation generation;
   DeploymentId deployment;
-  std::vector<DeviceId> devices;  // empty: planned, or a pool's own business
+  std::vector<DeviceId> devices;  // empty: planned, suspended, or a pool's own business
   InstanceState state = InstanceState::planned;
   std::int32_t in_flight = 0;
   Bytes private_bytes;  // of all its devices
   Bytes shared_bytes;
-  Instant since;  // of the present state
+  Bytes host_bytes;  // of host memory, for being suspended
+  Instant since;     // of the present state
 };
 struct DeploymentSummary {
   DeploymentId id;
@@ -60,6 +62,8 @@ struct DeploymentSummary {
   bool crash_loop = false;
   Instant retry_at;  // {0}: no backoff
   Duration expected_start;
+  std::int32_t suspended_instances = 0;
+  Duration expected_resume;
 };
 struct DeviceSummary {
   DeviceId id;
@@ -71,10 +75,16 @@ struct DeviceSummary {
   std::int32_t residents = 0;
   bool lost = false;
 };
+struct NodeSummary {
+  NodeId id;
+  Bytes host_memory;
+  Bytes host_reserved;
+};
 struct Summary {
   std::vector<DeploymentSummary> deployments;  // each list ordered by id
   std::vector<InstanceSummary> instances;
   std::vector<DeviceSummary> devices;
+  std::vector<NodeSummary> nodes;
 };
 
 class Core {
@@ -120,11 +130,14 @@ class Core {
   };
   /// Of the instances of a deployment, by what their states say. Kept by advance().
   struct Counts {
-    std::int32_t live = 0;     // planned, starting, loading, ready
+    std::int32_t live = 0;     // planned, starting, loading, ready, resuming, or asked back
     std::int32_t planned = 0;  // of the live ones: they may wait for room for long
     std::int32_t ready = 0;
     std::int32_t draining = 0;
+    std::int32_t asleep = 0;  // suspending or suspended, and not asked back
     [[nodiscard]] std::int32_t placed() const { return live - planned; }
+    /// What the maximum bounds.   Source: RELIABILITY.md V17.
+    [[nodiscard]] std::int32_t all() const { return live + draining + asleep; }
     auto operator<=>(const Counts&) const = default;
   };
   struct Deployment {
@@ -134,6 +147,10 @@ class Core {
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
     StartEstimate start_time;
+    StartEstimate resume_time;
+    std::optional<Bytes> suspended_bytes;  // measured last
+    std::int32_t suspend_failures = 0;     // in a row, of suspends and resumes
+    Instant suspend_failed_at;
     NextUse::Model next_use;
     std::unique_ptr<LoadWindows> load;   // where averages over time are looked at
     std::unique_ptr<LevelKeep> levels;   // once requests filled more than one instance
@@ -158,7 +175,10 @@ class Core {
     StartReason reason = StartReason::from_zero;
     StopReason drain_reason = StopReason::stop_request;
     std::vector<DeviceId> devices;  // while they hold memory for it; ascending
-    std::vector<DeviceId> awaits;   // planned: where room is being made
+    std::vector<DeviceId> awaits;   // planned or asked back: where room is being made
+    std::vector<DeviceId> home;     // suspending, suspended: the devices that it can go back to
+    NodeId node;                    // whose host memory it holds or waits for
+    std::uint64_t wish = 0;         // order in which they came to wait
     std::vector<RequestId> in_flight;
     PoolId pool;  // what it holds of a pool, and of each of its devices
     std::int32_t pool_devices = 0;
@@ -174,6 +194,9 @@ class Core {
     Instance* shorter_idle = nullptr;
     bool is_idle = false;
     bool keep_check_set = false;
+    bool holds_host = false;       // host memory is reserved for it
+    bool suspend_ordered = false;  // suspending: its worker was told
+    bool wanted_back = false;      // suspending or suspended: as if planned, on its own devices
     bool wait_told = false;
     bool unkillable = false;
   };
@@ -203,14 +226,20 @@ class Core {
           spec(device) {}
     [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
   };
+  struct Node {
+    NodeSpec spec;
+    MemoryLedger host;
+    std::vector<Instance*> sleepers;  // that hold host memory or wait for it, in their order
+  };
   struct Pool {
     PoolSpec spec;
     std::int32_t devices_held = 0;
     std::vector<Instance*> residents;
   };
-  /// Planned instances: larger priority first, then the order of their wish.
+  /// Instances that wait for room: larger priority first, then the order of their wish.
   struct WaitKey {
     std::int32_t minus_priority = 0;
+    std::uint64_t wish = 0;
     InstanceId instance;
     auto operator<=>(const WaitKey&) const = default;
   };
@@ -248,6 +277,7 @@ class Core {
 
   // core_instances.cpp
   void on(const DeviceAdded& e);
+  void on(const NodeAdded& e);
   void on(const PoolAdded& e);
   void on(const DeviceLost& e);
   void on(const DeviceReturned& e);
@@ -268,6 +298,8 @@ class Core {
   void on(const WarmRequested& e);
   void on(const StopRequested& e);
   void on(const ShutdownRequested& e);
+  bool take_measured(Instance& instance, const MemoryNeed& measured);
+  void serve(Instance& instance);
   void became_idle(Instance& instance);
   void no_longer_idle(Instance& instance);
   void stop(Instance& instance, StopMode mode, StopReason reason);
@@ -284,6 +316,38 @@ class Core {
   void drop_unneeded_plans(Deployment& d);
   void forget_if_empty(Deployment& d);
 
+  // core_suspend.cpp
+  void on(const InstanceSuspended& e);
+  void on(const SuspendFailed& e);
+  void on(const InstanceResumed& e);
+  void on(const ResumeFailed& e);
+  void put_away(Instance& instance, StopReason reason);
+  bool try_suspend(Instance& instance, StopReason reason);
+  void go_on_suspending(Instance& instance);
+  void suspend_overdue(Instance& instance);
+  void release_host(Instance& instance);
+  void bring(Deployment& d, StartReason reason);
+  std::int32_t ask_back(Deployment& d, std::int32_t count, StartReason reason);
+  void ask_back(Instance& instance, StartReason reason, Instant wanted_at);
+  [[nodiscard]] Placement place_at_home(const Instance& instance);
+  [[nodiscard]] Instance* sibling_with_room(const Instance& instance);
+  bool leave_to_sibling(Instance& instance);
+  void want_no_more(Instance& instance);
+  void try_resume(Instance& instance);
+  void resume(Instance& instance);
+  void check_suspended(Instance& instance);
+  void note_suspend_failure(Deployment& d);
+  void stop_asleep(Instance& instance, StopReason reason);
+  [[nodiscard]] bool home_is_lost(const Instance& instance) const;
+  [[nodiscard]] Node* find_node(NodeId id);
+  [[nodiscard]] bool may_suspend(const Deployment& d) const;
+  [[nodiscard]] Bytes host_need_of(const Instance& instance) const;
+  [[nodiscard]] double worth_of(const Instance& instance, std::int32_t others_asleep);
+  [[nodiscard]] Duration host_break_even(const Deployment& d, Bytes bytes, Bytes capacity) const;
+  [[nodiscard]] Instant asleep_until(const Instance& instance, Bytes capacity);
+  [[nodiscard]] Duration reload_time(const Deployment& d) const;
+  [[nodiscard]] Duration bring_time(const Deployment& d) const;
+
   // core_scaling.cpp
   [[nodiscard]] std::int32_t minimum_of(const Deployment& d) const;
   void scale(Deployment& d);
@@ -299,7 +363,7 @@ class Core {
   [[nodiscard]] std::int32_t kept_by_load(const Deployment& d) const;
   [[nodiscard]] std::int32_t preferred_instances(const Deployment& d) const;
   [[nodiscard]] static Instant settled_at(const Deployment& d);
-  void plan(Deployment& d, StartReason reason);
+  void plan(Deployment& d, StartReason reason, std::optional<Instant> wanted_at = {});
   void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
   void drop_planned(Instance& instance);
   void check_keep(Instance& instance);
@@ -310,7 +374,7 @@ class Core {
   void prewarm(Deployment& d);
   void plan_prewarm(Deployment& d);
   [[nodiscard]] Instant keep_until(const Instance& instance);
-  [[nodiscard]] static Duration break_even_of(const Deployment& d);
+  [[nodiscard]] Duration break_even_of(const Deployment& d) const;
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
@@ -328,6 +392,7 @@ class Core {
                  const std::vector<const Device*>& where);
   void await_at(Instance& instance, std::vector<DeviceId> devices);
   void room_changed(const Instance& instance);
+  void take_room(Instance& instance, const std::vector<DeviceId>& devices);
   void release_room(Instance& instance);
   void never_fits(Instance& instance);
   void try_unplaceable();
@@ -366,6 +431,7 @@ class Core {
   std::vector<DeviceRoom> rooms_;           // of the same devices, but for the stale ones
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
+  std::map<NodeId, Node> nodes_;            // that lend host memory
   std::map<PoolId, Pool> pools_;
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
@@ -382,6 +448,7 @@ class Core {
   std::vector<Duration> starting_;  // buffer of wait_shortfall
   std::uint64_t next_instance_ = 1;
   std::uint64_t next_order_ = 1;
+  std::uint64_t next_wish_ = 1;
   std::int32_t queued_ = 0;
   std::int32_t running_ = 0;
   bool shutting_down_ = false;

@@ -33,13 +33,13 @@ bool has_labels(const std::vector<LabelId>& has, const std::vector<LabelId>& wan
 }  // namespace
 
 Core::WaitKey Core::wait_key(const Instance& instance) {
-  return {-instance.priority, instance.id};
+  return {-instance.priority, instance.wish, instance.id};
 }
 
 /// It will free its room without a further decision.
 bool Core::is_leaving(const Instance& instance) {
   return instance.state == InstanceState::stopping || instance.state == InstanceState::failed ||
-         instance.state == InstanceState::draining;
+         instance.state == InstanceState::draining || instance.state == InstanceState::suspending;
 }
 
 MemoryNeed Core::need_of(const Deployment& d, DeviceKind kind) {
@@ -95,7 +95,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker, const Dep
 std::optional<Instant> Core::evictable_at(const Instance& instance) const {
   const Deployment& d = *instance.owner;
   if (instance.state != InstanceState::ready || d.counts.placed() <= minimum_of(d)) return {};
-  const Duration start = d.start_time.get();
+  const Duration start = reload_time(d);
   if (instance.in_flight.empty() && d.queue.empty()) {
     return instance.ready_at + std::min(start, longest_idle_stay);
   }
@@ -158,6 +158,7 @@ bool Core::try_anywhere(Instance& instance) {
   // A device that is not trusted is better than none.
   if (!placement.possible) placement = find_place(instance, Trust::all);
   if (start_at(instance, placement)) return true;
+  if (leave_to_sibling(instance)) return false;
   if (!placement.possible) {
     never_fits(instance);
     return false;
@@ -183,6 +184,7 @@ bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
   }
   const Placement placement = single.result();
   if (start_at(instance, placement)) return true;
+  if (leave_to_sibling(instance)) return false;
   if (!instance.awaits.empty()) {
     const bool here = std::any_of(only.begin(), only.end(), [&](DeviceId id) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
@@ -325,8 +327,8 @@ void Core::make_room(Instance& instance, const Placement& placement,
   for (const InstanceId id : eviction.victims) {
     Instance& victim = *find_instance(id);
     if (victim.in_flight.empty() && victim.owner->queue.empty()) {
-      stop(victim, StopMode::graceful, StopReason::make_room);
-    } else {
+      put_away(victim, StopReason::make_room);
+    } else if (!try_suspend(victim, StopReason::swap)) {
       drain(victim, StopReason::swap);
     }
   }
@@ -411,7 +413,22 @@ void Core::room_changed(const Instance& instance) {
   if (instance.pool) pools_changed_ = true;
 }
 
-/// Needs: the process is known to be gone.
+/// Needs: the need fits on each of them.
+void Core::take_room(Instance& instance, const std::vector<DeviceId>& devices) {
+  const Deployment& d = *instance.owner;
+  instance.devices = devices;
+  instance.share_permille = d.spec.needs.share_permille;
+  instance.exclusive = d.spec.needs.exclusive;
+  for (const DeviceId id : devices) {
+    Device& on_device = device_to_change(id);
+    on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
+    on_device.residents.push_back(&instance);
+    on_device.share_permille += instance.share_permille;
+    on_device.exclusive += instance.exclusive ? 1 : 0;
+  }
+}
+
+/// Needs: the process is known to be gone, or to have let go of its devices.
 void Core::release_room(Instance& instance) {
   for (const DeviceId id : instance.devices) {
     Device& on_device = device_to_change(id);
@@ -441,8 +458,10 @@ void Core::retry_waiting() {
   for (const auto& [key, instance] : waiting_) ids.push_back(key.instance);
   for (const InstanceId id : ids) {
     Instance* const instance = find_instance(id);
-    if (instance == nullptr || instance->state != InstanceState::planned) continue;
-    if (instance->owner->spec.pool) {
+    if (instance == nullptr) continue;
+    if (instance->state != InstanceState::planned) {
+      if (instance->wanted_back && !changed.empty()) try_resume(*instance);
+    } else if (instance->owner->spec.pool) {
       if (pools) try_pool(*instance);
     } else if (!changed.empty()) {
       try_place(*instance, &changed);

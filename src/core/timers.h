@@ -30,8 +30,9 @@ enum class TimerKind : std::uint8_t {
   swap,            // device: a busy instance has had its stay while others wait
   device_trust,    // device: a half-dead one may be tried again
   shutdown_limit,  // the server, id 1
+  suspend_check,   // instance: being suspended may not be worth it any more
 };
-inline constexpr std::size_t timer_kinds = 13;
+inline constexpr std::size_t timer_kinds = 14;
 
 class Timers {
  public:

@@ -23,6 +23,7 @@ core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
   spec.name = device.id;
   spec.kind = core_kind(device.kind);
   spec.memory = device.memory;
+  spec.node = local_node;
   spec.slots = device.slots > 0 ? device.slots : memory_alone_decides;
   return spec;
 }

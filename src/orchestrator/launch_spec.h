@@ -33,6 +33,9 @@ struct DeploymentPlan {
   std::string footprint_key;           // of footprints.h; empty: what it holds is not kept
 };
 
+/// All devices of one machine are on this node.
+inline constexpr NodeId local_node{1};
+
 [[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);
 /// The device as the core is told of it.
 [[nodiscard]] core::DeviceSpec device_spec(DeviceId id, const backend::Device& device);

@@ -48,7 +48,15 @@ class Checker final : public Observer {
   [[nodiscard]] const StateCounts& states() const { return states_; }
 
  private:
-  enum class Stage : std::uint8_t { starting, loading, ready, leaving };
+  enum class Stage : std::uint8_t {
+    starting,
+    loading,
+    ready,
+    suspending,
+    suspended,
+    resuming,
+    leaving
+  };
   struct Request {
     DeploymentId deployment;
     TenantId tenant;
@@ -78,6 +86,11 @@ class Checker final : public Observer {
     bool broken = false;
     bool drained = false;
     bool unkillable = false;
+    std::vector<DeviceId> home;  // suspended: where it was
+    NodeId node;                 // whose host memory it holds
+    Bytes host;
+    Bytes host_before;  // what was measured
+    std::int32_t suspends = 0;
   };
   /// Waiting requests of one deployment, tenant and priority, by order of arrival.
   struct Lane {
@@ -113,6 +126,7 @@ class Checker final : public Observer {
   };
 
   void hear(Instant now, const core::DeviceAdded& e);
+  void hear(Instant now, const core::NodeAdded& e);
   void hear(Instant now, const core::PoolAdded& e);
   void hear(Instant now, const core::DeviceLost& e);
   void hear(Instant now, const core::DeviceReturned& e);
@@ -132,6 +146,10 @@ class Checker final : public Observer {
   void hear(Instant now, const core::StartOutcomeUnknown& e);
   void hear(Instant now, const core::InstancePlaced& e);
   void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::InstanceSuspended& e);
+  void hear(Instant now, const core::SuspendFailed& e);
+  void hear(Instant now, const core::InstanceResumed& e);
+  void hear(Instant now, const core::ResumeFailed& e);
   void hear(Instant now, const core::WarmRequested& e);
   void hear(Instant now, const core::StopRequested& e);
   void hear(Instant now, const core::ShutdownRequested& e);
@@ -142,6 +160,8 @@ class Checker final : public Observer {
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
   void on(Instant now, const core::StartInstance& a);
   void on(Instant now, const core::StopInstance& a);
+  void on(Instant now, const core::SuspendInstance& a, const core::Event& cause);
+  void on(Instant now, const core::ResumeInstance& a, const core::Event& cause);
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
@@ -149,11 +169,20 @@ class Checker final : public Observer {
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
+  void check_host(NodeId id) const;
+  [[nodiscard]] Bytes host_held(NodeId id) const;
+  void take_devices(const Deployment& d, InstanceId id, const std::vector<DeviceId>& devices);
+  void check_cool_down(const Deployment& d, core::StartReason reason, DeploymentId id,
+                       Instant wanted_at) const;
+  void idle_choice(Instant now, const Instance& each, Deployment& d, InstanceId id);
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
+  /// Of all that the maximum bounds.
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
+  /// Of those that serve or are about to.
+  [[nodiscard]] std::int32_t warm_of(DeploymentId id) const;
   /// Some node has the devices for it; `now`: with what is free.
   [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
   void reached(State state) { states_.reached(state); }
@@ -167,14 +196,16 @@ class Checker final : public Observer {
   StateCounts states_;
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
+  std::map<NodeId, core::NodeSpec> nodes_;
   std::map<PoolId, core::PoolSpec> pools_;
   std::map<InstanceId, Instance> instances_;
   IdTable<RequestId, Request> requests_;
   std::set<std::pair<Instant, RequestId>> deadlines_;
   std::map<Lane, std::set<std::pair<std::uint64_t, RequestId>>> lanes_;
   IdTable<RequestId, std::int32_t> overtaken_;
-  std::optional<core::MemoryNeed> measured_;  // of the InstanceReady that is being stepped
-  core::MemoryNeed before_measured_;          // what it held until then
+  std::optional<core::MemoryNeed> measured_;  // of what becomes ready in the step
+  InstanceId measured_of_;
+  core::MemoryNeed before_measured_;  // what it held until then
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;

@@ -40,29 +40,15 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(
       static_cast<std::int32_t>(a.devices.size()) == (a.pool ? 0 : d.spec.needs.devices),
       "instance {}", a.instance.value);
-  NodeId node;
-  for (const DeviceId id : a.devices) {
-    Device& device = devices_.at(id);
-    STOKER_INVARIANT(!device.lost, "instance {} on the lost device {}", a.instance.value, id.value);
-    STOKER_INVARIANT(id == a.devices.front() || device.spec.node == node,
-                     "instance {} on two nodes", a.instance.value);
-    node = device.spec.node;
-    const auto& labels = device.spec.labels;
-    STOKER_INVARIANT(std::includes(labels.begin(), labels.end(), d.spec.needs.labels.begin(),
-                                   d.spec.needs.labels.end()),
-                     "instance {} on device {}", a.instance.value, id.value);
-    if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
-    for (const InstanceId other : device.residents) {
-      if (instances_.at(other).deployment != a.deployment)
-        reached(State::two_models_on_a_device);
-      else if (d.spec.weights)
-        reached(State::shared_weights_resident);
+  for (const auto& [id, other] : instances_) {
+    if (other.deployment == a.deployment && other.stage == Stage::suspended) {
+      reached(State::started_beside_suspended);
+      break;
     }
-    device.residents.insert(a.instance);
   }
   const std::vector<DeviceId> devices = a.devices;
   instances_[a.instance] = std::move(each);
-  for (const DeviceId id : devices) check_memory(id);
+  take_devices(d, a.instance, devices);
   if (a.pool) {
     std::int32_t held = 0;
     for (const auto& [id, other] : instances_) {
@@ -108,13 +94,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       reached(State::started_as_spare);
       break;
   }
-  // V19: one that was stopped for want of requests is missed at once only by requests that wait.
-  const core::ScalePolicy& policy = d.spec.scale;
-  if (is_for_load(a.reason) && d.scaled_down_at && !d.changed) {
-    STOKER_INVARIANT(a.wanted_at - *d.scaled_down_at >= cool_down_of(policy),
-                     "V19 deployment {} starts one {} ns after it stopped one", a.deployment.value,
-                     (a.wanted_at - *d.scaled_down_at).ns);
-  }
+  check_cool_down(d, a.reason, a.deployment, a.wanted_at);
   if (a.reason != core::StartReason::replace) d.scaled_up_at = now;
   // What a broken model may cost: with its backoff of 1, 2, 4, 8 ... 60 s, less a fifth, no more
   // than eight rounds of starts in a minute.
@@ -123,6 +103,60 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(static_cast<std::int32_t>(d.starts.size()) <= 8 * d.most_instances,
                    "V22 deployment {} was started {} times in a minute without success",
                    a.deployment.value, d.starts.size());
+}
+
+/// It takes places there: V3.
+void Checker::take_devices(const Deployment& d, InstanceId instance,
+                           const std::vector<DeviceId>& devices) {
+  NodeId node;
+  for (const DeviceId id : devices) {
+    Device& device = devices_.at(id);
+    STOKER_INVARIANT(!device.lost, "instance {} on the lost device {}", instance.value, id.value);
+    STOKER_INVARIANT(id == devices.front() || device.spec.node == node, "instance {} on two nodes",
+                     instance.value);
+    node = device.spec.node;
+    const auto& labels = device.spec.labels;
+    STOKER_INVARIANT(std::includes(labels.begin(), labels.end(), d.spec.needs.labels.begin(),
+                                   d.spec.needs.labels.end()),
+                     "instance {} on device {}", instance.value, id.value);
+    if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
+    for (const InstanceId other : device.residents) {
+      if (instances_.at(other).deployment != d.spec.id)
+        reached(State::two_models_on_a_device);
+      else if (d.spec.weights)
+        reached(State::shared_weights_resident);
+    }
+    device.residents.insert(instance);
+  }
+  for (const DeviceId id : devices) check_memory(id);
+}
+
+/// V19: one that was stopped for want of requests is missed at once only by requests that wait.
+void Checker::check_cool_down(const Deployment& d, core::StartReason reason, DeploymentId id,
+                              Instant wanted_at) const {
+  if (!is_for_load(reason) || !d.scaled_down_at || d.changed) return;
+  STOKER_INVARIANT(wanted_at - *d.scaled_down_at >= cool_down_of(d.spec.scale),
+                   "V19 deployment {} starts one {} ns after it stopped one", id.value,
+                   (wanted_at - *d.scaled_down_at).ns);
+}
+
+/// One that idled for long enough goes.
+void Checker::idle_choice(Instant now, const Instance& each, Deployment& d, InstanceId id) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  // Others may drain, which is not seen from here: the shorter of the two delays holds.
+  if (policy.scale_down_delay && policy.scale_to_zero_delay && !d.changed) {
+    const Duration least = std::min(*policy.scale_down_delay, *policy.scale_to_zero_delay);
+    STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns", id.value,
+                     (now - each.idle_since).ns);
+  }
+  if (d.scaled_up_at && !d.changed) {
+    const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
+                                    policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
+    STOKER_INVARIANT(now - *d.scaled_up_at >= least,
+                     "V19 deployment {} stops one {} ns after it started one",
+                     each.deployment.value, (now - *d.scaled_up_at).ns);
+  }
+  d.scaled_down_at = now;
 }
 
 void Checker::on(Instant now, const core::StopInstance& a) {
@@ -137,26 +171,12 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     STOKER_INVARIANT(each.stage == Stage::ready && each.running.empty(),
                      "V15 instance {} is stopped while it works", a.instance.value);
     const bool rests = d.by_hand || d.removed || shutting_down_;
-    STOKER_INVARIANT(rests || live_of(each.deployment) > d.spec.scale.min_instances,
+    STOKER_INVARIANT(rests || warm_of(each.deployment) > d.spec.scale.min_instances,
                      "V16 deployment {} falls below its minimum", each.deployment.value);
   }
   if (a.reason == StopReason::idle) {
-    const core::ScalePolicy& policy = d.spec.scale;
-    const bool last = live_of(each.deployment) == 1;
-    // Others may drain, which is not seen from here: the shorter of the two delays holds.
-    if (policy.scale_down_delay && policy.scale_to_zero_delay && !d.changed) {
-      const Duration least = std::min(*policy.scale_down_delay, *policy.scale_to_zero_delay);
-      STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns",
-                       a.instance.value, (now - each.idle_since).ns);
-    }
-    if (d.scaled_up_at && !d.changed) {
-      const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
-                                      policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
-      STOKER_INVARIANT(now - *d.scaled_up_at >= least,
-                       "V19 deployment {} stops one {} ns after it started one",
-                       each.deployment.value, (now - *d.scaled_up_at).ns);
-    }
-    d.scaled_down_at = now;
+    const bool last = warm_of(each.deployment) == 1;
+    idle_choice(now, each, d, a.instance);
     reached(last ? State::stopped_last_idle : State::stopped_idle);
   }
   if (a.reason == StopReason::make_room) {
@@ -202,6 +222,25 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::abandoned:
       reached(State::stopped_while_loading_abandoned);
       break;
+    case StopReason::host_room:
+      STOKER_INVARIANT(each.stage == Stage::suspended, "instance {} leaves no host memory",
+                       a.instance.value);
+      reached(State::host_room_made);
+      break;
+    case StopReason::unlikely:
+      STOKER_INVARIANT(each.stage == Stage::suspended, "instance {} is not suspended",
+                       a.instance.value);
+      STOKER_INVARIANT(d.waiting == 0,
+                       "L1 instance {} is asked for and goes", a.instance.value);
+      reached(State::suspended_until_unlikely);
+      break;
+    case StopReason::elsewhere:
+      reached(State::started_elsewhere);
+      break;
+    case StopReason::host_overrun:
+      reached(State::host_overrun);
+      each.host = each.host_before;
+      break;
     case StopReason::not_placed:
       reached(State::pool_start_given_up);
       break;
@@ -213,15 +252,25 @@ void Checker::on(Instant now, const core::StopInstance& a) {
   }
   const bool failed = a.mode == StopMode::kill && a.reason != StopReason::drain_limit &&
                       a.reason != StopReason::device_lost && a.reason != StopReason::abandoned &&
-                      a.reason != StopReason::memory_overrun;
+                      a.reason != StopReason::memory_overrun &&
+                      a.reason != StopReason::suspend_failed &&
+                      a.reason != StopReason::resume_failed && a.reason != StopReason::host_room &&
+                      a.reason != StopReason::host_overrun;
   if (failed && each.stage != Stage::leaving) d.failing = true;
   // What was given up on purpose did not fail.
-  if (!failed && each.stage != Stage::ready && !d.starts.empty()) d.starts.pop_back();
+  const bool starts = each.stage == Stage::starting || each.stage == Stage::loading;
+  if (!failed && (starts || each.stage == Stage::leaving) && !d.starts.empty()) {
+    d.starts.pop_back();
+  }
   each.stage = Stage::leaving;
 }
 
 void Checker::on(Instant, const core::AwaitRoom& a) {
   reached(State::waited_for_room);
+  const auto known = instances_.find(a.instance);
+  if (known != instances_.end() && known->second.stage == Stage::suspended) {
+    reached(State::waited_for_own_devices);
+  }
   if (a.reason == core::WaitReason::all_busy) reached(State::all_busy);
   if (a.reason == core::WaitReason::quota) reached(State::pool_quota_reached);
   if (a.unfit[static_cast<std::size_t>(core::Unfit::distrusted)] > 0) {

@@ -38,6 +38,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
     const bool leaving = std::any_of(
         summary.instances.begin(), summary.instances.end(), [&](const core::InstanceSummary& i) {
           return i.deployment == each.id && (i.state == core::InstanceState::draining ||
+                                             i.state == core::InstanceState::suspending ||
                                              i.state == core::InstanceState::stopping ||
                                              i.state == core::InstanceState::failed);
         });
@@ -50,6 +51,13 @@ void Checker::sweep(Instant now, const core::Core& core) {
       STOKER_INVARIANT(now - *d.below_minimum_since <= seconds(1), "V16 deployment {} has {} of {}",
                        each.id.value, each.live_instances, d.spec.scale.min_instances);
     }
+  }
+  for (const core::NodeSummary& each : summary.nodes) {
+    // Reserved before the order that is seen from here.
+    STOKER_INVARIANT(
+        each.host_reserved >= host_held(each.id) && each.host_reserved <= each.host_memory,
+        "V3 node {}: {} held, it says {} of {}", each.id.value, host_held(each.id).value,
+        each.host_reserved.value, each.host_memory.value);
   }
   STOKER_INVARIANT(static_cast<std::size_t>(waiting + running) == requests_.size(),
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
@@ -123,6 +131,10 @@ void Checker::check_settled(const core::Core& core, const World& world) {
     const std::int32_t kept = d.removed ? 0 : d.spec.scale.min_instances;
     STOKER_INVARIANT(placed[each.id] <= kept, "L3 deployment {} keeps {}", each.id.value,
                      placed[each.id]);
+  }
+  for (const core::NodeSummary& each : summary.nodes) {
+    STOKER_INVARIANT(each.host_reserved == Bytes{}, "L6 node {} holds {}", each.id.value,
+                     each.host_reserved.value);
   }
   for (const core::DeviceSummary& each : summary.devices) {
     const auto held = static_cast<std::int32_t>(devices_.at(each.id).residents.size());

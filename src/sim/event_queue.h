@@ -16,24 +16,30 @@ namespace stoker::sim {
 /// In brackets what `id` and `second` name: an instance by its generation, unique over all lives of
 /// the server.
 enum class Happening : std::uint8_t {
-  process_up,         // (instance)
-  load_step,          // (instance, number of the step)
-  load_done,          // (instance)
-  request_done,       // (request, instance)
-  cancel_done,        // (request, instance)
-  undeliverable,      // (request, instance)
-  process_gone,       // (instance)
-  told_up,            // (instance): the core hears of it, and so on
-  told_progress,      // (instance)
-  told_ready,         // (instance)
-  told_load_failed,   // (instance, failure)
-  told_start_failed,  // (instance, failure)
-  told_ended,         // (request, instance)
-  told_unkillable,    // (instance)
-  told_placed,        // (instance)
-  client_leaves,      // (request)
-  fault,              // draws what breaks next
-  restart,            // the server comes back
+  process_up,           // (instance)
+  load_step,            // (instance, number of the step)
+  load_done,            // (instance)
+  request_done,         // (request, instance)
+  cancel_done,          // (request, instance)
+  undeliverable,        // (request, instance)
+  suspend_done,         // (instance)
+  resume_done,          // (instance)
+  process_gone,         // (instance)
+  told_up,              // (instance): the core hears of it, and so on
+  told_progress,        // (instance)
+  told_ready,           // (instance)
+  told_load_failed,     // (instance, failure)
+  told_start_failed,    // (instance, failure)
+  told_ended,           // (request, instance)
+  told_unkillable,      // (instance)
+  told_placed,          // (instance)
+  told_suspended,       // (instance, bytes that it still holds of its devices)
+  told_resumed,         // (instance)
+  told_suspend_failed,  // (instance, failure)
+  told_resume_failed,   // (instance, failure)
+  client_leaves,        // (request)
+  fault,                // draws what breaks next
+  restart,              // the server comes back
 };
 
 struct Planned {

@@ -178,6 +178,66 @@ const char* to_text(State state) {
       return "pool_start_given_up";
     case State::pool_quota_reached:
       return "pool_quota_reached";
+    case State::suspended_idle:
+      return "suspended_idle";
+    case State::suspended_to_make_room:
+      return "suspended_to_make_room";
+    case State::suspended_for_swap:
+      return "suspended_for_swap";
+    case State::suspended_again:
+      return "suspended_again";
+    case State::resumed_for_request:
+      return "resumed_for_request";
+    case State::resumed_by_hand:
+      return "resumed_by_hand";
+    case State::resumed_for_minimum:
+      return "resumed_for_minimum";
+    case State::resumed_for_load:
+      return "resumed_for_load";
+    case State::asked_back_while_suspending:
+      return "asked_back_while_suspending";
+    case State::waited_for_own_devices:
+      return "waited_for_own_devices";
+    case State::started_elsewhere:
+      return "started_elsewhere";
+    case State::started_beside_suspended:
+      return "started_beside_suspended";
+    case State::host_room_made:
+      return "host_room_made";
+    case State::host_room_awaited:
+      return "host_room_awaited";
+    case State::suspended_until_unlikely:
+      return "suspended_until_unlikely";
+    case State::suspend_refused:
+      return "suspend_refused";
+    case State::suspend_outcome_unknown:
+      return "suspend_outcome_unknown";
+    case State::suspend_kept_device_memory:
+      return "suspend_kept_device_memory";
+    case State::suspended_larger_than_estimated:
+      return "suspended_larger_than_estimated";
+    case State::host_overrun:
+      return "host_overrun";
+    case State::resume_refused:
+      return "resume_refused";
+    case State::resume_outcome_unknown:
+      return "resume_outcome_unknown";
+    case State::crashed_while_suspending:
+      return "crashed_while_suspending";
+    case State::crashed_while_suspended:
+      return "crashed_while_suspended";
+    case State::crashed_while_resuming:
+      return "crashed_while_resuming";
+    case State::hung_while_suspended:
+      return "hung_while_suspended";
+    case State::device_lost_while_suspended:
+      return "device_lost_while_suspended";
+    case State::server_crashed_while_suspended:
+      return "server_crashed_while_suspended";
+    case State::stopped_by_hand_while_suspended:
+      return "stopped_by_hand_while_suspended";
+    case State::removed_while_suspended:
+      return "removed_while_suspended";
     case State::limit_requests:
       return "limit_requests";
     case State::limit_input_tokens:

@@ -34,6 +34,9 @@ struct Behaviour {
   core::MemoryNeed memory;  // what it will really hold, on each device
   bool broken = false;      // every load fails for good
   bool missing = false;     // there is no such program
+  Duration suspend = ms(100);
+  Duration resume = ms(100);
+  Bytes suspended;  // what it will really hold of host memory
 };
 
 struct Arrival {
@@ -83,6 +86,9 @@ struct WorldTotals {
   Duration alive;    // sum over instances, order to start .. gone
   Duration serving;  // sum over instances, at least one request in flight
   Duration loading;  // sum over instances, order to start .. ready or gone
+  std::uint64_t suspends = 0;
+  std::uint64_t resumes = 0;
+  Duration suspended;  // sum over instances, off their devices
   std::uint64_t action_hash = empty_hash;
 };
 
@@ -92,6 +98,7 @@ class World {
   World(std::uint64_t seed, FaultPlan faults, Observer* observer);
 
   void add_device(const core::DeviceSpec& device);
+  void add_node(const core::NodeSpec& node);
   void add_pool(const core::PoolSpec& pool);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   void change_deployment(const core::DeploymentSpec& deployment);
@@ -125,7 +132,17 @@ class World {
   StateCounts states;
 
  private:
-  enum class Phase : std::uint8_t { pending, starting, loading, ready, ending, gone };
+  enum class Phase : std::uint8_t {
+    pending,
+    starting,
+    loading,
+    ready,
+    suspending,
+    suspended,
+    resuming,
+    ending,
+    gone
+  };
   struct Process {
     InstanceId id;
     Generation generation;
@@ -133,6 +150,7 @@ class World {
     Phase phase = Phase::gone;
     Instant ordered_at;
     Instant busy_since;
+    std::optional<Instant> suspended_at;  // while it is off its devices
     std::vector<DeviceId> devices;
     std::vector<RequestId> running;
     bool ready_seen = false;
@@ -156,11 +174,15 @@ class World {
   void apply(const core::Event& cause, const core::Action& action);
   void carry_out(const core::StartInstance& order);
   void carry_out(const core::StopInstance& order);
+  void carry_out(const core::SuspendInstance& order);
+  void carry_out(const core::ResumeInstance& order);
   void carry_out(const core::Dispatch& order);
   void carry_out(const core::CancelRequest& order);
   void happen(const Planned& planned);
   void load_step(Process& process, std::uint64_t step);
   void load_done(Process& process);
+  void suspend_done(Process& process);
+  void resume_done(Process& process);
   void request_done(RequestId request, Generation generation, bool asked);
   void client_leaves(RequestId request);
   void process_gone(Process& process);
@@ -199,6 +221,7 @@ class World {
   std::map<DeploymentId, Behaviour> behaviours_;
   std::vector<core::DeviceSpec> devices_;
   std::vector<DeviceId> lost_devices_;
+  std::vector<core::NodeSpec> nodes_;
   std::vector<core::PoolSpec> pools_;
   IdTable<RequestId, Open> open_;
   std::vector<Process> processes_;

@@ -82,7 +82,8 @@ void World::strike(Fault fault) {
       if (process == nullptr || process->hung) return;
       struck();
       process->hung = true;
-      if (process->phase == Phase::ready && prng_.below(2) == 0) {
+      if ((process->phase == Phase::ready || process->phase == Phase::suspended) &&
+          prng_.below(2) == 0) {
         const InstanceId id = process->id;
         step(core::InstanceHung{id, process->generation, core::HangKind::no_progress});
       }
@@ -208,6 +209,12 @@ void World::strike(Fault fault) {
     case Fault::message_late:
     case Fault::load_fails_for_good:  // met when it ends
     case Fault::load_out_of_memory:
+    case Fault::suspend_refused:  // met when it ends
+    case Fault::suspend_unknown:
+    case Fault::suspend_keeps_memory:
+    case Fault::suspend_larger:
+    case Fault::resume_refused:
+    case Fault::resume_unknown:
     case Fault::client_leaves:  // drawn with the request
     case Fault::report_lost:    // what happens to metering is met in MeteredGateway
     case Fault::report_twice:
@@ -247,6 +254,7 @@ void World::restart_server() {
   start_server();
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
+  for (const core::NodeSpec& each : nodes_) step(core::NodeAdded{each});
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});
   for (const auto& [id, each] : deployments_) step(core::DeploymentAdded{each});
 }

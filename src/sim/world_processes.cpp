@@ -47,6 +47,7 @@ void World::forget(Process& process) {
   if (!process.running.empty()) totals_.serving = totals_.serving + (now_ - process.busy_since);
   if (!process.ready_seen) totals_.loading = totals_.loading + (now_ - process.ordered_at);
   totals_.alive = totals_.alive + (now_ - process.ordered_at);
+  if (process.suspended_at) totals_.suspended = totals_.suspended + (now_ - *process.suspended_at);
   process.phase = Phase::gone;
   process.running.clear();
   slots_.erase(process.generation);
@@ -88,6 +89,71 @@ void World::carry_out(const core::StopInstance& order) {
   if (kill) return die(*process, kill_takes);
   // A hung one does not hear of it: the backend kills it when its grace is over.
   die(*process, process->hung ? order.grace + kill_takes : stop_takes);
+}
+
+void World::carry_out(const core::SuspendInstance& order) {
+  ++totals_.suspends;
+  mix(order.instance.value * 31 + static_cast<std::uint64_t>(order.reason));
+  mix(static_cast<std::uint64_t>(order.host_bytes.value));
+  Process* process = find(order.generation);
+  if (process == nullptr || process->phase != Phase::ready) return;
+  STOKER_INVARIANT(process->running.empty(), "V15 instance {} is suspended with {} requests",
+                   order.instance.value, process->running.size());
+  process->phase = Phase::suspending;
+  const Duration takes = behaviours_.at(process->deployment).suspend;
+  plan_in(faults_.any() ? Duration{around(takes).ns * process->slowness} : takes,
+          Happening::suspend_done, order.generation.value);
+}
+
+void World::carry_out(const core::ResumeInstance& order) {
+  ++totals_.resumes;
+  mix(order.instance.value * 31 + static_cast<std::uint64_t>(order.reason));
+  for (const DeviceId id : order.devices) mix(id.value);
+  Process* process = find(order.generation);
+  if (process == nullptr || process->phase != Phase::suspended) return;
+  process->phase = Phase::resuming;
+  if (process->suspended_at)
+    totals_.suspended = totals_.suspended + (now_ - *process->suspended_at);
+  process->suspended_at.reset();
+  const Duration takes = behaviours_.at(process->deployment).resume;
+  plan_in(faults_.any() ? Duration{around(takes).ns * process->slowness} : takes,
+          Happening::resume_done, order.generation.value);
+}
+
+void World::suspend_done(Process& process) {
+  const std::uint64_t key = process.generation.value;
+  if (hits(Fault::suspend_refused)) {
+    process.phase = Phase::ready;
+    say(Happening::told_suspend_failed, key,
+        static_cast<std::uint64_t>(core::SuspendFailure::refused));
+    return;
+  }
+  process.phase = Phase::suspended;
+  process.suspended_at = now_;
+  if (hits(Fault::suspend_unknown)) {
+    say(Happening::told_suspend_failed, key,
+        static_cast<std::uint64_t>(core::SuspendFailure::outcome_unknown));
+    return;
+  }
+  if (hits(Fault::suspend_larger)) {
+    behaviours_.at(process.deployment).suspended +=
+        mib(static_cast<std::int64_t>(prng_.below(100)));
+  }
+  const std::uint64_t kept = hits(Fault::suspend_keeps_memory) ? 1U << 20U : 0;
+  say(Happening::told_suspended, key, kept);
+}
+
+void World::resume_done(Process& process) {
+  const std::uint64_t key = process.generation.value;
+  const bool refused = hits(Fault::resume_refused);
+  if (refused || hits(Fault::resume_unknown)) {
+    const auto failure =
+        refused ? core::SuspendFailure::refused : core::SuspendFailure::outcome_unknown;
+    say(Happening::told_resume_failed, key, static_cast<std::uint64_t>(failure));
+    return;
+  }
+  process.phase = Phase::ready;
+  say(Happening::told_resumed, key);
 }
 
 void World::carry_out(const core::Dispatch& order) {

@@ -83,6 +83,7 @@ class Script {
 
  private:
   using Options = std::map<std::string, std::string>;
+  static constexpr NodeId node{1};  // of all devices
 
   static Options options_from(const std::vector<std::string>& parts, std::size_t first) {
     Options options;
@@ -96,6 +97,10 @@ class Script {
 
   void execute(const std::vector<std::string>& parts) {
     if (parts[0] == "device") return add_device(parts);
+    if (parts[0] == "node") {
+      Options o = options_from(parts, 1);
+      return step(core::NodeAdded{{node, bytes_of(o["host_memory"])}});
+    }
     if (parts[0] == "deployment") return add_deployment(parts);
     if (parts[0] != "at" || parts.size() < 3) fail("expected 'at TIME EVENT ...'");
     pass_time_until(Instant{duration_of(parts[1]).ns});
@@ -129,7 +134,7 @@ class Script {
                             core::DeviceKind::cpu,
                             bytes_of(o["memory"]),
                             o.contains("slots") ? int_of(o["slots"]) : 100,
-                            {},
+                            node,
                             {}};
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     devices_[device.id] = device.name;
@@ -179,6 +184,14 @@ class Script {
         d.limits.queue_timeout = duration_of(value);
       else if (key == "abandoned")
         d.finish_abandoned_load = value == "finish";
+      else if (key == "can_suspend")
+        d.can_suspend = value == "yes";
+      else if (key == "start")
+        d.expected_start = duration_of(value);
+      else if (key == "resume")
+        d.expected_resume = duration_of(value);
+      else if (key == "suspended_max")
+        d.scale.keep_warm.suspended_max = duration_of(value);
       else if (key == "kind")
         d.needs.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
       else
@@ -214,6 +227,18 @@ class Script {
       if (o.contains("shared")) measured.shared_bytes = bytes_of(o["shared"]);
       return step(core::InstanceReady{id, generation, measured});
     }
+    if (verb == "suspended") {
+      const Bytes host = o.contains("host") ? bytes_of(o["host"]) : mib(1);
+      return step(core::InstanceSuspended{id, generation, host,
+                                          o.contains("kept") ? bytes_of(o["kept"]) : Bytes{}});
+    }
+    if (verb == "resumed") {
+      return step(core::InstanceResumed{id, generation, started_[id]});
+    }
+    const core::SuspendFailure how = o["kind"] == "unknown" ? core::SuspendFailure::outcome_unknown
+                                                            : core::SuspendFailure::refused;
+    if (verb == "suspend_failed") return step(core::SuspendFailed{id, generation, how});
+    if (verb == "resume_failed") return step(core::ResumeFailed{id, generation, how});
     if (verb == "load_failed") {
       return step(core::LoadFailed{
           id, generation,
@@ -267,44 +292,54 @@ class Script {
   }
 
   std::string text_of(const core::Action& action) {
-    return std::visit(Overloaded{
-                          [&](const core::StartInstance& a) {
-                            instances_[a.instance] = names_.at(a.deployment);
-                            started_[a.instance] = a.reserved;
-                            return fmt::format(
-                                "start    {} on {} reason={}{}", name(a.instance),
-                                devices_.at(a.devices.front()), core::to_text(a.reason),
-                                a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
-                          },
-                          [&](const core::StopInstance& a) {
-                            return fmt::format("stop     {} {} reason={}", name(a.instance),
-                                               core::to_text(a.mode), core::to_text(a.reason));
-                          },
-                          [&](const core::Dispatch& a) {
-                            return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::Refuse& a) {
-                            return fmt::format("refuse   {} reason={} retry_after={}",
-                                               request_names_.at(a.request),
-                                               core::to_text(a.reason), wait_text(a.retry_after));
-                          },
-                          [&](const core::CancelRequest& a) {
-                            return fmt::format("cancel   {} on {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::FailRequest& a) {
-                            return fmt::format("fail     {} on {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::AwaitRoom& a) {
-                            instances_[a.instance] = names_.at(a.deployment);
-                            return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
-                                               name(a.instance), core::to_text(a.reason),
-                                               a.needed.value >> 20, a.most_free.value >> 20);
-                          },
-                      },
-                      action);
+    return std::visit(
+        Overloaded{
+            [&](const core::StartInstance& a) {
+              instances_[a.instance] = names_.at(a.deployment);
+              started_[a.instance] = a.reserved;
+              return fmt::format("start    {} on {} reason={}{}", name(a.instance),
+                                 devices_.at(a.devices.front()), core::to_text(a.reason),
+                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
+            },
+            [&](const core::StopInstance& a) {
+              return fmt::format("stop     {} {} reason={}", name(a.instance),
+                                 core::to_text(a.mode), core::to_text(a.reason));
+            },
+            [&](const core::SuspendInstance& a) {
+              return fmt::format("suspend  {} reason={} host={}MiB", name(a.instance),
+                                 core::to_text(a.reason), a.host_bytes.value >> 20);
+            },
+            [&](const core::ResumeInstance& a) {
+              started_[a.instance] = a.reserved;
+              return fmt::format("resume   {} on {} reason={}{}", name(a.instance),
+                                 devices_.at(a.devices.front()), core::to_text(a.reason),
+                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
+            },
+            [&](const core::Dispatch& a) {
+              return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::Refuse& a) {
+              return fmt::format("refuse   {} reason={} retry_after={}",
+                                 request_names_.at(a.request), core::to_text(a.reason),
+                                 wait_text(a.retry_after));
+            },
+            [&](const core::CancelRequest& a) {
+              return fmt::format("cancel   {} on {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::FailRequest& a) {
+              return fmt::format("fail     {} on {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::AwaitRoom& a) {
+              instances_[a.instance] = names_.at(a.deployment);
+              return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
+                                 name(a.instance), core::to_text(a.reason), a.needed.value >> 20,
+                                 a.most_free.value >> 20);
+            },
+        },
+        action);
   }
 
   std::string name(InstanceId id) const {
