@@ -89,6 +89,7 @@ struct WorldTotals {
   std::uint64_t suspends = 0;
   std::uint64_t resumes = 0;
   Duration suspended;  // sum over instances, off their devices
+  Duration resuming;   // sum over instances, order to resume .. ready or gone
   std::uint64_t action_hash = empty_hash;
 };
 
@@ -151,6 +152,7 @@ class World {
     Instant ordered_at;
     Instant busy_since;
     std::optional<Instant> suspended_at;  // while it is off its devices
+    std::optional<Instant> resuming_at;   // while it comes back
     std::vector<DeviceId> devices;
     std::vector<RequestId> running;
     bool ready_seen = false;

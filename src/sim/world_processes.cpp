@@ -48,6 +48,7 @@ void World::forget(Process& process) {
   if (!process.ready_seen) totals_.loading = totals_.loading + (now_ - process.ordered_at);
   totals_.alive = totals_.alive + (now_ - process.ordered_at);
   if (process.suspended_at) totals_.suspended = totals_.suspended + (now_ - *process.suspended_at);
+  if (process.resuming_at) totals_.resuming = totals_.resuming + (now_ - *process.resuming_at);
   process.phase = Phase::gone;
   process.running.clear();
   slots_.erase(process.generation);
@@ -115,6 +116,7 @@ void World::carry_out(const core::ResumeInstance& order) {
   if (process->suspended_at)
     totals_.suspended = totals_.suspended + (now_ - *process->suspended_at);
   process->suspended_at.reset();
+  process->resuming_at = now_;
   const Duration takes = behaviours_.at(process->deployment).resume;
   plan_in(faults_.any() ? Duration{around(takes).ns * process->slowness} : takes,
           Happening::resume_done, order.generation.value);
@@ -153,6 +155,8 @@ void World::resume_done(Process& process) {
     return;
   }
   process.phase = Phase::ready;
+  if (process.resuming_at) totals_.resuming = totals_.resuming + (now_ - *process.resuming_at);
+  process.resuming_at.reset();
   say(Happening::told_resumed, key);
 }
 
