@@ -244,6 +244,8 @@ Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& confi
     DeploymentPlan plan;
     plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
     plan.schedule = schedule_of(d);
+    plan.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
+                   d.pricing.per_1k_output_tokens};
     plan.launch.worker = worker->name;
     plan.launch.speaks_contract = worker->speaks_contract;
     plan.launch.model = model;
@@ -288,8 +290,7 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
                                                          : gateway::UsageMode::none;
     out.request_timeout = d.limits.request_timeout;
     out.priority = d.priority;
-    out.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
-                  d.pricing.per_1k_output_tokens};
+    out.prices = plans[i].prices;
     deployments.push_back(std::move(out));
   }
   return gateway::Directory::create(std::move(deployments));

@@ -16,6 +16,7 @@
 #include <optional>
 #include <thread>
 
+#include "access/key_admin.h"
 #include "app/plans.h"
 #include "app/trace_world.h"
 #include "backend/devices/nvml.h"
@@ -246,6 +247,18 @@ class Server {
     }
     instance_journal_.emplace(*journal_, log_);
     records_.emplace(*journal_, durability);
+    return open_keys();
+  }
+
+  Result<void> open_keys() {
+    const Result<std::string> admin_secret = state_->admin_key();
+    if (!admin_secret) return tl::unexpected(admin_secret.error());
+    Result<access::KeyStore> store =
+        access::KeyStore::open(state_->access_path(), *admin_secret, net::wall_now());
+    if (!store) return tl::unexpected(store.error());
+    Result<access::KeyAdmin> keys = access::KeyAdmin::create(std::move(*store), {});
+    if (!keys) return tl::unexpected(keys.error());
+    keys_.emplace(std::move(*keys));
     return {};
   }
 
@@ -316,8 +329,9 @@ class Server {
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }
+    orchestrator_->meter().set_keys(*keys_->ring());
     orchestrator::register_state_metrics(registry_, *orchestrator_);
-    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, directory,
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
                    config_.currency);
     return {};
   }
@@ -341,15 +355,16 @@ class Server {
     options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
-    const Result<std::string> key = state_->admin_key();
-    if (!key) return tl::unexpected(key.error());
-    options.auth.admin_key.emplace(*key);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory,
+        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory, keys_->ring(),
         std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
+    keys_->set_on_news([this](const access::KeyNews& news) {
+      orchestrator_->meter().set_keys(*news.ring);
+      gateway_->replace_keys(news.ring, news.cut_off);
+    });
     return {};
   }
 
@@ -408,6 +423,7 @@ class Server {
   std::optional<JournalOfInstances> instance_journal_;
   std::optional<orchestrator::Footprints> footprints_;
   std::optional<gateway::JournalSink> records_;
+  std::optional<access::KeyAdmin> keys_;
   std::unique_ptr<backend::NvmlReader> nvml_;
   std::unique_ptr<net::EventLoop> loop_;
   std::unique_ptr<backend::InstanceBackend> backend_;

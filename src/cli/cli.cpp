@@ -127,6 +127,7 @@ int run(int argc, char** argv, const Parts& parts) {
   add_run(program);
   add_requests(program);
   add_usage(program);
+  add_keys(program);
   add_warm(program);
   add_stop(program);
   add_sim(program);

@@ -26,6 +26,7 @@ void add_logs(const Program& program);
 void add_run(const Program& program);
 void add_requests(const Program& program);
 void add_usage(const Program& program);
+void add_keys(const Program& program);
 void add_warm(const Program& program);
 void add_stop(const Program& program);
 void add_sim(const Program& program);

@@ -5,11 +5,13 @@
 // an event loop, so that they may read files and the database.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/units.h"
@@ -33,21 +35,38 @@ class Subscription {
   virtual ~Subscription() = default;
 };
 
+/// What the caller may see; the rest does not exist for it (C5 in RELIABILITY.md).
+struct Sight {
+  std::string tenant;                    // whose requests and usage; empty: everybody's
+  std::vector<std::string> deployments;  // names; empty: all
+  [[nodiscard]] bool covers(std::string_view deployment) const {
+    return deployments.empty() ||
+           std::find(deployments.begin(), deployments.end(), deployment) != deployments.end();
+  }
+};
+
 struct EventFilter {
   std::uint64_t since = 0;   // sequence number of the last event that the caller has seen
   std::string deployment;    // empty: all
   std::int64_t limit = 200;  // newest so many
+  Sight sight;
+  /// What happened to no deployment in particular is for those who see them all.
+  [[nodiscard]] bool wants(std::string_view of) const {
+    return (deployment.empty() || of == deployment) && sight.covers(of);
+  }
 };
 struct RequestFilter {
   std::int64_t limit = 50;  // newest so many
   std::string deployment;   // empty: all
   std::string outcome;      // empty: all; else as ledger::to_text(Outcome)
+  Sight sight;
 };
 struct UsageFilter {
   std::string deployment;         // empty: all
   std::optional<WallTime> from;   // inclusive
   std::optional<WallTime> to;     // exclusive
   std::string by = "deployment";  // what to group by: deployment | tenant | day
+  Sight sight;
 };
 
 /// Where a deployment or an instance is named, an alias does too. A filter for a deployment that is
@@ -66,18 +85,19 @@ class AdminApi {
   virtual bool can_serve(DeploymentId deployment) const = 0;
 
   /// `deployment`, a name or an alias: only it and its instances, no devices; empty: everything.
-  virtual Result<std::string> ps_json(std::string_view deployment) = 0;
+  virtual Result<std::string> ps_json(std::string_view deployment, const Sight& sight) = 0;
   virtual Result<std::string> events_json(const EventFilter& filter) = 0;
   /// What the scheduler ordered and why, the sending of single requests left out.
   virtual Result<std::string> decisions_json(const EventFilter& filter) = 0;
   virtual Result<std::unique_ptr<Subscription>> follow_events(const EventFilter& filter,
                                                               std::shared_ptr<LineSink> sink) = 0;
   /// `name` is an instance ("chat/3") or a deployment (all its instances). Plain text.
-  virtual Result<std::string> log_text(std::string_view name, std::int64_t lines) = 0;
+  virtual Result<std::string> log_text(std::string_view name, std::int64_t lines,
+                                       const Sight& sight) = 0;
   virtual Result<std::unique_ptr<Subscription>> follow_log(std::string_view name,
-                                                           std::int64_t lines,
+                                                           std::int64_t lines, const Sight& sight,
                                                            std::shared_ptr<LineSink> sink) = 0;
-  virtual Result<std::string> request_json(RequestId request) = 0;
+  virtual Result<std::string> request_json(RequestId request, const Sight& sight) = 0;
   virtual Result<std::string> requests_json(const RequestFilter& filter) = 0;
   virtual Result<std::string> usage_json(const UsageFilter& filter) = 0;
   /// Orders an instance; gives the state of the deployment. Does not wait for it to be ready.
@@ -86,6 +106,12 @@ class AdminApi {
   /// Drains and stops all instances of a deployment, or one instance ("chat/3"); gives the state of
   /// the deployment.
   virtual Result<std::string> stop(std::string_view name) = 0;
+
+  // Keys: bodies and answers as access::KeyAdmin has them.
+  virtual Result<std::string> keys_json() = 0;
+  virtual Result<std::string> create_key(std::string_view body) = 0;
+  virtual Result<std::string> change_key(std::string_view id, std::string_view body) = 0;
+  virtual Result<std::string> revoke_key(std::string_view id, bool hard) = 0;
 };
 
 }  // namespace stoker::gateway

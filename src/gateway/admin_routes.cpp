@@ -48,8 +48,15 @@ std::string text(std::string_view query, std::string_view name) {
   return net::query_value(query, name).value_or(std::string{});
 }
 
-Result<EventFilter> event_filter(std::string_view query) {
+/// A key with `admin` sees everything, another one what its tenant and its deployments are.
+Sight sight_of(const access::Key& key) {
+  if (key.has(access::scope::admin)) return {};
+  return {key.tenant_name, key.deployments};
+}
+
+Result<EventFilter> event_filter(std::string_view query, const Sight& sight) {
   EventFilter filter;
+  filter.sight = sight;
   const Result<std::int64_t> limit = number(query, "limit", filter.limit);
   if (!limit) return tl::unexpected(limit.error());
   filter.limit = *limit;
@@ -59,8 +66,9 @@ Result<EventFilter> event_filter(std::string_view query) {
   return filter;
 }
 
-Result<std::string> list_requests(AdminApi& api, std::string_view query) {
+Result<std::string> list_requests(AdminApi& api, std::string_view query, const Sight& sight) {
   RequestFilter filter;
+  filter.sight = sight;
   const Result<std::int64_t> limit = number(query, "limit", filter.limit);
   if (!limit) return tl::unexpected(limit.error());
   filter.limit = *limit;
@@ -69,8 +77,9 @@ Result<std::string> list_requests(AdminApi& api, std::string_view query) {
   return api.requests_json(filter);
 }
 
-Result<std::string> sum_usage(AdminApi& api, std::string_view query) {
+Result<std::string> sum_usage(AdminApi& api, std::string_view query, const Sight& sight) {
   UsageFilter filter;
+  filter.sight = sight;
   filter.deployment = text(query, "deployment");
   if (const std::optional<std::string> by = net::query_value(query, "by")) filter.by = *by;
   for (const auto& [name, member] :
@@ -82,37 +91,52 @@ Result<std::string> sum_usage(AdminApi& api, std::string_view query) {
   return api.usage_json(filter);
 }
 
-Result<std::string> run_query(AdminApi& api, Route route, const std::string& name,
-                              const std::string& query) {
+/// What a query is asked with; a copy, as it runs on another thread.
+struct Question {
+  Route route;
+  std::string method;
+  std::string name;
+  std::string query;
+  std::string body;
+  Sight sight;
+};
+
+Result<std::string> run_query(AdminApi& api, const Question& question) {
+  const auto& [route, method, name, query, body, sight] = question;
   switch (route) {
     case Route::ps:
-      return api.ps_json(text(query, "deployment"));
+      return api.ps_json(text(query, "deployment"), sight);
     case Route::events:
     case Route::decisions: {
-      const Result<EventFilter> filter = event_filter(query);
+      const Result<EventFilter> filter = event_filter(query, sight);
       if (!filter) return tl::unexpected(filter.error());
       return route == Route::events ? api.events_json(*filter) : api.decisions_json(*filter);
     }
     case Route::logs: {
       const Result<std::int64_t> lines = number(query, "lines", 100);
       if (!lines) return tl::unexpected(lines.error());
-      return api.log_text(name, *lines);
+      return api.log_text(name, *lines, sight);
     }
     case Route::requests:
-      return list_requests(api, query);
+      return list_requests(api, query, sight);
     case Route::request: {
       const std::optional<RequestId> id = parse_request_id(name);
       if (!id) {
         return failure(ErrorCode::not_found, fmt::format("'{}' is not the id of a request", name));
       }
-      return api.request_json(*id);
+      return api.request_json(*id, sight);
     }
     case Route::usage:
-      return sum_usage(api, query);
+      return sum_usage(api, query, sight);
     case Route::warm:
       return api.warm(name);
     case Route::stop:
       return api.stop(name);
+    case Route::keys:
+      return method == "POST" ? api.create_key(body) : api.keys_json();
+    case Route::key:
+      return method == "DELETE" ? api.revoke_key(name, flag(query, "hard"))
+                                : api.change_key(name, body);
     default:
       return failure(ErrorCode::not_found, "there is no such query");
   }
@@ -154,9 +178,17 @@ ApiError to_error(const Error& error) {
   return {500, "internal", message, {}, {}};
 }
 
-void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id) {
+void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& match,
+                         const access::Key& key, RequestId id) {
   const Route route = match.spec->route;
-  const std::string query(exchange->request().query);
+  const net::HttpRequest& request = exchange->request();
+  Question question{route,
+                    std::string(request.method),
+                    match.first,
+                    std::string(request.query),
+                    std::string(request.body),
+                    sight_of(key)};
+  const std::string& query = question.query;
   const bool follows = (route == Route::events || route == Route::logs) && flag(query, "follow");
   if (draining_ && (follows || route == Route::warm)) {
     send_error(*exchange, Dialect::plain,
@@ -164,15 +196,15 @@ void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
     return;
   }
   if (follows) {
-    follow(exchange, id, match);
+    follow(exchange, id, match, question.sight);
     return;
   }
   AnswerForm form;
   if (route == Route::logs) form.content_type = "text/plain; charset=utf-8";
   if (route == Route::warm || route == Route::stop) form.status = 202;
-  answer(exchange, id, form, [route, name = match.first, query](AdminApi& api) {
-    return run_query(api, route, name, query);
-  });
+  if (route == Route::keys && question.method == "POST") form.status = 201;
+  answer(exchange, id, form,
+         [question = std::move(question)](AdminApi& api) { return run_query(api, question); });
 }
 
 void AdminRoutes::answer(const net::ExchangePtr& exchange, RequestId id, AnswerForm form,
@@ -191,11 +223,12 @@ void AdminRoutes::answer(const net::ExchangePtr& exchange, RequestId id, AnswerF
   if (!queued) send_error(*exchange, Dialect::plain, busy(), id);
 }
 
-void AdminRoutes::follow(const net::ExchangePtr& exchange, RequestId id, const RouteMatch& match) {
+void AdminRoutes::follow(const net::ExchangePtr& exchange, RequestId id, const RouteMatch& match,
+                         const Sight& sight) {
   const std::string query(exchange->request().query);
   const bool is_log = match.spec->route == Route::logs;
   const Result<std::int64_t> lines = number(query, "lines", 100);
-  const Result<EventFilter> filter = event_filter(query);
+  const Result<EventFilter> filter = event_filter(query, sight);
   if (!lines || !filter) {
     send_error(*exchange, Dialect::plain, to_error(lines ? filter.error() : lines.error()), id);
     return;
@@ -206,7 +239,7 @@ void AdminRoutes::follow(const net::ExchangePtr& exchange, RequestId id, const R
   followers_.push_back(follower);
   const bool queued = thread_.submit(
       [this, follower, is_log, name = match.first, lines = *lines, filter = *filter] {
-        follower->subscribed(is_log ? api_.follow_log(name, lines, follower)
+        follower->subscribed(is_log ? api_.follow_log(name, lines, filter.sight, follower)
                                     : api_.follow_events(filter, follower));
       });
   if (!queued) follower->refuse(busy());

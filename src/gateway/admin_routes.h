@@ -5,6 +5,7 @@
 #include <list>
 #include <memory>
 
+#include "access/key.h"
 #include "gateway/admin_api.h"
 #include "gateway/admin_thread.h"
 #include "gateway/routes.h"
@@ -20,8 +21,9 @@ class AdminRoutes {
   AdminRoutes(net::EventLoop& loop, AdminApi& api, AdminThread& thread)
       : loop_(loop), api_(api), thread_(thread) {}
 
-  /// Needs: a route of Scope::admin under /api/v1/.
-  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
+  /// Needs: a route under /api/v1/ that `key` may call.
+  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key& key,
+              RequestId id);
   /// Ends all that is followed, so that their connections can close. From now on nothing can be
   /// followed or warmed; what is only read is answered.
   void begin_drain();
@@ -33,7 +35,8 @@ class AdminRoutes {
     std::string_view content_type = "application/json";
   };
   void answer(const net::ExchangePtr& exchange, RequestId id, AnswerForm form, Query query);
-  void follow(const net::ExchangePtr& exchange, RequestId id, const RouteMatch& match);
+  void follow(const net::ExchangePtr& exchange, RequestId id, const RouteMatch& match,
+              const Sight& sight);
 
   net::EventLoop& loop_;
   AdminApi& api_;

@@ -49,10 +49,22 @@ const char* anthropic_type(int status) {
   }
 }
 
+int status_of(RejectReason reason) {
+  switch (reason) {
+    case RejectReason::queue_full:
+    case RejectReason::rate_limited:
+      return 429;
+    case RejectReason::unknown_key:
+      return 401;
+    default:
+      return 503;
+  }
+}
+
 }  // namespace
 
 ApiError to_error(const Rejection& rejection) {
-  return {.status = rejection.reason == RejectReason::queue_full ? 429 : 503,
+  return {.status = status_of(rejection.reason),
           .code = to_text(rejection.reason),
           .message = rejection.message,
           .param = {},

@@ -1,30 +1,28 @@
 #include "gateway/auth.h"
 
-#include <openssl/crypto.h>
-#include <openssl/sha.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
 
 namespace stoker::gateway {
 namespace {
 
-std::array<std::uint8_t, 32> sha256(std::string_view text) {
-  std::array<std::uint8_t, 32> digest{};
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  return digest;
-}
-
-/// The key that the client presents: "Authorization: Bearer KEY" or "X-Api-Key: KEY".
+/// The key that the client presents, in any of the spellings that clients know (CONVENTIONS.md 2):
+/// "Authorization: Bearer KEY", "X-Api-Key: KEY" (Anthropic), "Api-Key: KEY" (Azure), and a bare
+/// "Authorization: KEY" (RunPod's examples).
 std::optional<std::string_view> presented_key(const net::Fields& fields) {
   if (const auto authorization = fields.find("authorization")) {
-    constexpr std::string_view scheme = "bearer ";
-    if (authorization->size() > scheme.size() &&
-        net::equal_ignoring_case(authorization->substr(0, scheme.size()), scheme)) {
-      return authorization->substr(scheme.size());
-    }
-    return std::nullopt;
+    const std::size_t space = authorization->find(' ');
+    if (space == authorization->npos) return authorization;
+    if (!net::equal_ignoring_case(authorization->substr(0, space), "bearer")) return std::nullopt;
+    return authorization->substr(
+        std::min(authorization->find_first_not_of(' ', space), authorization->size()));
   }
-  return fields.find("x-api-key");
+  const auto key = fields.find("x-api-key");
+  return key ? key : fields.find("api-key");
 }
 
 bool is_digits(std::string_view text) {
@@ -69,14 +67,39 @@ std::optional<ApiError> refuse_foreign(const net::HttpRequest& head) {
   return std::nullopt;
 }
 
-}  // namespace
-
-Secret::Secret(std::string_view text) : digest_(sha256(text)) {}
-
-bool Secret::matches(std::string_view presented) const {
-  const std::array<std::uint8_t, 32> digest = sha256(presented);
-  return CRYPTO_memcmp(digest.data(), digest_.data(), digest_.size()) == 0;
+Admittance refused(int status, const char* code, std::string message) {
+  return {nullptr, ApiError{status, code, std::move(message), {}, {}}};
 }
+
+const char* to_text(Scope scope) {
+  switch (scope) {
+    case Scope::open:
+      return "open";
+    case Scope::inference:
+      return "inference";
+    case Scope::read:
+      return "read";
+    case Scope::admin:
+      return "admin";
+  }
+  return "admin";
+}
+
+bool allows(const access::Key& key, Scope scope) {
+  switch (scope) {
+    case Scope::open:
+      return true;
+    case Scope::inference:
+      return key.has(access::scope::inference);
+    case Scope::read:
+      return key.has(access::scope::read | access::scope::admin);
+    case Scope::admin:
+      return key.has(access::scope::admin);
+  }
+  return false;
+}
+
+}  // namespace
 
 bool is_loopback_host(std::string_view host) {
   std::string_view name = host;
@@ -94,24 +117,34 @@ bool is_loopback_host(std::string_view host) {
   return net::equal_ignoring_case(name, "localhost") || name == "[::1]" || is_loopback_ipv4(name);
 }
 
-std::optional<ApiError> refuse(const AuthOptions& auth, Scope scope, const net::HttpRequest& head) {
+Admittance admit(const AuthOptions& auth, const access::KeyRing& keys, Scope scope,
+                 const net::HttpRequest& head, WallTime now) {
   if (!auth.keys_required) {
-    return auth.unix_listener ? std::nullopt : refuse_foreign(head);
+    if (auto refusal = auth.unix_listener ? std::nullopt : refuse_foreign(head)) {
+      return {nullptr, std::move(refusal)};
+    }
+    return {keys.find(access::first_key), {}};
   }
-  if (scope == Scope::open) return std::nullopt;
-  const auto key = presented_key(head.fields);
-  if (!key) {
-    return ApiError{401,
-                    "missing_api_key",
-                    "send the key as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'; "
-                    "the first one is in admin.key of the state directory",
-                    {},
-                    {}};
+  if (scope == Scope::open) return {};
+  const auto presented = presented_key(head.fields);
+  if (!presented || presented->empty()) {
+    return refused(401, "missing_api_key",
+                   "send the key as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'; the first one "
+                   "is in admin.key of the state directory");
   }
-  if (!auth.admin_key || !auth.admin_key->matches(*key)) {
-    return ApiError{401, "invalid_api_key", "the key is not known to this server", {}, {}};
+  access::KeyPtr key = keys.find(*presented);
+  if (key == nullptr) {
+    return refused(401, "invalid_api_key", "the key is not known to this server, or was revoked");
   }
-  return std::nullopt;
+  if (key->expired(now)) {
+    return refused(401, "expired_api_key", fmt::format("the key {} has expired", key->public_id));
+  }
+  if (!allows(*key, scope)) {
+    return refused(403, "insufficient_scope",
+                   fmt::format("this needs a key with the scope '{}', {} has '{}'", to_text(scope),
+                               key->public_id, access::scopes_text(key->scopes)));
+  }
+  return {std::move(key), {}};
 }
 
 }  // namespace stoker::gateway

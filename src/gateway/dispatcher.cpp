@@ -6,6 +6,10 @@ const char* to_text(RejectReason reason) {
   switch (reason) {
     case RejectReason::queue_full:
       return "queue_full";
+    case RejectReason::rate_limited:
+      return "rate_limit_exceeded";
+    case RejectReason::unknown_key:
+      return "invalid_api_key";
     case RejectReason::queue_timeout:
       return "queue_timeout";
     case RejectReason::load_failed:

@@ -8,11 +8,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
 #include "base/units.h"
-#include "gateway/device_share.h"
 #include "net/http_client.h"
 
 namespace stoker::gateway {
@@ -37,14 +37,14 @@ struct DispatchTarget {
   net::Endpoint endpoint;
   bool speaks_contract = true;  // false: a foreign engine, usage is what it reports
   StartTimeline timeline;
-  /// Device time of the instance, split among the requests that run on it, over all loops.
-  std::shared_ptr<DeviceShare> share = std::make_shared<DeviceShare>();
 };
 using DispatchTargetPtr = std::shared_ptr<const DispatchTarget>;
 
 /// Why a request was refused or dropped from the queue. Each maps to one status and one code.
 enum class RejectReason : std::uint8_t {
   queue_full,     // 429
+  rate_limited,   // 429: a limit of the key or its tenant
+  unknown_key,    // 401: revoked since the head was looked at
   queue_timeout,  // 503: limits.queue_timeout passed
   load_failed,    // 503: the model cannot be loaded; message says why
   crash_loop,     // 503: five failures in a minute
@@ -58,8 +58,8 @@ enum class RejectReason : std::uint8_t {
 
 struct Rejection {
   RejectReason reason = RejectReason::queue_full;
-  Duration retry_after = seconds(1);
-  std::string message;  // for people: what happened and what to do
+  Duration retry_after = seconds(1);  // {0}: waiting does not help
+  std::string message;                // for people: what happened and what to do
 };
 
 /// What a worker says it used for one request.
@@ -69,6 +69,25 @@ struct WorkerUsage {
   std::int64_t cached_tokens = 0;
   std::int64_t device_ms = 0;
   bool known = false;  // false: the worker never saw the request, or could not say
+};
+
+struct TokenCounts {
+  std::int64_t input = 0;
+  std::int64_t output = 0;
+  std::int64_t cached = 0;  // of the input
+};
+
+/// How a key or its tenant, whichever is nearer to its end, stands against one limit.
+struct Standing {
+  std::int64_t most = 0;
+  std::int64_t remaining = 0;
+  Duration resets_in;  // until all of it is there again
+};
+/// nullopt: no such limit.
+struct Standings {
+  std::optional<Standing> requests;
+  std::optional<Standing> input_tokens;
+  std::optional<Standing> output_tokens;
 };
 
 /// The gateway's side of one request. Called from the orchestrator's threads; the implementation
@@ -88,8 +107,10 @@ struct Arrival {
   RequestId request;
   DeploymentId deployment;
   TenantId tenant;
+  KeyId key;
   std::int32_t priority = 0;  // larger is served first
   Instant deadline;           // latest dispatch; {0}: the deployment's queue_timeout
+  TokenCounts estimate;       // what it may use, as far as that is known
 };
 
 struct Queued {};
@@ -110,7 +131,13 @@ class Dispatcher {
   virtual ~Dispatcher() = default;
   /// Threads: any. Never 0, never given twice, larger in every later life of the server.
   virtual RequestId new_request_id() = 0;
-  /// Threads: any. Decides now, on the calling thread.
+  /// Threads: any. Holds the request against the limits of its key and tenant.
+  /// Gives: nullopt, and what it may use is reserved until ended(), on_rejected, a rejection by
+  ///        admit(), a cancel() that gives true, or release(); else why not.
+  virtual std::optional<Rejection> reserve(const Arrival& arrival) = 0;
+  /// A reserved request is not admitted after all.
+  virtual void release(RequestId request) = 0;
+  /// Threads: any. Decides now, on the calling thread.   Needs: it is reserved.
   virtual Admission admit(const Arrival& arrival, std::shared_ptr<DispatchSink> sink) = 0;
   /// The client left or a deadline passed. Gives true if the request was queued and is ended by
   /// this call. False: it runs; the worker is told, and on_worker_ended or on_instance_lost
@@ -119,10 +146,16 @@ class Dispatcher {
   /// The request provably never reached its worker. It goes back to the front of its queue: either
   /// on_dispatched or on_rejected follows.
   virtual void undelivered(RequestId request) = 0;
+  /// A running request has used more than was reserved for it.
+  /// Gives: false if a limit forbids more: end it.
+  virtual bool within_limits(RequestId request, const TokenCounts& used) = 0;
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
   /// `first_token`: of a stream, from its acceptance; {0}: there was none.
-  /// Late and repeated calls are ignored.
-  virtual void ended(RequestId request, EndState state, Duration first_token) = 0;
+  /// Gives: its device time in ms. Late and repeated calls are ignored.
+  virtual std::int64_t ended(RequestId request, EndState state, Duration first_token,
+                             const TokenCounts& used) = 0;
+  /// Threads: any. For the x-ratelimit fields.
+  virtual Standings standings(KeyId key) = 0;
 };
 
 }  // namespace stoker::gateway

@@ -8,6 +8,8 @@
 #include "base/json_writer.h"
 #include "base/text.h"
 #include "gateway/forwarding.h"
+#include "gateway/rate_limit.h"
+#include "net/clock.h"
 
 namespace stoker::gateway {
 namespace {
@@ -77,12 +79,14 @@ BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts
 
 GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
                          const GatewayOptions& options, const GatewayParts& parts,
-                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory)
+                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory,
+                         access::KeyRingPtr keys)
     : loop_(std::move(loop)),
       options_(options),
       parts_(parts),
       metrics_(metrics),
       directory_(std::move(directory)),
+      keys_(std::move(keys)),
       upstreams_(std::make_unique<Upstreams>(*loop_)),
       host_{.loop = *loop_,
             .dispatcher = parts.dispatcher,
@@ -107,6 +111,19 @@ void GatewayLoop::run() {
 
 void GatewayLoop::replace_directory(DirectoryPtr directory) {
   loop_->post([this, directory = std::move(directory)] { directory_ = directory; });
+}
+
+void GatewayLoop::replace_keys(access::KeyRingPtr keys, KeyId cut_off) {
+  loop_->post([this, keys = std::move(keys), cut_off] {
+    keys_ = keys;
+    if (!cut_off) return;
+    // Each one leaves the list as it ends, so a copy is walked.
+    const std::vector<std::shared_ptr<InferenceRequest>> all(host_.running.begin(),
+                                                             host_.running.end());
+    for (const auto& request : all) {
+      if (request->key().id == cut_off) request->cut_off();
+    }
+  });
 }
 
 void GatewayLoop::drain(std::function<void()> done) {
@@ -155,16 +172,16 @@ void GatewayLoop::check_idle() {
   if (when_drained_) std::exchange(when_drained_, nullptr)();
 }
 
-int GatewayLoop::check_head(const net::HttpRequest& head, std::string* message) {
+net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   const std::optional<RouteMatch> match = match_route(head.path);
   // A path that is no route needs a key too: without one nobody learns what exists.
   const Scope scope = match ? match->spec->scope : Scope::inference;
-  std::optional<ApiError> error = refuse(options_.auth, scope, head);
-  if (!error) return 0;
-  const int status = error->status;
-  *message = error->message;
-  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(*error));
-  return status;
+  Admittance admittance = admit(options_.auth, *keys_, scope, head, net::coarse_wall_now());
+  if (!admittance.refusal) return {0, {}, std::move(admittance.key)};
+  ApiError& error = *admittance.refusal;
+  net::HeadVerdict verdict{error.status, error.message, nullptr};
+  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(error));
+  return verdict;
 }
 
 std::string GatewayLoop::error_body(int status, std::string_view message) const {
@@ -196,23 +213,26 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
         gateway::error_body(match->spec->dialect, error));
     return;
   }
+  access::KeyPtr key = std::static_pointer_cast<const access::Key>(exchange->context());
   if (runs_model(match->spec->route)) {
-    run_model(exchange, *match, id);
+    run_model(exchange, *match, std::move(key), id);
   } else {
-    handle(exchange, *match, id);
+    handle(exchange, *match, key.get(), id);
   }
 }
 
-void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id) {
+/// `key`: null on routes that are open to everybody.
+void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& match,
+                         const access::Key* key, RequestId id) {
   switch (match.spec->route) {
     case Route::models:
-      list_models(*exchange, id);
+      list_models(*exchange, *key, id);
       return;
     case Route::model:
-      show_model(*exchange, match.first, id);
+      show_model(*exchange, match.first, *key, id);
       return;
     case Route::model_ready:
-      show_model_ready(*exchange, match.first, id);
+      show_model_ready(*exchange, match.first, *key, id);
       return;
     case Route::server_metadata:
       send_json(
@@ -234,13 +254,13 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
                         parts_.registry.render());
       return;
     default:
-      admin_.handle(exchange, match, id);
+      admin_.handle(exchange, match, *key, id);
       return;
   }
 }
 
 void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& match,
-                            RequestId id) {
+                            access::KeyPtr key, RequestId id) {
   const net::HttpRequest& request = exchange->request();
   const RouteSpec& spec = *match.spec;
   BodyFacts facts;
@@ -249,9 +269,9 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     return;
   }
   const std::string& model = names_model_in_body(spec.route) ? facts.model : match.first;
-  const DeploymentPtr deployment = directory_->find(model);
+  const DeploymentPtr deployment = find(model, *key);
   if (!deployment) {
-    send_error(*exchange, spec.dialect, unknown_model(model), id);
+    send_error(*exchange, spec.dialect, unknown_model(model, *key), id);
     return;
   }
   if (!runtime_offers(deployment->runtime, spec.route)) {
@@ -269,10 +289,12 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
                     .deployment = deployment,
+                    .key = std::move(key),
                     .metrics = &metrics_of(*deployment),
                     .id = id,
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
+                    .estimate = estimate_tokens(spec.route, facts, request.body),
                     .stream = facts.stream,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
@@ -297,8 +319,16 @@ std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request,
   return json_.check_object(request.body);
 }
 
-ApiError GatewayLoop::unknown_model(std::string_view model) const {
-  const std::string_view nearest = directory_->nearest(model);
+/// A deployment that the key may not use does not exist for it.
+DeploymentPtr GatewayLoop::find(std::string_view model, const access::Key& key) const {
+  DeploymentPtr deployment = directory_->find(model);
+  if (deployment && !key.may_use(deployment->name)) return nullptr;
+  return deployment;
+}
+
+ApiError GatewayLoop::unknown_model(std::string_view model, const access::Key& key) const {
+  std::string_view nearest = directory_->nearest(model);
+  if (!nearest.empty() && find(nearest, key) == nullptr) nearest = {};
   return {
       404,
       "model_not_found",
@@ -309,21 +339,24 @@ ApiError GatewayLoop::unknown_model(std::string_view model) const {
       {}};
 }
 
-void GatewayLoop::list_models(net::Exchange& exchange, RequestId id) const {
+void GatewayLoop::list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const {
   JsonWriter json;
   json.object([&] {
     json.field("object", "list");
     json.array("data", [&] {
-      for (const DeploymentPtr& deployment : directory_->all()) write_model(json, *deployment);
+      for (const DeploymentPtr& deployment : directory_->all()) {
+        if (key.may_use(deployment->name)) write_model(json, *deployment);
+      }
     });
   });
   send_json(exchange, 200, json.text(), id);
 }
 
-void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name, RequestId id) const {
-  const DeploymentPtr deployment = directory_->find(name);
+void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name,
+                             const access::Key& key, RequestId id) const {
+  const DeploymentPtr deployment = find(name, key);
   if (!deployment) {
-    send_error(exchange, Dialect::openai, unknown_model(name), id);
+    send_error(exchange, Dialect::openai, unknown_model(name, key), id);
     return;
   }
   JsonWriter json;
@@ -334,10 +367,10 @@ void GatewayLoop::show_model(net::Exchange& exchange, const std::string& name, R
 /// "Ready" means that a request would be served, cold or warm: a model at zero is ready, as a
 /// client that waits for it to be so would wait for ever.
 void GatewayLoop::show_model_ready(net::Exchange& exchange, const std::string& name,
-                                   RequestId id) const {
-  const DeploymentPtr deployment = directory_->find(name);
+                                   const access::Key& key, RequestId id) const {
+  const DeploymentPtr deployment = find(name, key);
   if (!deployment) {
-    send_error(exchange, Dialect::open_inference, unknown_model(name), id);
+    send_error(exchange, Dialect::open_inference, unknown_model(name, key), id);
     return;
   }
   const bool ready = parts_.admin.can_serve(deployment->id);

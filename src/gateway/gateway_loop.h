@@ -41,7 +41,7 @@ class GatewayLoop final : private net::RequestHandler {
  public:
   GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
               const GatewayOptions& options, const GatewayParts& parts, GatewayMetrics& metrics,
-              AdminThread& admin_thread, DirectoryPtr directory);
+              AdminThread& admin_thread, DirectoryPtr directory, access::KeyRingPtr keys);
   ~GatewayLoop() override;
 
   /// Runs until close(). Threads: the one that belongs to the loop.
@@ -49,6 +49,8 @@ class GatewayLoop final : private net::RequestHandler {
 
   // Threads: any; each takes effect on the loop's thread.
   void replace_directory(DirectoryPtr directory);
+  /// What runs for the key `cut_off`, if there is one, ends.
+  void replace_keys(access::KeyRingPtr keys, KeyId cut_off);
   /// Tells whoever comes that the server ends; calls `done` there once no request runs.
   void drain(std::function<void()> done);
   /// Stops accepting; calls `done` there once the last connection is gone.
@@ -59,18 +61,23 @@ class GatewayLoop final : private net::RequestHandler {
   void close();
 
  private:
-  int check_head(const net::HttpRequest& head, std::string* message) override;
+  net::HeadVerdict check_head(const net::HttpRequest& head) override;
   std::string error_body(int status, std::string_view message) const override;
   void on_request(net::ExchangePtr exchange) override;
 
-  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
-  void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, RequestId id);
+  void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key* key,
+              RequestId id);
+  void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
+                 RequestId id);
+  [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
-  [[nodiscard]] ApiError unknown_model(std::string_view model) const;
-  void list_models(net::Exchange& exchange, RequestId id) const;
-  void show_model(net::Exchange& exchange, const std::string& name, RequestId id) const;
-  void show_model_ready(net::Exchange& exchange, const std::string& name, RequestId id) const;
+  [[nodiscard]] ApiError unknown_model(std::string_view model, const access::Key& key) const;
+  void list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const;
+  void show_model(net::Exchange& exchange, const std::string& name, const access::Key& key,
+                  RequestId id) const;
+  void show_model_ready(net::Exchange& exchange, const std::string& name, const access::Key& key,
+                        RequestId id) const;
   void show_ready(net::Exchange& exchange, Dialect dialect, RequestId id) const;
   [[nodiscard]] const DeploymentMetrics& metrics_of(const Deployment& deployment);
   void begin_drain();
@@ -81,6 +88,7 @@ class GatewayLoop final : private net::RequestHandler {
   GatewayParts parts_;
   GatewayMetrics& metrics_;
   DirectoryPtr directory_;
+  access::KeyRingPtr keys_;
   std::map<DeploymentId, DeploymentMetrics> metrics_by_deployment_;
   JsonReader json_;
   std::unique_ptr<Upstreams> upstreams_;

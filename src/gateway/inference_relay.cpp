@@ -1,11 +1,13 @@
 // InferenceRequest, the engine's side: what its answer becomes for the client.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/text.h"
 #include "gateway/forwarding.h"
 #include "gateway/inference_request.h"
+#include "gateway/rate_limit.h"
 #include "net/clock.h"
 
 namespace stoker::gateway {
@@ -31,6 +33,7 @@ void InferenceRequest::add_own_fields(std::string& text, bool whole) const {
   text.append("Server-Timing: ");
   add_server_timing(text, phases, whole);
   text.append("\r\n");
+  if (key().limited()) add_rate_limit_fields(text, host_.dispatcher.standings(key().id));
 }
 
 std::string InferenceRequest::own_fields(bool whole) const {
@@ -84,9 +87,29 @@ void InferenceRequest::relay_events(std::string_view bytes) {
     out.clear();
     slow_down();
   }
-  if (is_whole) return;
+  if (is_whole) {
+    stay_within_limits();
+    return;
+  }
   end_with(EndState::failed,
            {502, "bad_answer", "the engine sent an event that is too large to relay", {}, {}},
+           host_.limits.failed_usage_wait);
+}
+
+/// Output beyond what was reserved for it: more is reserved, or it ends here.
+void InferenceRequest::stay_within_limits() {
+  if (relay_->data_events() <= in_.estimate.output || phase_ != Phase::running) return;
+  constexpr std::int64_t ahead = 64;  // so that not every token asks
+  in_.estimate.output = relay_->data_events() + ahead;
+  TokenCounts counts = used();
+  counts.output = std::max(counts.output, relay_->data_events());
+  if (host_.dispatcher.within_limits(in_.id, counts)) return;
+  end_with(EndState::expired,
+           {429,
+            "rate_limit_exceeded",
+            "the limit of output tokens was reached while this ran",
+            {},
+            seconds(1)},
            host_.limits.failed_usage_wait);
 }
 
@@ -183,8 +206,7 @@ void InferenceRequest::on_failure(net::CallFailure failure, const std::string& d
     host_.log.warn(
         "request_undelivered",
         {{"request", public_id(in_.id)}, {"instance", target_->name}, {"reason", detail}});
-    leave_instance(net::monotonic_now());
-    device_time_ = {};
+    leave_instance();
     timeline_.dispatched = {};
     target_.reset();
     phase_ = Phase::waiting;

@@ -14,9 +14,6 @@
 namespace stoker::gateway {
 namespace {
 
-constexpr TenantId only_tenant{1};
-constexpr std::string_view only_tenant_name = "default";
-
 ledger::Outcome outcome_of(EndState state) {
   switch (state) {
     case EndState::completed:
@@ -80,7 +77,19 @@ void InferenceRequest::begin() {
                                  call_->resume();
                                }
                              }});
+  const Arrival arrival{.request = in_.id,
+                        .deployment = in_.deployment->id,
+                        .tenant = in_.key->tenant,
+                        .key = in_.key->id,
+                        .priority = in_.deployment->priority,
+                        .deadline = {},
+                        .estimate = in_.estimate};
+  if (const std::optional<Rejection> rejection = host_.dispatcher.reserve(arrival)) {
+    refuse_by_limit(*rejection);
+    return;
+  }
   if (!write_admission()) {
+    host_.dispatcher.release(in_.id);
     answer_.fail(storage_error(), own_fields(false));
     done();
     return;
@@ -89,12 +98,7 @@ void InferenceRequest::begin() {
   in_.metrics->request_bytes->add(answer_.exchange().request().body.size());
   if (in_.stream) arm_keep_alive(timeline_.accepted + host_.limits.stream_head_hold);
 
-  Admission admission = host_.dispatcher.admit({.request = in_.id,
-                                                .deployment = in_.deployment->id,
-                                                .tenant = only_tenant,
-                                                .priority = in_.deployment->priority,
-                                                .deadline = {}},
-                                               shared_from_this());
+  Admission admission = host_.dispatcher.admit(arrival, shared_from_this());
   std::visit(Overloaded{
                  [&](DispatchTargetPtr& target) { dispatch(std::move(target)); },
                  [&](Queued) {},
@@ -107,7 +111,8 @@ bool InferenceRequest::write_admission() {
   const Result<void> written = host_.records.admitted({.request = in_.id,
                                                        .accepted_at = net::wall_now(),
                                                        .deployment = in_.deployment->name,
-                                                       .tenant = std::string(only_tenant_name),
+                                                       .tenant = in_.key->tenant_name,
+                                                       .key = in_.key->public_id,
                                                        .route = std::string(in_.route->name),
                                                        .stream = in_.stream,
                                                        .priority = in_.deployment->priority,
@@ -157,8 +162,7 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   ran_ = true;
   timeline_.dispatched = now;
   timeline_.start = target_->timeline;
-  share_mark_ = target_->share->begin(now);
-  holds_share_ = true;
+  on_instance_ = true;
   if (deadline_timer_ == 0 && in_.deployment->request_timeout.ns > 0) {
     deadline_timer_ = host_.loop.run_at(now + in_.deployment->request_timeout, [this] {
       deadline_timer_ = 0;
@@ -183,6 +187,13 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
                   in_.changed_body ? std::string_view(*in_.changed_body) : request.body, *this);
   // A call that failed inside send() has already moved the request on.
   if (call != nullptr) call_ = call;
+}
+
+/// What a limit refuses was never admitted: no record, and nothing ran.
+void InferenceRequest::refuse_by_limit(const Rejection& rejection) {
+  in_.metrics->refused_by_limit->add();
+  answer_.fail(to_error(rejection), own_fields(false));
+  done();
 }
 
 void InferenceRequest::refused(const Rejection& rejection) {
@@ -246,14 +257,20 @@ void InferenceRequest::record() {
   phase_ = Phase::recording;
   cancel_timer(host_.loop, settle_timer_);
   const Instant now = net::monotonic_now();
-  leave_instance(now);
-  ending_ = ending(now);
+  leave_instance();
+  if (!usage_.known && relay_) {
+    // Nobody says what was used (a dead worker, a silent engine): what went on is known.
+    usage_.output_tokens = std::max(usage_.output_tokens, relay_->data_events());
+  }
   // The slot is free from here on; how long the journal takes is not the instance's time.
+  std::int64_t device_ms = 0;
   if (ran_) {
     const bool streamed = in_.stream && timeline_.first_byte.ns > 0;
-    host_.dispatcher.ended(in_.id, end_state_,
-                           streamed ? timeline_.first_byte - timeline_.accepted : Duration{});
+    device_ms = host_.dispatcher.ended(
+        in_.id, end_state_, streamed ? timeline_.first_byte - timeline_.accepted : Duration{},
+        used());
   }
+  ending_ = ending(now, device_ms);
   switch (host_.records.ended(ending_, shared_from_this())) {
     case Recorded::durable:
       deliver(true);
@@ -266,14 +283,14 @@ void InferenceRequest::record() {
   }
 }
 
-ledger::Usage InferenceRequest::ending(Instant now) {
+TokenCounts InferenceRequest::used() const {
+  return {usage_.input_tokens, usage_.output_tokens, usage_.cached_tokens};
+}
+
+ledger::Usage InferenceRequest::ending(Instant now, std::int64_t device_ms) {
   timeline_.ended = now;
   int status = answer_.status();
   if (status == 0 && answer_.open()) status = error_ ? error_->status : engine_status_;
-  if (!usage_.known && relay_) {
-    // Nobody says what was used (a dead worker, a silent engine): what went on is known.
-    usage_.output_tokens = std::max(usage_.output_tokens, relay_->data_events());
-  }
   return {.request = in_.id,
           .ended_at = net::wall_now(),
           .outcome = outcome_of(end_state_),
@@ -287,7 +304,7 @@ ledger::Usage InferenceRequest::ending(Instant now) {
           .output_tokens = usage_.output_tokens,
           .cached_tokens = usage_.cached_tokens,
           .usage_known = usage_.known,
-          .device_ms = whole_ms(device_time_)};
+          .device_ms = device_ms};
 }
 
 /// The last step: the ending is on record, so the end of the answer may go out.
@@ -328,11 +345,9 @@ void InferenceRequest::done() {
   if (host_.on_done) host_.on_done();
 }
 
-/// Gives the connection back to its pool and stops the clock of the device.
-void InferenceRequest::leave_instance(Instant now) {
-  if (!holds_share_) return;
-  holds_share_ = false;
-  device_time_ = target_->share->end(share_mark_, now);
+/// Gives the connection back to its pool.
+void InferenceRequest::leave_instance() {
+  if (!std::exchange(on_instance_, false)) return;
   host_.upstreams.release(*target_);
 }
 
@@ -364,6 +379,13 @@ void InferenceRequest::shut_down() {
     end_with(EndState::failed,
              {503, "draining", "the server is shutting down; try again", {}, seconds(1)}, {});
   }
+}
+
+void InferenceRequest::cut_off() {
+  if (phase_ != Phase::waiting && phase_ != Phase::running) return;
+  end_with(EndState::cancelled,
+           {401, "revoked_api_key", "the key was revoked while this request ran", {}, {}},
+           host_.limits.failed_usage_wait);
 }
 
 void InferenceRequest::write_log(const ledger::Usage& usage) const {

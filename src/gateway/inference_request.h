@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "access/key_ring.h"
 #include "gateway/client_answer.h"
 #include "gateway/directory.h"
 #include "gateway/dispatcher.h"
@@ -67,10 +68,12 @@ struct Incoming {
   net::ExchangePtr exchange;
   const RouteSpec* route = nullptr;
   DeploymentPtr deployment;
+  access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
   std::string engine_target;                // path and query at the engine
   std::optional<std::string> changed_body;  // instead of the client's, for a foreign engine
+  TokenCounts estimate;                     // what it may use at most, as far as that is known
   bool stream = false;
   bool hide_usage = false;  // of a stream whose client did not ask for it
 };
@@ -87,6 +90,9 @@ class InferenceRequest final : public DispatchSink,
 
   /// The server stops: the request ends now, as failed, without waiting for its usage.
   void shut_down();
+  /// Its key was revoked so that nothing goes on for it.
+  void cut_off();
+  [[nodiscard]] const access::Key& key() const { return *in_.key; }
 
   void on_dispatched(DispatchTargetPtr target) override;
   void on_rejected(Rejection rejection) override;
@@ -107,10 +113,12 @@ class InferenceRequest final : public DispatchSink,
   void end_with(EndState state, ApiError error, Duration usage_wait);
   void complete(EndState state, std::string reason);
   void record();
-  [[nodiscard]] ledger::Usage ending(Instant now);
+  [[nodiscard]] ledger::Usage ending(Instant now, std::int64_t device_ms);
+  void refuse_by_limit(const Rejection& rejection);
+  [[nodiscard]] TokenCounts used() const;
   void deliver(bool written);
   void done();
-  void leave_instance(Instant now);
+  void leave_instance();
   void stop_call();
   void arm_keep_alive(Instant at);
   void keep_alive();
@@ -128,6 +136,7 @@ class InferenceRequest final : public DispatchSink,
   void fail_late_answer();
   void start_events();
   void slow_down();
+  void stay_within_limits();
   void add_own_fields(std::string& text, bool whole) const;
   [[nodiscard]] std::string own_fields(bool whole) const;
 
@@ -141,9 +150,7 @@ class InferenceRequest final : public DispatchSink,
   DispatchTargetPtr target_;
   net::Call* call_ = nullptr;
   bool call_paused_ = false;
-  DeviceShare::Mark share_mark_;
-  bool holds_share_ = false;
-  Duration device_time_;
+  bool on_instance_ = false;
 
   // The engine's answer.
   int engine_status_ = 0;

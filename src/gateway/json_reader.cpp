@@ -72,6 +72,12 @@ std::optional<ApiError> read_member(std::string_view key, const element& value, 
     const std::optional<bool> stream = bool_or_null(value);
     if (!stream) return bad_request("invalid_type", "'stream' must be true or false", "stream");
     facts.stream = *stream;
+  } else if (key == "n") {
+    std::int64_t choices = 0;  // what is none is for the engine to refuse
+    if (value.get(choices) == simdjson::SUCCESS) facts.choices = choices;
+  } else if (key.starts_with("max_")) {
+    std::int64_t most = 0;
+    if (value.get(most) == simdjson::SUCCESS) facts.most_output = most;
   } else if (!value.is_null()) {
     object options;
     if (value.get(options) != simdjson::SUCCESS) {
@@ -132,7 +138,13 @@ std::optional<ApiError> JsonReader::check_object(std::string_view body) {
 
 std::optional<ApiError> JsonReader::read_request(std::string_view body, BodyFacts& facts) {
   if (std::optional<ApiError> error = check_object(body)) return error;
-  constexpr std::array<std::string_view, 3> known = {"model", "stream", "stream_options"};
+  constexpr std::array<std::string_view, 7> known = {"model",
+                                                     "stream",
+                                                     "stream_options",
+                                                     "n",
+                                                     "max_tokens",
+                                                     "max_completion_tokens",
+                                                     "max_output_tokens"};
   std::array<bool, known.size()> seen{};
   for (const auto [key, value] : object(impl_->parser.doc.root())) {
     const auto* const found = std::find(known.begin(), known.end(), key);

@@ -16,7 +16,9 @@ namespace stoker::gateway {
 struct BodyFacts {
   std::string model;
   bool stream = false;
-  bool wants_usage = false;  // stream_options.include_usage
+  bool wants_usage = false;                 // stream_options.include_usage
+  std::optional<std::int64_t> most_output;  // tokens of one answer that the client bounds it to
+  std::int64_t choices = 1;                 // answers wanted
 };
 
 /// What a foreign engine must get instead of what the client wrote.

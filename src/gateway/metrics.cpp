@@ -47,6 +47,7 @@ DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
     m.ended_by_class[i] = &requests_->with({deployment, status_classes[i]});
   }
   m.cancelled = &requests_->with({deployment, "cancelled"});
+  m.refused_by_limit = &requests_->with({deployment, "rate_limited"});
   m.in_flight = &in_flight_->with({deployment});
   m.queue = &queue_->with({deployment});
   m.ttft = &ttft_->with({deployment});

@@ -18,6 +18,7 @@ namespace stoker::gateway {
 struct DeploymentMetrics {
   std::array<obs::Counter*, 5> ended_by_class{};  // status 1xx..5xx
   obs::Counter* cancelled = nullptr;
+  obs::Counter* refused_by_limit = nullptr;
   obs::Gauge* in_flight = nullptr;
   obs::Histogram* queue = nullptr;
   obs::Histogram* ttft = nullptr;

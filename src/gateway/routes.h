@@ -45,14 +45,16 @@ enum class Route : std::uint8_t {
   usage,
   warm,
   stop,
+  keys,
+  key,
   metrics,
   // Open to everybody.
   healthz,
   readyz,
 };
 
-/// Who may call a route.
-enum class Scope : std::uint8_t { open, inference, admin };
+/// What a key must allow for a route. A key with `admin` may read too.
+enum class Scope : std::uint8_t { open, inference, read, admin };
 
 /// Methods as bits, so that a row can allow several.
 namespace method {

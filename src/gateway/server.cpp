@@ -85,31 +85,35 @@ GatewayServer::~GatewayServer() {
 
 Result<std::unique_ptr<GatewayServer>> GatewayServer::create(GatewayOptions options,
                                                              const GatewayParts& parts,
-                                                             DirectoryPtr directory) {
+                                                             DirectoryPtr directory,
+                                                             const access::KeyRingPtr& keys) {
   Result<Listeners> listeners = Listeners::bind(options.listen, options.threads);
   if (!listeners) return tl::unexpected(listeners.error());
-  return create(std::move(options), parts, directory, std::move(*listeners));
+  return create(std::move(options), parts, directory, keys, std::move(*listeners));
 }
 
 Result<std::unique_ptr<GatewayServer>> GatewayServer::create(GatewayOptions options,
                                                              const GatewayParts& parts,
                                                              const DirectoryPtr& directory,
+                                                             const access::KeyRingPtr& keys,
                                                              Listeners listeners) {
   options.auth.unix_listener = !options.listen.unix_path.empty();
   auto server = std::unique_ptr<GatewayServer>(new GatewayServer(std::move(options), parts));
-  const Result<void> made = server->make_loops(std::move(listeners), directory);
+  const Result<void> made = server->make_loops(std::move(listeners), directory, keys);
   if (!made) return tl::unexpected(made.error());
   return server;
 }
 
-Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& directory) {
+Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& directory,
+                                       const access::KeyRingPtr& keys) {
   address_ = listeners.address();
   if (listeners.file_) socket_file_.emplace(std::move(*listeners.file_));
   for (UniqueFd& listener : listeners.fds_) {
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
     loops_.push_back(std::make_unique<GatewayLoop>(std::move(*loop), std::move(listener), options_,
-                                                   parts_, metrics_, admin_thread_, directory));
+                                                   parts_, metrics_, admin_thread_, directory,
+                                                   keys));
   }
   return {};
 }
@@ -126,6 +130,10 @@ void GatewayServer::start() {
 
 void GatewayServer::replace_directory(const DirectoryPtr& directory) {
   for (const auto& loop : loops_) loop->replace_directory(directory);
+}
+
+void GatewayServer::replace_keys(const access::KeyRingPtr& keys, KeyId cut_off) {
+  for (const auto& loop : loops_) loop->replace_keys(keys, cut_off);
 }
 
 /// Asks every loop for something; gives what to wait on until all have said that it is done.

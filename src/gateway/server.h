@@ -42,11 +42,13 @@ class GatewayServer {
   /// Binds `options.listen` itself. Errors: as Listeners::bind.
   static Result<std::unique_ptr<GatewayServer>> create(GatewayOptions options,
                                                        const GatewayParts& parts,
-                                                       DirectoryPtr directory);
+                                                       DirectoryPtr directory,
+                                                       const access::KeyRingPtr& keys);
   /// Serves on `listeners`, one loop each; `options.threads` counts no more.
   static Result<std::unique_ptr<GatewayServer>> create(GatewayOptions options,
                                                        const GatewayParts& parts,
                                                        const DirectoryPtr& directory,
+                                                       const access::KeyRingPtr& keys,
                                                        Listeners listeners);
   ~GatewayServer();
   GatewayServer(const GatewayServer&) = delete;
@@ -57,6 +59,8 @@ class GatewayServer {
   [[nodiscard]] const std::string& address() const { return address_; }
   /// Requests that come after this returns may still see the old one for an instant.
   void replace_directory(const DirectoryPtr& directory);
+  /// The same; what runs for the key `cut_off`, if there is one, ends.
+  void replace_keys(const access::KeyRingPtr& keys, KeyId cut_off);
   /// From now on every answer is the last of its connection; waits for the requests that run.
   /// Whether a new one is admitted is the dispatcher's to say. Gives: true if all ended in time.
   /// Threads: not a loop's.
@@ -70,7 +74,8 @@ class GatewayServer {
 
  private:
   GatewayServer(GatewayOptions options, const GatewayParts& parts);
-  [[nodiscard]] Result<void> make_loops(Listeners listeners, const DirectoryPtr& directory);
+  [[nodiscard]] Result<void> make_loops(Listeners listeners, const DirectoryPtr& directory,
+                                        const access::KeyRingPtr& keys);
   struct Countdown;
   template <class Ask>
   std::shared_ptr<Countdown> ask_all(Ask ask);

@@ -87,16 +87,11 @@ class Reader {
     const std::uint64_t value = number();
     return static_cast<std::uint8_t>(value <= largest ? value : misfit());
   }
-  std::string text() {
-    const std::uint64_t size = number();
-    if (size > in_.size() - at_) {
-      misfit();
-      return {};
-    }
-    std::string out(size, '\0');
-    if (size > 0) std::memcpy(out.data(), &in_[at_], size);
+  void text(std::string& out) {
+    std::uint64_t size = number();
+    if (size > in_.size() - at_) size = misfit();
+    out.assign(reinterpret_cast<const char*>(in_.data() + at_), size);
     at_ += size;
-    return out;
   }
   [[nodiscard]] bool read_all() const { return ok_ && at_ == in_.size(); }
 
@@ -112,40 +107,40 @@ class Reader {
   bool ok_ = true;
 };
 
-ServerStart read_server_start(Reader& in) {
-  ServerStart r;
+void read(Reader& in, ServerStart& r) {
   r.epoch.value = in.number();
   r.at.ns = in.signed_number();
-  r.config_fingerprint = in.text();
-  return r;
+  in.text(r.config_fingerprint);
 }
 
-Admission read_admission(Reader& in) {
-  Admission r;
+void read(Reader& in, Admission& r, std::uint8_t version) {
   r.request.value = in.number();
   r.accepted_at.ns = in.signed_number();
-  r.deployment = in.text();
-  r.tenant = in.text();
-  r.route = in.text();
+  in.text(r.deployment);
+  in.text(r.tenant);
+  if (version >= 2) {
+    in.text(r.key);
+  } else {
+    r.key.clear();
+  }
+  in.text(r.route);
   r.stream = in.flag();
   r.priority = in.small_number();
   r.prices.per_request.value = in.signed_number();
   r.prices.per_device_second.value = in.signed_number();
   r.prices.per_1k_input_tokens.value = in.signed_number();
   r.prices.per_1k_output_tokens.value = in.signed_number();
-  return r;
 }
 
-Usage read_usage(Reader& in) {
-  Usage r;
+void read(Reader& in, Usage& r) {
   r.request.value = in.number();
   r.ended_at.ns = in.signed_number();
   r.outcome = static_cast<Outcome>(in.choice(static_cast<std::uint8_t>(Outcome::interrupted)));
   r.status = in.small_number();
-  r.reason = in.text();
+  in.text(r.reason);
   r.start = static_cast<StartKind>(in.choice(static_cast<std::uint8_t>(StartKind::resumed)));
-  r.instance = in.text();
-  r.device = in.text();
+  in.text(r.instance);
+  in.text(r.device);
   for (Duration* phase : {&r.phases.queue, &r.phases.allocate, &r.phases.start, &r.phases.load,
                           &r.phases.warmup, &r.phases.ttft, &r.phases.generate}) {
     phase->ns = in.signed_number();
@@ -155,29 +150,30 @@ Usage read_usage(Reader& in) {
   r.cached_tokens = in.signed_number();
   r.usage_known = in.flag();
   r.device_ms = in.signed_number();
-  return r;
 }
 
-InstanceStart read_instance_start(Reader& in) {
-  InstanceStart r;
+void read(Reader& in, InstanceStart& r) {
   r.instance.value = in.number();
   r.generation.value = in.number();
   r.epoch.value = in.number();
   r.at.ns = in.signed_number();
-  r.deployment = in.text();
-  r.device = in.text();
-  r.nonce = in.text();
-  return r;
+  in.text(r.deployment);
+  in.text(r.device);
+  in.text(r.nonce);
 }
 
-InstanceEnd read_instance_end(Reader& in) {
-  InstanceEnd r;
+void read(Reader& in, InstanceEnd& r) {
   r.instance.value = in.number();
   r.generation.value = in.number();
   r.epoch.value = in.number();
   r.at.ns = in.signed_number();
-  r.how = in.text();
-  return r;
+  in.text(r.how);
+}
+
+template <class T>
+T& room_for(Record& out) {
+  T* const same = std::get_if<T>(&out);
+  return same != nullptr ? *same : out.emplace<T>();
 }
 
 }  // namespace
@@ -196,6 +192,7 @@ Result<void> encode(const Admission& r, Payload& payload) {
   out.number(r.accepted_at.ns);
   out.name(r.deployment);
   out.name(r.tenant);
+  out.name(r.key);
   out.name(r.route);
   out.number(std::uint64_t{r.stream});
   out.number(std::int64_t{r.priority});
@@ -250,31 +247,36 @@ void encode(const InstanceEnd& r, Payload& payload) {
   STOKER_INVARIANT(payload.size <= max_ending_payload_bytes, "{}", payload.size);
 }
 
-std::optional<Record> decode(std::uint8_t type, std::uint8_t version,
-                             std::span<const std::byte> payload) {
-  if (version != record_version) return std::nullopt;
+bool decode_into(std::uint8_t type, std::uint8_t version, std::span<const std::byte> payload,
+                 Record& out) {
+  if (version < oldest_record_version || version > record_version) return false;
   Reader in(payload);
-  std::optional<Record> record;
   switch (static_cast<RecordType>(type)) {
     case RecordType::server_start:
-      record = read_server_start(in);
+      read(in, room_for<ServerStart>(out));
       break;
     case RecordType::admission:
-      record = read_admission(in);
+      read(in, room_for<Admission>(out), version);
       break;
     case RecordType::ending:
-      record = read_usage(in);
+      read(in, room_for<Usage>(out));
       break;
     case RecordType::instance_start:
-      record = read_instance_start(in);
+      read(in, room_for<InstanceStart>(out));
       break;
     case RecordType::instance_end:
-      record = read_instance_end(in);
+      read(in, room_for<InstanceEnd>(out));
       break;
     default:
-      return std::nullopt;
+      return false;
   }
-  if (!in.read_all()) return std::nullopt;
+  return in.read_all();
+}
+
+std::optional<Record> decode(std::uint8_t type, std::uint8_t version,
+                             std::span<const std::byte> payload) {
+  std::optional<Record> record(std::in_place);
+  if (!decode_into(type, version, payload, *record)) record.reset();
   return record;
 }
 

@@ -23,7 +23,8 @@ enum class RecordType : std::uint8_t {
   instance_end = 5,
 };
 
-inline constexpr std::uint8_t record_version = 1;
+inline constexpr std::uint8_t record_version = 2;  // 2: admissions name their key
+inline constexpr std::uint8_t oldest_record_version = 1;
 inline constexpr std::size_t max_payload_bytes = 1024;
 inline constexpr std::size_t max_name_bytes = 255;  // a longer one is refused
 inline constexpr std::size_t max_note_bytes = 96;   // a longer one is cut: endings must always fit
@@ -51,5 +52,11 @@ void encode(const InstanceEnd& record, Payload& out);
 /// or left over.
 [[nodiscard]] std::optional<Record> decode(std::uint8_t type, std::uint8_t version,
                                            std::span<const std::byte> payload);
+
+/// The same into a record that is there already, whose texts are used again: no allocation for
+/// records like the ones before.   Gives: false for what decode() gives nothing for; `out` is then
+/// anything.
+[[nodiscard]] bool decode_into(std::uint8_t type, std::uint8_t version,
+                               std::span<const std::byte> payload, Record& out);
 
 }  // namespace stoker::ledger

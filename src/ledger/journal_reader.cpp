@@ -116,8 +116,8 @@ Result<void> JournalReader::fill() {
   return read_at(fd_.get(), segment_path(directory_, number_), offset_, buffer_);
 }
 
-Result<std::optional<JournalEntry>> JournalReader::next(Sequence last) {
-  if (expected_ > last.value) return std::nullopt;
+Result<bool> JournalReader::next(JournalEntry& out, Sequence last) {
+  if (expected_ > last.value) return false;
   const auto frame_here = [&] {
     std::optional<FrameView> frame = read_frame(buffered(), number_);
     if (frame && frame->sequence != expected_) frame.reset();
@@ -131,20 +131,18 @@ Result<std::optional<JournalEntry>> JournalReader::next(Sequence last) {
   if (!frame) {
     Result<bool> entered = enter(number_ + 1);
     if (!entered) return tl::unexpected(std::move(entered.error()));
-    if (*entered) return next(last);
-    if (last == everything) return std::nullopt;
+    if (*entered) return next(out, last);
+    if (last == everything) return false;
   }
-  std::optional<Record> record;
-  if (frame) record = decode(frame->type, frame->version, frame->payload);
-  if (!record) {
+  if (!frame || !decode_into(frame->type, frame->version, frame->payload, out.record)) {
     return failure(
         ErrorCode::corrupt,
         fmt::format("the journal is damaged: record {} cannot be read in {} at offset {}",
                     expected_, segment_path(directory_, number_).native(), offset_));
   }
   offset_ += frame_bytes(frame->payload.size());
-  const Sequence sequence{expected_++};
-  return JournalEntry{sequence, std::move(*record)};
+  out.sequence = {expected_++};
+  return true;
 }
 
 }  // namespace stoker::ledger

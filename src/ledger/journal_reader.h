@@ -44,11 +44,11 @@ class JournalReader {
   /// Errors: not_found (no journal there), corrupt, unavailable.
   [[nodiscard]] static Result<JournalReader> open(std::filesystem::path directory);
 
-  /// Gives:  the next record; nothing after `last`, or at the end of the journal if `last` is
-  ///         `everything`. More may follow later: call again.
+  /// Gives:  true and the next record in `out`; false after `last`, or at the end of the journal if
+  ///         `last` is `everything`. More may follow later: call again.
   /// Errors: corrupt (file and offset: a record up to `last` is damaged or missing), unavailable.
-  /// Cost:   now and then one read of 256 KiB.
-  [[nodiscard]] Result<std::optional<JournalEntry>> next(Sequence last = everything);
+  /// Cost:   now and then one read of 256 KiB; the texts in `out` are used again.
+  [[nodiscard]] Result<bool> next(JournalEntry& out, Sequence last = everything);
 
   /// The number that the next record has.
   [[nodiscard]] Sequence upcoming() const { return {expected_}; }

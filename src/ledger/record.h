@@ -24,6 +24,7 @@ struct Admission {
   WallTime accepted_at;
   std::string deployment;
   std::string tenant;
+  std::string key;    // public id of the key that it came with; "" without keys
   std::string route;  // "chat", "completions", "embeddings", "infer", "invoke"
   bool stream = false;
   std::int32_t priority = 0;

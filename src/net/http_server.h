@@ -32,6 +32,8 @@ class Exchange {
   [[nodiscard]] virtual const HttpRequest& request() const = 0;
   /// When the first byte of the request was read.
   [[nodiscard]] virtual Instant accepted_at() const = 0;
+  /// What check_head() found out about the head; null if it kept nothing.
+  [[nodiscard]] virtual const std::shared_ptr<const void>& context() const = 0;
   /// False once the connection broke or the answer ended.
   [[nodiscard]] virtual bool open() const = 0;
   /// "127.0.0.1:4242" or "unix".
@@ -69,6 +71,13 @@ class Exchange {
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
 
+/// What is decided from a request's head alone.
+struct HeadVerdict {
+  int status = 0;       // 0 goes on; else it is answered at once, without reading the body
+  std::string message;  // for error_body()
+  std::shared_ptr<const void> context;  // kept for on_request: Exchange::context()
+};
+
 class RequestHandler {
  public:
   virtual ~RequestHandler() = default;
@@ -77,10 +86,9 @@ class RequestHandler {
   /// Body of an error answer that the server itself gives (400, 408, 413, 414, 431, 501, 505):
   /// JSON text, so that the product speaks with one voice.
   [[nodiscard]] virtual std::string error_body(int status, std::string_view message) const = 0;
-  /// Called with the head as soon as it is complete, before any body byte is read. 0 goes on;
-  /// a status is answered at once without reading the body (for example 401 or 413), with
-  /// error_body(status, *message).
-  [[nodiscard]] virtual int check_head(const HttpRequest& head, std::string* message) = 0;
+  /// Called with the head as soon as it is complete, before any body byte is read. A status, for
+  /// example 401 or 413, is answered with error_body(status, message).
+  [[nodiscard]] virtual HeadVerdict check_head(const HttpRequest& head) = 0;
 };
 
 struct ListenAddress {

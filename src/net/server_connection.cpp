@@ -330,12 +330,13 @@ bool ServerConnection::take_head() {
   phase_ = Phase::body;
   phase_since_ = read_progress_ = shared_.loop.now();
 
-  std::string message;
-  if (const int status = shared_.handler.check_head(request, &message); status != 0) {
+  HeadVerdict verdict = shared_.handler.check_head(request);
+  if (verdict.status != 0) {
     input_whole_ = request_end_ > 0 && exchange_->input_.size() >= request_end_;
-    refuse(status, message, input_whole_);
+    refuse(verdict.status, verdict.message, input_whole_);
     return phase_ == Phase::idle;
   }
+  exchange_->context_ = std::move(verdict.context);
   const bool body_began = exchange_->input_.size() > parser_.head_bytes() || body_received_ > 0;
   const bool has_body = framing.chunked || framing.content_length.value_or(0) > 0;
   if (framing.expect_continue && has_body && !body_began) {

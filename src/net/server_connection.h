@@ -138,6 +138,7 @@ class ServerExchange final : public Exchange {
 
   [[nodiscard]] const HttpRequest& request() const override { return request_; }
   [[nodiscard]] Instant accepted_at() const override { return accepted_at_; }
+  [[nodiscard]] const std::shared_ptr<const void>& context() const override { return context_; }
   [[nodiscard]] bool open() const override { return connection_ != nullptr; }
   [[nodiscard]] std::string peer() const override { return *peer_; }
   void respond(int status, std::string_view head_fields, std::string_view body) override;
@@ -157,6 +158,7 @@ class ServerExchange final : public Exchange {
   Buffer input_;  // head, and the body if it fits behind it
   Buffer body_;   // the body if it does not
   Instant accepted_at_;
+  std::shared_ptr<const void> context_;
   Callbacks callbacks_;
   bool started_ = false;
 };

@@ -105,12 +105,14 @@ const char* device_kind_text(core::DeviceKind kind) {
 
 AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
                            net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
-                           gateway::DirectoryPtr directory, std::string currency)
+                           access::KeyAdmin& keys, gateway::DirectoryPtr directory,
+                           std::string currency)
     : orchestrator_(orchestrator),
       backend_(backend),
       loop_(loop),
       events_(events),
       ledger_(ledger),
+      keys_(keys),
       directory_(std::move(directory)),
       currency_(std::move(currency)) {}
 
@@ -122,14 +124,17 @@ bool AdminService::can_serve(DeploymentId deployment) const {
   return orchestrator_.can_serve(deployment);
 }
 
-Result<std::string> AdminService::ps_json(std::string_view deployment) {
+Result<std::string> AdminService::ps_json(std::string_view deployment,
+                                          const gateway::Sight& sight) {
   DeploymentId only;
   if (!deployment.empty()) {
     const gateway::DeploymentPtr found = directory_->find(deployment);
-    if (!found) return tl::unexpected(unknown(deployment));
+    if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(deployment));
     only = found->id;
   }
-  const auto shown = [&](DeploymentId id) { return !only || id == only; };
+  const auto shown = [&](DeploymentId id) {
+    return only ? id == only : sight.covers(orchestrator_.plans().at(id).spec.name);
+  };
   const core::Summary summary = orchestrator_.summary();
   const std::map<InstanceId, InstanceRecord> records = orchestrator_.records();
   const Instant now = net::monotonic_now();
@@ -204,6 +209,7 @@ Result<gateway::EventFilter> AdminService::known(gateway::EventFilter filter) co
   if (filter.deployment.empty()) return filter;
   Result<std::string> name = deployment_name(filter.deployment);
   if (!name) return tl::unexpected(name.error());
+  if (!filter.sight.covers(*name)) return tl::unexpected(unknown(filter.deployment));
   filter.deployment = std::move(*name);
   return filter;
 }
@@ -252,9 +258,11 @@ Result<AdminService::Target> AdminService::resolve(std::string_view name) const 
                  "`stoker ps` shows those that live");
 }
 
-Result<std::vector<std::string>> AdminService::log_names(std::string_view name) const {
+Result<std::vector<std::string>> AdminService::log_names(std::string_view name,
+                                                         const gateway::Sight& sight) const {
   const std::string plain = plain_name(name);
   const std::size_t slash = plain.rfind('/');
+  if (!sight.covers(std::string_view(plain).substr(0, slash))) return tl::unexpected(unknown(name));
   std::vector<std::string> names = backend_.log_names(std::string_view(plain).substr(0, slash));
   if (slash != std::string::npos) {
     std::erase_if(names, [&](const auto& n) { return n != plain; });
@@ -265,8 +273,9 @@ Result<std::vector<std::string>> AdminService::log_names(std::string_view name) 
   return names;
 }
 
-Result<std::string> AdminService::log_text(std::string_view name, std::int64_t lines) {
-  const Result<std::vector<std::string>> names = log_names(name);
+Result<std::string> AdminService::log_text(std::string_view name, std::int64_t lines,
+                                           const gateway::Sight& sight) {
+  const Result<std::vector<std::string>> names = log_names(name, sight);
   if (!names) return tl::unexpected(names.error());
   std::string text;
   for (const std::string& each : *names) {
@@ -281,8 +290,9 @@ Result<std::string> AdminService::log_text(std::string_view name, std::int64_t l
 }
 
 Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
-    std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) {
-  const Result<std::string> before = log_text(name, lines);
+    std::string_view name, std::int64_t lines, const gateway::Sight& sight,
+    std::shared_ptr<gateway::LineSink> sink) {
+  const Result<std::string> before = log_text(name, lines, sight);
   if (!before) return tl::unexpected(before.error());
   auto following = std::make_unique<LogFollowing>(backend_, loop_, plain_name(name), sink);
   std::string_view rest = *before;
@@ -297,10 +307,12 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
   return following;
 }
 
-Result<std::string> AdminService::request_json(RequestId request) {
+Result<std::string> AdminService::request_json(RequestId request, const gateway::Sight& sight) {
   const Result<std::optional<ledger::RequestRow>> row = ledger_.find(request);
   if (!row) return tl::unexpected(row.error());
-  if (!row->has_value()) {
+  const bool theirs =
+      row->has_value() && (sight.tenant.empty() || (*row)->admission.tenant == sight.tenant);
+  if (!theirs) {
     return failure(ErrorCode::not_found,
                    fmt::format("no ended request '{}' is in the ledger", public_id(request)),
                    "`stoker requests` lists the newest; one that still runs appears when it ends");
@@ -315,6 +327,7 @@ Result<std::string> AdminService::requests_json(const gateway::RequestFilter& fi
   const Result<std::string> known = deployment_name(filter.deployment);
   // One that is not configured any more may still have rows.
   if (!filter.deployment.empty()) wanted.deployment = known.value_or(filter.deployment);
+  if (!filter.sight.tenant.empty()) wanted.tenant = filter.sight.tenant;
   if (!filter.outcome.empty()) {
     for (const ledger::Outcome outcome :
          {ledger::Outcome::completed, ledger::Outcome::failed, ledger::Outcome::cancelled,
@@ -357,6 +370,7 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
   const Result<std::string> known = deployment_name(filter.deployment);
   // One that is not configured any more may still have rows.
   if (!filter.deployment.empty()) query.deployment = known.value_or(filter.deployment);
+  if (!filter.sight.tenant.empty()) query.tenant = filter.sight.tenant;
   query.since = filter.from;
   query.until = filter.to;
   if (const Result<void> flushed = ledger_.flush(); !flushed) {
@@ -399,14 +413,30 @@ Result<std::string> AdminService::warm(std::string_view deployment) {
   const std::string never = orchestrator_.why_never(target->deployment);
   if (!never.empty()) return failure(ErrorCode::no_capacity, never);
   orchestrator_.warm(target->deployment);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
+  return ps_json(orchestrator_.plans().at(target->deployment).spec.name, {});
 }
 
 Result<std::string> AdminService::stop(std::string_view name) {
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
   orchestrator_.stop(target->deployment, target->instance);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name);
+  return ps_json(orchestrator_.plans().at(target->deployment).spec.name, {});
+}
+
+Result<std::string> AdminService::keys_json() {
+  return keys_.keys_json();
+}
+
+Result<std::string> AdminService::create_key(std::string_view body) {
+  return keys_.create_key(body, net::wall_now());
+}
+
+Result<std::string> AdminService::change_key(std::string_view id, std::string_view body) {
+  return keys_.change_key(id, body);
+}
+
+Result<std::string> AdminService::revoke_key(std::string_view id, bool hard) {
+  return keys_.revoke_key(id, hard, net::wall_now());
 }
 
 }  // namespace stoker::orchestrator

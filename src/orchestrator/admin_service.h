@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "access/key_admin.h"
 #include "backend/instance_backend.h"
 #include "gateway/admin_api.h"
 #include "gateway/directory.h"
@@ -21,24 +22,30 @@ class AdminService final : public gateway::AdminApi {
  public:
   /// All of them outlive the service. `loop` is the backend's.
   AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend, net::EventLoop& loop,
-               EventLog& events, ledger::Ledger& ledger, gateway::DirectoryPtr directory,
-               std::string currency);
+               EventLog& events, ledger::Ledger& ledger, access::KeyAdmin& keys,
+               gateway::DirectoryPtr directory, std::string currency);
 
   bool ready() const override;
   bool can_serve(DeploymentId deployment) const override;
-  Result<std::string> ps_json(std::string_view deployment) override;
+  Result<std::string> ps_json(std::string_view deployment, const gateway::Sight& sight) override;
   Result<std::string> events_json(const gateway::EventFilter& filter) override;
   Result<std::string> decisions_json(const gateway::EventFilter& filter) override;
   Result<std::unique_ptr<gateway::Subscription>> follow_events(
       const gateway::EventFilter& filter, std::shared_ptr<gateway::LineSink> sink) override;
-  Result<std::string> log_text(std::string_view name, std::int64_t lines) override;
+  Result<std::string> log_text(std::string_view name, std::int64_t lines,
+                               const gateway::Sight& sight) override;
   Result<std::unique_ptr<gateway::Subscription>> follow_log(
-      std::string_view name, std::int64_t lines, std::shared_ptr<gateway::LineSink> sink) override;
-  Result<std::string> request_json(RequestId request) override;
+      std::string_view name, std::int64_t lines, const gateway::Sight& sight,
+      std::shared_ptr<gateway::LineSink> sink) override;
+  Result<std::string> request_json(RequestId request, const gateway::Sight& sight) override;
   Result<std::string> requests_json(const gateway::RequestFilter& filter) override;
   Result<std::string> usage_json(const gateway::UsageFilter& filter) override;
   Result<std::string> warm(std::string_view deployment) override;
   Result<std::string> stop(std::string_view name) override;
+  Result<std::string> keys_json() override;
+  Result<std::string> create_key(std::string_view body) override;
+  Result<std::string> change_key(std::string_view id, std::string_view body) override;
+  Result<std::string> revoke_key(std::string_view id, bool hard) override;
 
  private:
   struct Target {
@@ -52,13 +59,15 @@ class AdminService final : public gateway::AdminApi {
   /// "chat/3" for the same instance of an alias of chat; a deployment's own name for its alias.
   [[nodiscard]] std::string plain_name(std::string_view name) const;
   [[nodiscard]] Result<Target> resolve(std::string_view name) const;
-  [[nodiscard]] Result<std::vector<std::string>> log_names(std::string_view name) const;
+  [[nodiscard]] Result<std::vector<std::string>> log_names(std::string_view name,
+                                                           const gateway::Sight& sight) const;
 
   Orchestrator& orchestrator_;
   backend::InstanceBackend& backend_;
   net::EventLoop& loop_;
   EventLog& events_;
   ledger::Ledger& ledger_;
+  access::KeyAdmin& keys_;
   gateway::DirectoryPtr directory_;
   std::string currency_;
 };

@@ -136,8 +136,8 @@ std::string DecisionLog::to_json(const gateway::EventFilter& filter,
     if (static_cast<std::int64_t>(chosen.size()) >= filter.limit || it->sequence <= filter.since) {
       break;
     }
-    if (filter.deployment.empty() ||
-        (it->deployment && deployment_name(it->deployment) == filter.deployment)) {
+    if (filter.wants(it->deployment ? std::string_view(deployment_name(it->deployment))
+                                    : std::string_view())) {
       chosen.push_back(&*it);
     }
   }

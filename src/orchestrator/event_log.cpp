@@ -37,7 +37,7 @@ void EventLog::append(WallTime at, const EventLine& line) {
   lines_.push_back({next_sequence_++, line.deployment, json.take()});
   if (lines_.size() > kept) lines_.pop_front();
   for (const auto& follower : followers_) {
-    if (follower->deployment.empty() || follower->deployment == line.deployment) {
+    if (follower->filter.wants(line.deployment)) {
       follower->sink->on_line(lines_.back().json);
     }
   }
@@ -48,7 +48,7 @@ std::vector<const EventLog::Stored*> EventLog::select(const gateway::EventFilter
   for (auto it = lines_.rbegin(); it != lines_.rend(); ++it) {
     if (static_cast<std::int64_t>(chosen.size()) >= filter.limit) break;
     if (it->sequence <= filter.since) break;
-    if (filter.deployment.empty() || filter.deployment == it->deployment) chosen.push_back(&*it);
+    if (filter.wants(it->deployment)) chosen.push_back(&*it);
   }
   std::reverse(chosen.begin(), chosen.end());
   return chosen;
@@ -69,7 +69,7 @@ std::unique_ptr<gateway::Subscription> EventLog::follow(const gateway::EventFilt
                                                         std::shared_ptr<gateway::LineSink> sink) {
   const std::lock_guard lock(mutex_);
   for (const Stored* line : select(filter)) sink->on_line(line->json);
-  auto follower = std::make_shared<Follower>(Follower{filter.deployment, std::move(sink)});
+  auto follower = std::make_shared<Follower>(Follower{filter, std::move(sink)});
   followers_.push_back(follower);
   return std::make_unique<Following>(*this, std::move(follower));
 }

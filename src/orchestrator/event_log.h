@@ -39,7 +39,7 @@ class EventLog {
     std::string json;
   };
   struct Follower {
-    std::string deployment;
+    gateway::EventFilter filter;
     std::shared_ptr<gateway::LineSink> sink;
   };
   class Following;

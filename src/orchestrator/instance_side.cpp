@@ -107,6 +107,7 @@ void Orchestrator::add_deployment(DeploymentPlan plan) {
     spec.scale.max_instances = now.max_instances;
     bounds_[spec.id] = now;
   }
+  meter_.add_deployment(spec.id, plan.prices);
   plans_[spec.id] = std::move(plan);
   Outcome outcome = step(core::DeploymentAdded{spec});
   deliver(outcome);
@@ -759,6 +760,7 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
                               : clean ? core::ExitKind::clean
                                       : core::ExitKind::crashed;
   Outcome outcome = step(core::InstanceExited{key.instance, key.generation, kind});
+  meter_.instance_gone(key.instance);
   {
     const std::lock_guard lock(core_mutex_);
     targets_.erase(key.instance);

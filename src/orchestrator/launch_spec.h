@@ -8,6 +8,7 @@
 
 #include "backend/devices/devices.h"
 #include "backend/instance_backend.h"
+#include "base/money.h"
 #include "base/units.h"
 #include "base/weekly_schedule.h"
 #include "core/spec.h"
@@ -31,6 +32,7 @@ struct DeploymentPlan {
   LaunchSpec launch;
   std::vector<WeeklyWindow> schedule;  // of its bounds; outside of it those of `spec` hold
   std::string footprint_key;           // of footprints.h; empty: what it holds is not kept
+  Prices prices;
 };
 
 /// All devices of one machine are on this node.

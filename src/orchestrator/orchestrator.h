@@ -33,6 +33,7 @@
 #include "orchestrator/health_watch.h"
 #include "orchestrator/instance_journal.h"
 #include "orchestrator/launch_spec.h"
+#include "orchestrator/meter.h"
 #include "orchestrator/starter.h"
 
 namespace stoker::orchestrator {
@@ -91,11 +92,21 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   // Dispatcher; threads: any.
   RequestId new_request_id() override;
+  std::optional<gateway::Rejection> reserve(const gateway::Arrival& arrival) override {
+    return meter_.reserve(arrival);
+  }
+  void release(RequestId request) override { meter_.release(request); }
   gateway::Admission admit(const gateway::Arrival& arrival,
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
-  void ended(RequestId request, gateway::EndState state, Duration first_token) override;
+  bool within_limits(RequestId request, const gateway::TokenCounts& used) override {
+    return meter_.within_limits(request, used);
+  }
+  std::int64_t ended(RequestId request, gateway::EndState state, Duration first_token,
+                     const gateway::TokenCounts& used) override;
+  gateway::Standings standings(KeyId key) override { return meter_.standings(key); }
+  [[nodiscard]] Meter& meter() { return meter_; }
 
   // For people; threads: any.
   [[nodiscard]] bool can_serve(DeploymentId deployment) const;
@@ -192,6 +203,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   EventLog& events_;
   DecisionLog decisions_;
   OrchestratorOptions options_;
+  Meter meter_;
   std::map<DeploymentId, DeploymentPlan> plans_;
   std::map<DeviceId, backend::Device> devices_;
   std::atomic<std::uint64_t> next_request_ = 1;

@@ -27,6 +27,7 @@ void write_request(JsonWriter& json, const ledger::RequestRow& row, std::string_
     json.field("request", public_id(row.admission.request));
     json.field("deployment", row.admission.deployment);
     json.field("tenant", row.admission.tenant);
+    json.field("key", row.admission.key);
     json.field("route", row.admission.route);
     json.field("stream", row.admission.stream);
     json.field("accepted_at", to_text(row.admission.accepted_at));

@@ -61,6 +61,7 @@ bool Orchestrator::cancel(RequestId request, gateway::EndState) {
   Outcome outcome = step(core::RequestCancelled{request});
   const bool runs = outcome.cancel_ordered;
   if (!runs) {
+    meter_.release(request);
     const std::lock_guard lock(core_mutex_);
     waiters_.erase(request);
   }
@@ -69,6 +70,7 @@ bool Orchestrator::cancel(RequestId request, gateway::EndState) {
 }
 
 void Orchestrator::undelivered(RequestId request) {
+  meter_.undelivered(request);
   Outcome outcome = step(core::RequestUndelivered{request});
   deliver(outcome);
 }
@@ -76,16 +78,19 @@ void Orchestrator::undelivered(RequestId request) {
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-void Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token) {
+std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
+                                 const gateway::TokenCounts& used) {
+  const std::int64_t device_ms = meter_.settle(request, used);
   {
     const std::lock_guard lock(core_mutex_);
     if (Waiter* waiter = waiters_.find(request); waiter != nullptr && waiter->awaits_worker) {
       waiter->sink = nullptr;
-      return;
+      return device_ms;
     }
   }
   Outcome outcome = step(core::RequestEnded{request, 0, first_token}, {}, nullptr, request);
   deliver(outcome);
+  return device_ms;
 }
 
 bool Orchestrator::can_serve(DeploymentId deployment) const {
@@ -128,6 +133,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                  [&](const core::Dispatch& dispatch) {
                    const auto target = targets_.find(dispatch.instance);
                    if (target == targets_.end()) return;
+                   meter_.dispatched(dispatch.request, dispatch.instance, 1);
                    if (Waiter* waiter = waiters_.find(dispatch.request)) {
                      waiter->instance = dispatch.instance;
                    }
@@ -145,6 +151,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                      outcome.told.push_back({sink_of(refuse.request), std::move(rejection)});
                    }
                    waiters_.erase(refuse.request);
+                   meter_.release(refuse.request);
                  },
                  [&](const core::FailRequest& fail) {
                    const auto target = targets_.find(fail.instance);

@@ -18,7 +18,7 @@ class HttpFront final : public net::RequestHandler {
 
   void on_request(net::ExchangePtr exchange) override;
   [[nodiscard]] std::string error_body(int status, std::string_view message) const override;
-  [[nodiscard]] int check_head(const net::HttpRequest&, std::string*) override { return 0; }
+  [[nodiscard]] net::HeadVerdict check_head(const net::HttpRequest&) override { return {}; }
 
  private:
   void serve(net::ExchangePtr exchange);

@@ -184,7 +184,6 @@ void Loader::load(const LoadOrder& order) {
   if (stop_load_) return;  // unload() follows and answers, or the process ends
   if (!result) {
     runtime_.unload();
-    reports_.send(load_failed_packet(result.error()));
     reports_.failed(result.error());
     return;
   }

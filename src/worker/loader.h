@@ -22,7 +22,7 @@ class Loader {
  public:
   struct Reports {
     std::function<void(std::string packet)> send;
-    /// After `load_failed` was sent; does not return.
+    /// Sends `load_failed`; does not return.
     std::function<void(const LoadError&)> failed;
   };
   Loader(Runtime& runtime, RequestRegistry& registry, Reports reports);

@@ -108,7 +108,10 @@ void WorkerProcess::send(std::string packet) {
 }
 
 void WorkerProcess::load_failed(const LoadError& error) {
+  // The log first: who reads the packet may kill this process at once.
   fmt::print(stderr, "load failed: {}: {}\n", to_text(error.code), error.message);
+  std::fflush(stderr);
+  send(load_failed_packet(error));
   exit_now(exit_load_failed);
 }
 

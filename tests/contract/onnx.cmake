@@ -8,10 +8,10 @@ if(TARGET stoker-worker-onnx)
     STOKER_TEST_VAD_MODEL="${STOKER_ONNX_TEST_MODEL}")
   add_dependencies(onnx_worker_test stoker-worker-onnx)
   add_test(NAME contract.onnx COMMAND onnx_worker_test)
-  set_tests_properties(contract.onnx PROPERTIES LABELS quick TIMEOUT 120)
+  set_tests_properties(contract.onnx PROPERTIES LABELS quick TIMEOUT ${short_timeout})
 
   add_test(NAME contract.worker_onnx COMMAND worker_contract_test --gtest_filter=Kinds/*/onnx)
-  set_tests_properties(contract.worker_onnx PROPERTIES LABELS quick TIMEOUT 120)
+  set_tests_properties(contract.worker_onnx PROPERTIES LABELS quick TIMEOUT ${short_timeout})
   set_property(TEST contract.worker_onnx PROPERTY ENVIRONMENT
     "STOKER_TEST_ONNX_MODEL=${CMAKE_SOURCE_DIR}/tests/data/loop.onnx"
     "STOKER_TEST_ONNX_REQUEST={\"inputs\":[{\"name\":\"rounds\",\"shape\":[],\"datatype\":\"INT64\",\"data\":[3]},{\"name\":\"x\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[2]}]}")

@@ -305,6 +305,8 @@ TEST_P(WorkerContract, SaysWhyALoadFailedAndExits) {
     const Json failed = worker.wait_for("load_failed");
     EXPECT_EQ(failed.string("code"), code) << packet << "\n" << failed.text;
     EXPECT_FALSE(failed.string("message").empty());
+    // Who hears it may kill the worker at once: its last words are out already.
+    EXPECT_NE(worker.log().find("load failed: " + code), std::string::npos) << worker.log();
     EXPECT_EQ(worker.wait_exit(), 3);
   }
 }

@@ -20,6 +20,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
+#include <iterator>
 #include <system_error>
 #include <thread>
 
@@ -246,6 +248,8 @@ WorkerProcess::WorkerProcess(const std::string& program,
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), 3);
   ::posix_spawn_file_actions_adddup2(&actions, listening.get(), 4);
+  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, folder_.file("log").c_str(),
+                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
   const int error =
       ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, words.data(), environment.data());
   ::posix_spawn_file_actions_destroy(&actions);
@@ -254,12 +258,18 @@ WorkerProcess::WorkerProcess(const std::string& program,
 }
 
 WorkerProcess::~WorkerProcess() {
+  if (::testing::Test::HasFailure()) std::cerr << log();
   if (pid_ == 0 || exit_code_) return;
   // A worker ends what it started when the channel closes. One that does not is killed, and then,
   // as a backend would, all that it had started.
   control_.reset();
   if (!wait_readable(pidfd_.get())) kill_with_descendants(pid_);
   ::waitpid(pid_, nullptr, 0);
+}
+
+std::string WorkerProcess::log() const {
+  std::ifstream file(folder_.file("log"), std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void WorkerProcess::send(std::string_view packet) {

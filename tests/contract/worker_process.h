@@ -116,6 +116,8 @@ class WorkerProcess {
   void signal(int number) const;
   /// Waits for its end.   Gives: its exit code, or 128 + signal; -1 if it lives on.
   int wait_exit();
+  /// What it wrote to stderr so far.
+  [[nodiscard]] std::string log() const;
 
  private:
   TemporaryFolder folder_;

@@ -92,8 +92,12 @@ for (const kind of kinds) {
         const answered = new Promise((resolve) => { leaving.req.on('response', resolve); });
         await Promise.race([stoker.activeBecomes(instance, others + 1).catch(() => {}), answered]);
         leaving.leave();
-        const { ms } = await stoker.activeBecomes(instance, others);
-        assert.ok(ms <= bound, `stopped after ${ms} ms`);
+        // On a busy machine the stream beside it may be over before this process looks.
+        let over = false;
+        text.then(() => { over = true; }, () => {});
+        const { ms } = await stoker.activeBecomes(instance, (active) => active === others || (over && active === 0));
+        const alone = over;
+        assert.ok(alone || ms <= bound, `stopped after ${ms} ms`);
         if (sharing === 'e') {
           assert.equal(sseEvents(await text).at(-1).data, '[DONE]', 'the stream beside it is whole');
         } else {
@@ -103,11 +107,12 @@ for (const kind of kinds) {
         // The stream beside it has more than one token.
         const row = await until('the request that left is in the ledger', async () => (await stoker.ledger('&deployment=e'))
           .find((each) => !known.includes(each.request) && each.usage.output_tokens <= 1));
-        return { row, ms };
+        return { row, ms, alone };
       };
       // On a busy machine the short prompt of the small model may be done before we have left.
-      let { row, ms } = await leaveOnce();
-      for (let again = 0; row.outcome === 'completed' && again < 9; ++again) ({ row, ms } = await leaveOnce());
+      let { row, ms, alone } = await leaveOnce();
+      for (let again = 0; (alone || row.outcome === 'completed') && again < 9; ++again) ({ row, ms, alone } = await leaveOnce());
+      assert.equal(alone, false, 'the stream beside it went on');
       assert.equal(row.outcome, 'cancelled');
       assert.equal(row.usage.known, true);
       assert.equal(row.usage.output_tokens, 0);

@@ -3,7 +3,7 @@
 // world knows only the configuration and the receipts of an earlier, other run.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Stoker, cli, echo, until } from './lib/stoker.mjs';
+import { Stoker, cli, echo, patience, until } from './lib/stoker.mjs';
 import { sendLive, traceOf, trafficFolder } from './lib/traffic.mjs';
 
 // Waits are made of loads and of service, hundreds of milliseconds each, so that what two busy
@@ -119,6 +119,8 @@ test('a recorded run resembles its simulation, calibrated on an earlier one', as
       t.diagnostic(`the machine stood still for ${stalled.toFixed(0)} ms: once more`);
       continue;
     }
+    // Under a sanitizer the machine spends its time on that: only whether all goes through counts.
+    if (patience > 1) return;
     for (const [what, allowed] of Object.entries(tolerance)) {
       const apart = Math.abs(simulated[what] - seen[what]);
       assert.ok(apart <= allowed(seen[what]), `${what}: live ${seen[what]}, simulated ${simulated[what]}`);

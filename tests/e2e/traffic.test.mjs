@@ -7,7 +7,7 @@ import path from 'node:path';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { Stoker, bin, cli, echo, until } from './lib/stoker.mjs';
+import { Stoker, bin, cli, echo, patience, until } from './lib/stoker.mjs';
 import { recorded, sendLive, traceOf, trafficFiles, trafficFolder } from './lib/traffic.mjs';
 
 const quick = echo({ tokens: 3 }, { autoscaling: { min_instances: 1 } });
@@ -60,7 +60,7 @@ test('the record rotates and never holds more than it may', async (t) => {
     deployments: { e: echo({ tokens: 1 }, { concurrency: 64, autoscaling: { min_instances: 1 } }) },
   });
   const size = () => trafficFiles(stoker).reduce((sum, file) => sum + fs.statSync(file).size, 0);
-  const trace = traceOf([{ at_ms: 0, deployment: 'e', requests: 1500, gap_ms: 1, output: [1, 2] }]);
+  const trace = traceOf([{ at_ms: 0, deployment: 'e', requests: 1500, gap_ms: patience, output: [1, 2] }]);
   const { json } = await sendLive(stoker, trace);
   assert.equal(json.ok, 1500);
   await until('the last ones are recorded', async () => {

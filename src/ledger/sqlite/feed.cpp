@@ -3,17 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <variant>
 
 #include "ledger/sqlite/schema.h"
+#include "ledger/sqlite/sum_pico.h"
 
 namespace stoker::ledger {
 
 Result<Feed> Feed::open(const SqliteLedgerOptions& options, Journal& journal,
                         const std::function<void(const Error&)>& gap) {
-  Result<Database> db = Database::open(options.file, Database::Access::read_write);
+  Result<Database> db = open_with_sum_pico(options.file, Database::Access::read_write);
   if (!db) return tl::unexpected(std::move(db.error()));
   // Written from the log into the file and synced: after a failed sync the kernel may hold pages of
   // the log that it takes for clean and that are not on the disk.
@@ -59,10 +59,10 @@ Result<Feed> Feed::open(const SqliteLedgerOptions& options, Journal& journal,
 
 Result<void> Feed::skip_to(Sequence position) {
   while (true) {
-    Result<std::optional<JournalEntry>> entry = reader_.next(position);
-    if (!entry) return tl::unexpected(std::move(entry.error()));
-    if (!*entry) break;
-    if (Result<void> applied = apply(std::move(**entry), false); !applied) return applied;
+    const Result<bool> more = reader_.next(entry_, position);
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) break;
+    if (Result<void> applied = apply(false); !applied) return applied;
   }
   position_ = position;
   if (listener_ != nullptr) listener_->batch_ended();
@@ -82,10 +82,10 @@ Result<void> Feed::store(Sequence last) {
 
 Result<void> Feed::store_batch(Sequence last) {
   for (std::uint32_t i = 0; i < max_batch_records_; ++i) {
-    Result<std::optional<JournalEntry>> entry = reader_.next(last);
-    if (!entry) return tl::unexpected(std::move(entry.error()));
-    if (!*entry) break;
-    if (Result<void> applied = apply(std::move(**entry), true); !applied) return applied;
+    const Result<bool> more = reader_.next(entry_, last);
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) break;
+    if (Result<void> applied = apply(true); !applied) return applied;
   }
   if (Result<void> ended = rows_.end_batch(); !ended) return ended;
   move_position_.reset();
@@ -93,23 +93,21 @@ Result<void> Feed::store_batch(Sequence last) {
   return move_position_.step().map([](bool) {});
 }
 
-Result<void> Feed::apply(JournalEntry&& entry, bool with_rows) {
-  if (auto* admission = std::get_if<Admission>(&entry.record)) {
-    if (listener_ != nullptr) listener_->admitted(entry.sequence, *admission);
+Result<void> Feed::apply(bool with_rows) {
+  if (auto* admission = std::get_if<Admission>(&entry_.record)) {
+    if (listener_ != nullptr) listener_->admitted(entry_.sequence, *admission);
     open_.insert_or_assign(admission->request.value, std::move(*admission));
     return {};
   }
-  auto* usage = std::get_if<Usage>(&entry.record);
+  const auto* usage = std::get_if<Usage>(&entry_.record);
   if (usage == nullptr) return {};
-  const auto admission = open_.find(usage->request.value);
-  // Its admission is among the records that the journal no longer has: told as a gap already.
-  if (admission == open_.end()) return {};
-  RequestRow row{std::move(admission->second), std::move(*usage), {}};
-  open_.erase(admission);
-  if (listener_ != nullptr) listener_->ended(row.admission, row.usage, !with_rows);
+  // Not there: it is among the records that the journal no longer has, told as a gap already.
+  const auto closed = open_.extract(usage->request.value);
+  if (closed.empty()) return {};
+  const Admission& admission = closed.mapped();
+  if (listener_ != nullptr) listener_->ended(admission, *usage, !with_rows);
   if (!with_rows) return {};
-  row.amount = amount_of(row.admission.prices, row.usage);
-  return rows_.write(row);
+  return rows_.write(admission, *usage);
 }
 
 }  // namespace stoker::ledger

@@ -10,9 +10,9 @@
 #include "base/result.h"
 #include "ledger/journal.h"
 #include "ledger/journal_reader.h"
-#include "ledger/sqlite/database.h"
 #include "ledger/sqlite/row_writer.h"
 #include "ledger/sqlite/sqlite_ledger.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
 
@@ -41,7 +41,8 @@ class Feed {
 
   [[nodiscard]] Result<void> skip_to(Sequence position);
   [[nodiscard]] Result<void> store_batch(Sequence last);
-  [[nodiscard]] Result<void> apply(JournalEntry&& entry, bool with_rows);
+  /// entry_, whose admission or ending is moved away.
+  [[nodiscard]] Result<void> apply(bool with_rows);
 
   std::uint32_t max_batch_records_;
   RequestListener* listener_;
@@ -50,6 +51,7 @@ class Feed {
   RowWriter rows_;
   Statement move_position_;
   JournalReader reader_;
+  JournalEntry entry_;  // the last one read
   Sequence position_;
   std::unordered_map<std::uint64_t, Admission> open_;
 };

@@ -94,7 +94,7 @@ Result<RowWriter> RowWriter::open(Database& db) {
   if (!insert_span) return tl::unexpected(std::move(insert_span.error()));
   Result<SharedValues> terms = SharedValues::open(
       db, "request_terms",
-      "deployment, tenant, route, stream, priority, per_request_nano, per_device_second_nano, "
+      "deployment, tenant, key, route, stream, priority, per_request_nano, per_device_second_nano, "
       "per_1k_input_tokens_nano, per_1k_output_tokens_nano");
   if (!terms) return tl::unexpected(std::move(terms.error()));
   Result<SharedValues> endings =
@@ -106,13 +106,10 @@ Result<RowWriter> RowWriter::open(Database& db) {
                    std::move(*endings), std::move(*places));
 }
 
-Result<void> RowWriter::write(const RequestRow& row) {
-  const Admission& a = row.admission;
-  const Usage& u = row.usage;
-
+Result<void> RowWriter::write(const Admission& a, const Usage& u) {
   terms_.begin();
   for (const std::string& text :
-       {std::cref(a.deployment), std::cref(a.tenant), std::cref(a.route)}) {
+       {std::cref(a.deployment), std::cref(a.tenant), std::cref(a.key), std::cref(a.route)}) {
     terms_.add(text);
   }
   for (const std::int64_t value :
@@ -139,7 +136,7 @@ Result<void> RowWriter::write(const RequestRow& row) {
   const Result<std::int64_t> place = places_.number();
   if (!place) return tl::unexpected(place.error());
 
-  const std::string amount = pico_text(row.amount);
+  const std::string amount = pico_text(amount_of(a.prices, u));
   insert_.reset();
   for (const std::int64_t value :
        {static_cast<std::int64_t>(a.request.value), *terms, *ending, *place, a.accepted_at.ns,

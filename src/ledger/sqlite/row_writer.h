@@ -7,9 +7,12 @@
 
 #include "base/result.h"
 #include "ledger/ledger.h"
-#include "ledger/sqlite/database.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
+
+using sqlite::Database;
+using sqlite::Statement;
 
 /// A table of combinations of values, each with a number. What was seen is remembered, so a
 /// transaction that fails must be followed by a new object.
@@ -43,7 +46,7 @@ class RowWriter {
   [[nodiscard]] static Result<RowWriter> open(Database& db);
 
   /// A row that is there already stays as it is.   Needs: a transaction has begun.
-  [[nodiscard]] Result<void> write(const RequestRow& row);
+  [[nodiscard]] Result<void> write(const Admission& a, const Usage& u);
   /// Before the transaction is committed: notes what was written since the last call.
   [[nodiscard]] Result<void> end_batch();
 

@@ -12,7 +12,7 @@
 namespace stoker::ledger {
 namespace {
 
-constexpr std::int64_t schema_version = 2;
+constexpr std::int64_t schema_version = 3;
 
 // What many requests have in common stands in a table of its own, and `requests` puts the rows
 // together again. Instead of an index with an entry for each row there are spans: each batch that
@@ -23,6 +23,7 @@ CREATE TABLE request_terms (
   id INTEGER PRIMARY KEY,
   deployment TEXT NOT NULL,
   tenant TEXT NOT NULL,
+  key TEXT NOT NULL,
   route TEXT NOT NULL,
   stream INTEGER NOT NULL,
   priority INTEGER NOT NULL,
@@ -30,8 +31,8 @@ CREATE TABLE request_terms (
   per_device_second_nano INTEGER NOT NULL,
   per_1k_input_tokens_nano INTEGER NOT NULL,
   per_1k_output_tokens_nano INTEGER NOT NULL,
-  UNIQUE (deployment, tenant, route, stream, priority, per_request_nano, per_device_second_nano,
-          per_1k_input_tokens_nano, per_1k_output_tokens_nano)
+  UNIQUE (deployment, tenant, key, route, stream, priority, per_request_nano,
+          per_device_second_nano, per_1k_input_tokens_nano, per_1k_output_tokens_nano)
 ) STRICT;
 CREATE TABLE request_endings (
   id INTEGER PRIMARY KEY,
@@ -69,7 +70,7 @@ CREATE TABLE ended_requests (
   amount_pico TEXT NOT NULL
 ) STRICT;
 CREATE VIEW requests AS
-  SELECT request_id, accepted_at_ns, deployment, tenant, route, stream, priority, per_request_nano,
+  SELECT request_id, accepted_at_ns, deployment, tenant, key, route, stream, priority, per_request_nano,
          per_device_second_nano, per_1k_input_tokens_nano, per_1k_output_tokens_nano, ended_at_ns,
          outcome, status, reason, start_kind, instance, device, queue_ns, allocate_ns, start_ns,
          load_ns, warmup_ns, ttft_ns, generate_ns, input_tokens, output_tokens, cached_tokens,
@@ -91,7 +92,7 @@ CREATE TABLE journal_position (
   applied_sequence INTEGER NOT NULL
 ) STRICT;
 INSERT INTO journal_position VALUES (1, 0);
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 )sql";
 
 /// Tables whose rows stay as they were written.
@@ -145,7 +146,8 @@ Result<Sequence> load_position(Database& db) {
 }
 
 const char* const request_columns =
-    "request_id, accepted_at_ns, deployment, tenant, route, stream, priority, per_request_nano, "
+    "request_id, accepted_at_ns, deployment, tenant, key, route, stream, priority, "
+    "per_request_nano, "
     "per_device_second_nano, per_1k_input_tokens_nano, per_1k_output_tokens_nano, ended_at_ns, "
     "outcome, status, reason, start_kind, instance, device, queue_ns, allocate_ns, start_ns, "
     "load_ns, warmup_ns, ttft_ns, generate_ns, input_tokens, output_tokens, cached_tokens, "
@@ -159,6 +161,7 @@ Result<RequestRow> read_row(Statement& select) {
   a.accepted_at.ns = select.integer();
   a.deployment = select.text();
   a.tenant = select.text();
+  a.key = select.text();
   a.route = select.text();
   a.stream = select.integer() != 0;
   a.priority = static_cast<std::int32_t>(select.integer());

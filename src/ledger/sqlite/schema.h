@@ -4,9 +4,12 @@
 #include "base/result.h"
 #include "ledger/ledger.h"
 #include "ledger/sequence.h"
-#include "ledger/sqlite/database.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
+
+using sqlite::Database;
+using sqlite::Statement;
 
 /// Makes the tables in a new file.
 /// Errors: corrupt (the file holds something else or a newer version's tables), and Database's.

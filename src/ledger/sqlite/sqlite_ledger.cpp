@@ -16,10 +16,11 @@
 #include <variant>
 #include <vector>
 
-#include "ledger/sqlite/database.h"
 #include "ledger/sqlite/feed.h"
 #include "ledger/sqlite/pico_text.h"
 #include "ledger/sqlite/schema.h"
+#include "ledger/sqlite/sum_pico.h"
+#include "sqlite/database.h"
 
 namespace stoker::ledger {
 namespace {
@@ -334,7 +335,7 @@ Result<std::unique_ptr<Ledger>> open_sqlite_ledger(const SqliteLedgerOptions& op
                                                    Journal& journal, OnTrouble on_trouble) {
   Result<Feed> feed = Feed::open(options, journal, on_trouble);
   if (!feed) return tl::unexpected(std::move(feed.error()));
-  Result<Database> reading = Database::open(options.file, Database::Access::query_only);
+  Result<Database> reading = open_with_sum_pico(options.file, Database::Access::query_only);
   if (!reading) return tl::unexpected(std::move(reading.error()));
   return std::make_unique<SqliteLedger>(options, journal, std::move(on_trouble), std::move(*feed),
                                         std::move(*reading));

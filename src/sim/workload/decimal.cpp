@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <charconv>
 
 #include "base/int128.h"
@@ -72,23 +71,22 @@ std::optional<std::int64_t> parse_decimal(std::string_view text, int decimals) {
 }
 
 void append_decimal(std::string& out, std::int64_t value, int decimals) {
-  auto magnitude = static_cast<std::uint64_t>(value);
-  if (value < 0) {
-    out += '-';
-    magnitude = 0 - magnitude;
+  if (value < 0) out += '-';
+  const auto magnitude = static_cast<std::uint64_t>(value);
+  const fmt::format_int text(value < 0 ? 0 - magnitude : magnitude);
+  std::string_view digits(text.data(), text.size());
+  const auto places = static_cast<std::size_t>(decimals);
+  const std::size_t whole = digits.size() > places ? digits.size() - places : 0;
+  if (whole == 0) {
+    out += '0';
+  } else {
+    out.append(digits, 0, whole);
   }
-  std::uint64_t one = 1;
-  for (int i = 0; i < decimals; ++i) one *= 10;
-  const fmt::format_int whole(magnitude / one);
-  out.append(whole.data(), whole.size());
-  std::uint64_t rest = magnitude % one;
-  if (rest == 0) return;
-  std::array<char, 20> digits;  // 2^64 has so many
-  auto end = static_cast<std::size_t>(decimals);
-  for (std::size_t i = end; i > 0; rest /= 10) digits[--i] = static_cast<char>('0' + rest % 10);
-  while (digits[end - 1] == '0') --end;
+  const std::size_t last = digits.find_last_not_of('0');
+  if (last == std::string_view::npos || last < whole) return;  // no fraction
   out += '.';
-  out.append(digits.data(), end);
+  if (whole == 0) out.append(places - digits.size(), '0');
+  out.append(digits, whole, last + 1 - whole);
 }
 
 }  // namespace stoker::sim

@@ -147,8 +147,9 @@ export class Stoker {
   /// The worker's own word, past the gateway.
   async stats(instance) { return (await request(`${instance.endpoint}|/stats`)).json; }
   /// Polls the worker's own count of running requests every 2 ms over one connection until it is
-  /// `wanted`. Gives {ms, stats}: how long that took from now, and what was read then.
+  /// `wanted` (or is what the function `wanted` accepts). Gives {ms, stats}: how long that took from now, and what was read then.
   async activeBecomes(instance, wanted, ms = 10_000) {
+    const fits = typeof wanted === 'function' ? wanted : (active) => active === wanted;
     const begun = performance.now();
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     try {
@@ -162,8 +163,8 @@ export class Stoker {
           req.on('error', reject);
         });
         const took = performance.now() - begun;
-        if (stats.active === wanted) return { ms: took, stats };
-        if (took > ms * patience) throw new Error(`active is ${stats.active}, not ${wanted}, after ${took} ms`);
+        if (fits(stats.active)) return { ms: took, stats };
+        if (took > ms * patience) throw new Error(`active is ${stats.active}, not ${typeof wanted === 'function' ? 'as wanted' : wanted}, after ${took} ms`);
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
     } finally { agent.destroy(); }

@@ -113,8 +113,8 @@ TEST(Admin, WhileItDrainsTheServerAnswersAndSaysSo) {
 
 TEST(Keys, OpenOnlyWhatTheyMayAndAreSpokenInTheDialectOfTheRoute) {
   TestGateway gateway;
-  gateway.options.auth = {
-      .keys_required = true, .admin_key = Secret("sk-test"), .unix_listener = false};
+  gateway.options.auth.keys_required = true;
+  gateway.keys = test_ring({test_key(1, "sk-test")});
   gateway.start();
   EXPECT_EQ(gateway.ask(get("/healthz")).status, 200);
   EXPECT_EQ(gateway.ask(get("/readyz")).status, 200);
@@ -146,7 +146,7 @@ TEST(Server, APortInUseIsAnErrorBeforeAnyThreadStarts) {
   const auto made = GatewayServer::create(
       second.options,
       {second.dispatcher, second.records, second.admin, second.registry, second.log},
-      *Directory::create({}));
+      *Directory::create({}), second.keys);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, ErrorCode::in_use);
 }

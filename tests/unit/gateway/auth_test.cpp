@@ -3,28 +3,38 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ostream>
+#include <utility>
 #include <vector>
+
+#include "test_keys.h"
 
 namespace stoker::gateway {
 namespace {
 
 template <class T>
 concept Printable = requires(std::ostream& out, const T& value) { out << value; };
-static_assert(!Printable<Secret>);
-static_assert(!fmt::is_formattable<Secret>::value);
-static_assert(!std::is_convertible_v<Secret, std::string>);
+template <class T>
+constexpr bool cannot_be_printed =
+    !Printable<T> && !fmt::is_formattable<T>::value && !std::is_convertible_v<T, std::string>;
+static_assert(cannot_be_printed<access::Digest>);
+static_assert(cannot_be_printed<access::SecretText>);
 
-int status_of(const AuthOptions& auth, Scope scope, std::vector<net::Field> fields) {
+constexpr WallTime now{1'000'000'000};
+
+int status_of(const AuthOptions& auth, const access::KeyRingPtr& keys, Scope scope,
+              const std::vector<net::Field>& fields) {
   net::HttpRequest head;
   for (const net::Field& field : fields) head.fields.add(field.name, field.value);
-  const auto error = refuse(auth, scope, head);
-  return error ? error->status : 0;
+  const Admittance admittance = admit(auth, *keys, scope, head, now);
+  EXPECT_TRUE(!admittance.refusal || admittance.key == nullptr);
+  return admittance.refusal ? admittance.refusal->status : 0;
 }
 
 TEST(Auth, TakesTheKeyFromEitherField) {
-  const AuthOptions auth{
-      .keys_required = true, .admin_key = Secret("sk-right"), .unix_listener = false};
+  const AuthOptions auth;
+  const access::KeyRingPtr keys = test_ring({test_key(1, "sk-right")});
   struct Case {
     std::vector<net::Field> fields;
     int status;
@@ -34,6 +44,9 @@ TEST(Auth, TakesTheKeyFromEitherField) {
            Case{{{"Authorization", "Bearer sk-right"}}, 0},
            Case{{{"authorization", "bearer sk-right"}}, 0},
            Case{{{"X-Api-Key", "sk-right"}}, 0},
+           Case{{{"Api-Key", "sk-right"}}, 0},
+           Case{{{"Authorization", "sk-right"}}, 0},
+           Case{{{"Authorization", "Bearer   sk-right"}}, 0},
            Case{{{"X-Api-Key", "sk-wrong"}}, 401},
            Case{{{"X-Api-Key", ""}}, 401},
            Case{{{"Authorization", "Basic sk-right"}}, 401},
@@ -44,18 +57,54 @@ TEST(Auth, TakesTheKeyFromEitherField) {
            Case{{{"Authorization", "Bearer no"}, {"X-Api-Key", "sk-right"}}, 401},
        }) {
     for (const Scope scope : {Scope::inference, Scope::admin}) {
-      EXPECT_EQ(status_of(auth, scope, c.fields), c.status);
+      EXPECT_EQ(status_of(auth, keys, scope, c.fields), c.status);
     }
-    EXPECT_EQ(status_of(auth, Scope::open, c.fields), 0);
+    EXPECT_EQ(status_of(auth, keys, Scope::open, c.fields), 0);
   }
 }
 
 TEST(Auth, WithoutAnyKeyNobodyGetsIn) {
-  EXPECT_EQ(status_of(AuthOptions{}, Scope::inference, {{"X-Api-Key", ""}}), 401);
+  EXPECT_EQ(status_of(AuthOptions{}, test_ring({}), Scope::inference, {{"X-Api-Key", ""}}), 401);
+}
+
+TEST(Auth, AScopeOpensItsRoutesAndNoOthers) {
+  const std::vector<std::pair<std::uint8_t, std::vector<Scope>>> table = {
+      {access::scope::inference, {Scope::inference}},
+      {access::scope::read, {Scope::read}},
+      {access::scope::admin, {Scope::read, Scope::admin}},  // who may change may look
+      {access::scope::all, {Scope::inference, Scope::read, Scope::admin}},
+  };
+  for (const auto& [scopes, opened] : table) {
+    const access::KeyRingPtr keys = test_ring({test_key(2, "sk-it", scopes)});
+    for (const Scope scope : {Scope::inference, Scope::read, Scope::admin}) {
+      const bool may = std::find(opened.begin(), opened.end(), scope) != opened.end();
+      EXPECT_EQ(status_of({}, keys, scope, {{"X-Api-Key", "sk-it"}}), may ? 0 : 403)
+          << access::scopes_text(scopes);
+    }
+  }
+}
+
+TEST(Auth, ExpiredDisabledAndRevokedKeysAreUnknownOrSaidToBeOver) {
+  const auto status = [](const access::Key& key) {
+    return status_of({}, test_ring({key}), Scope::inference, {{"X-Api-Key", "sk-it"}});
+  };
+  access::Key key = test_key(2, "sk-it");
+  EXPECT_EQ(status(key), 0);
+  key.expires_at = WallTime{now.ns + 1};
+  EXPECT_EQ(status(key), 0);
+  key.expires_at = now;
+  EXPECT_EQ(status(key), 401);
+  key.expires_at.reset();
+  key.enabled = false;
+  EXPECT_EQ(status(key), 401);
+  key.enabled = true;
+  key.revoked_at = now;
+  EXPECT_EQ(status(key), 401);
 }
 
 TEST(Auth, WithoutKeysOnlyLoopbackNamesAreAnswered) {
-  const AuthOptions none{.keys_required = false, .admin_key = {}, .unix_listener = false};
+  const AuthOptions none{.keys_required = false, .unix_listener = false};
+  const access::KeyRingPtr keys = test_ring({test_key(1, "sk-right")});
   struct Case {
     std::vector<net::Field> fields;
     int status;
@@ -76,10 +125,10 @@ TEST(Auth, WithoutKeysOnlyLoopbackNamesAreAnswered) {
            Case{{{"Host", "localhost"}, {"Origin", "null"}}, 403},
            Case{{{"Host", "localhost"}, {"Origin", "http://localhost@evil.example"}}, 403},
        }) {
-    EXPECT_EQ(status_of(none, Scope::admin, c.fields), c.status) << c.fields[0].value;
+    EXPECT_EQ(status_of(none, keys, Scope::admin, c.fields), c.status) << c.fields[0].value;
   }
-  const AuthOptions on_unix{.keys_required = false, .admin_key = {}, .unix_listener = true};
-  EXPECT_EQ(status_of(on_unix, Scope::admin, {{"Host", "anything"}}), 0);
+  const AuthOptions on_unix{.keys_required = false, .unix_listener = true};
+  EXPECT_EQ(status_of(on_unix, keys, Scope::admin, {{"Host", "anything"}}), 0);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "gateway/server.h"
 #include "net/clock.h"
 #include "sockets.h"
+#include "test_keys.h"
 
 namespace stoker::gateway {
 
@@ -23,6 +24,7 @@ struct TestGateway {
   obs::Logger log{{.fd = null.get()}};
   GatewayOptions options;
   std::vector<Deployment> deployments;
+  access::KeyRingPtr keys = test_ring({test_key(1, "sk-test")});
   std::unique_ptr<GatewayServer> server;
 
   TestGateway() {
@@ -42,7 +44,7 @@ struct TestGateway {
   void start() {
     auto directory = Directory::create(deployments);
     auto made = GatewayServer::create(options, {dispatcher, records, admin, registry, log},
-                                      std::move(*directory));
+                                      std::move(*directory), keys);
     server = std::move(*made);
     server->start();
   }

@@ -201,12 +201,13 @@ inline Contents read_all(const std::filesystem::path& directory) {
     ADD_FAILURE() << reader.error().message;
     return contents;
   }
+  JournalEntry entry;
   while (true) {
-    Result<std::optional<JournalEntry>> entry = reader->next();
-    if (!entry) ADD_FAILURE() << entry.error().message;
-    if (!entry || !*entry) return contents;
+    const Result<bool> more = reader->next(entry);
+    if (!more) ADD_FAILURE() << more.error().message;
+    if (!more || !*more) return contents;
     ++contents.records;
-    const Record& record = (*entry)->record;
+    const Record& record = entry.record;
     if (const auto* a = std::get_if<Admission>(&record)) ++contents.admissions[a->request.value];
     if (const auto* u = std::get_if<Usage>(&record)) {
       contents.endings[u->request.value].push_back(u->outcome);

@@ -418,7 +418,7 @@ TEST_P(HttpClientTest, AnswersAreNeverMixedUp) {
       loop.post([exchange] { exchange->respond(200, "", exchange->request().body); });
     }
     std::string error_body(int, std::string_view) const override { return {}; }
-    int check_head(const HttpRequest&, std::string*) override { return 0; }
+    HeadVerdict check_head(const HttpRequest&) override { return {}; }
   };
   Echo echo(loop);
   listener->close();

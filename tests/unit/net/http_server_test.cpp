@@ -34,10 +34,10 @@ struct TestHandler final : RequestHandler {
   std::string error_body(int status, std::string_view message) const override {
     return "{" + std::to_string(status) + " " + std::string(message) + "}";
   }
-  int check_head(const HttpRequest&, std::string* message) override {
+  HeadVerdict check_head(const HttpRequest&) override {
     ++heads;
-    if (refuse_with != 0) *message = "refused";
-    return refuse_with;
+    if (refuse_with != 0) return {refuse_with, "refused", nullptr};
+    return {};
   }
 };
 

@@ -47,7 +47,7 @@ TEST_F(OrchestratorTest, TheNextInTheQueueGetsTheFreedSlot) {
   const Asked second = ask();
   until([&] { return first.target() != nullptr; });
   EXPECT_EQ(second.target(), nullptr);
-  orchestrator().ended(first.id, gateway::EndState::completed, {});
+  orchestrator().ended(first.id, gateway::EndState::completed, {}, {});
   ASSERT_NE(second.target(), nullptr);
   EXPECT_EQ(backend.starts().size(), 1U);
 }
@@ -86,7 +86,7 @@ TEST_F(OrchestratorTest, ACancelledRunningRequestHearsWhatItsWorkerUsed) {
   ASSERT_EQ(running.sink->usage.size(), 1U);
   EXPECT_TRUE(running.sink->usage[0].known);
   EXPECT_EQ(running.sink->usage[0].output_tokens, 5);
-  orchestrator().ended(running.id, gateway::EndState::cancelled, {});
+  orchestrator().ended(running.id, gateway::EndState::cancelled, {}, {});
   EXPECT_EQ(summary().running, 0);
   backend.say(key_of_last_start(), ended);  // late and twice: nobody is left to tell
   EXPECT_EQ(running.sink->usage.size(), 1U);
@@ -98,7 +98,7 @@ TEST_F(OrchestratorTest, ASlotIsFreeOnlyOnceItsWorkerHasLetGo) {
   const Asked waiting = ask();
   until([&] { return running.target() != nullptr; });
   orchestrator().cancel(running.id, gateway::EndState::expired);
-  orchestrator().ended(running.id, gateway::EndState::expired, {});
+  orchestrator().ended(running.id, gateway::EndState::expired, {}, {});
   EXPECT_EQ(summary().running, 1);
   EXPECT_EQ(waiting.target(), nullptr);
   backend.say(key_of_last_start(), ended_packet(running.id));
@@ -111,7 +111,7 @@ TEST_F(OrchestratorTest, AWorkerThatIgnoresACancelIsKilled) {
   const Asked running = ask();
   until([&] { return running.target() != nullptr; });
   orchestrator().cancel(running.id, gateway::EndState::expired);
-  orchestrator().ended(running.id, gateway::EndState::expired, {});
+  orchestrator().ended(running.id, gateway::EndState::expired, {}, {});
   until([&] { return !backend.stops().empty() && backend.list().empty(); });
   EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::kill);
   EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 held a cancelled request for 30 ms");
@@ -434,7 +434,7 @@ TEST_F(OrchestratorTest, AStopLetsWhatRunsFinish) {
   until([&] { return running.target() != nullptr; });
   orchestrator().stop(chat, {});
   EXPECT_TRUE(backend.stops().empty());
-  orchestrator().ended(running.id, gateway::EndState::completed, {});
+  orchestrator().ended(running.id, gateway::EndState::completed, {}, {});
   until([&] { return backend.list().empty(); });
   EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::graceful);
   until([&] { return journal.ends().size() == 1; });
@@ -452,7 +452,7 @@ TEST_F(OrchestratorTest, AShutdownRefusesTheNewAndEndsWhenAllIsGone) {
   ASSERT_NE(late.refusal(), nullptr);
   EXPECT_EQ(late.refusal()->reason, gateway::RejectReason::draining);
   EXPECT_FALSE(quiet);
-  orchestrator().ended(running.id, gateway::EndState::completed, {});
+  orchestrator().ended(running.id, gateway::EndState::completed, {}, {});
   until([&] { return quiet; });
   EXPECT_TRUE(backend.list().empty());
 }

@@ -141,7 +141,7 @@ class OrchestratorTest : public testing::Test, private net::RoundEndHook {
   void warm_up() {
     const Asked first = ask();
     until([&] { return first.target() != nullptr; });
-    orchestrator().ended(first.id, gateway::EndState::completed, {});
+    orchestrator().ended(first.id, gateway::EndState::completed, {}, {});
   }
   backend::InstanceKey key_of_last_start() const { return backend.starts().back().key; }
   bool has_sent(std::string_view part) const {

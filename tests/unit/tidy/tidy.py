@@ -14,15 +14,17 @@ MAY_INCLUDE = {
     "config": {"base"},
     "obs": {"base"},
     "net": {"base"},
-    "ledger": {"base", "obs"},
+    "sqlite": {"base"},
+    "access": {"base", "sqlite"},
+    "ledger": {"base", "obs", "sqlite"},
     "backend": {"base", "net", "obs"},
     "worker": {"base", "net"},
-    "gateway": {"base", "net", "obs", "ledger"},
+    "gateway": {"base", "net", "obs", "ledger", "access"},
     "traffic": {"base", "net", "ledger", "sim"},
-    "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger"},
+    "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger", "access"},
     "cli": {"base", "config", "net", "backend", "ledger", "sim", "traffic"},
     "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
-            "cli"},
+            "cli", "access"},
 }
 
 # (folders, pattern, advice). An empty set of folders means everywhere in src/.

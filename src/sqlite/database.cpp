@@ -1,56 +1,20 @@
-#include "ledger/sqlite/database.h"
+#include "sqlite/database.h"
 
 #include <fmt/format.h>
 #include <sqlite3.h>
 
-#include <new>
-#include <optional>
-
-#include "ledger/sqlite/pico_text.h"
-
-namespace stoker::ledger {
+namespace stoker::sqlite {
 namespace {
 
 Error sqlite_error(sqlite3* db, std::string_view what) {
   const int code = db != nullptr ? sqlite3_errcode(db) : SQLITE_NOMEM;
   Error error{ErrorCode::unavailable,
-              fmt::format("ledger database: {}: {} ({})", what,
+              fmt::format("database: {}: {} ({})", what,
                           db != nullptr ? sqlite3_errmsg(db) : "out of memory", code),
               {}};
   if (code == SQLITE_FULL) error.code = ErrorCode::no_capacity;
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) error.code = ErrorCode::corrupt;
   return error;
-}
-
-/// State of one running sum_pico(); SQLite gives the memory zeroed.
-struct PicoSum {
-  Int128 value;
-};
-
-PicoSum* pico_sum(sqlite3_context* context) {
-  // SQLite aligns to 8, a 128-bit integer wants 16: keep a pointer there.
-  auto** slot = static_cast<PicoSum**>(sqlite3_aggregate_context(context, sizeof(PicoSum*)));
-  if (slot == nullptr) return nullptr;
-  if (*slot == nullptr) *slot = new (std::nothrow) PicoSum{0};
-  return *slot;
-}
-
-void sum_pico_step(sqlite3_context* context, int, sqlite3_value** values) {
-  PicoSum* sum = pico_sum(context);
-  if (sum == nullptr) return sqlite3_result_error_nomem(context);
-  const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(*values));
-  const std::optional<Pico> amount = parse_pico(text != nullptr ? text : "");
-  if (!amount) return sqlite3_result_error(context, "not an amount", -1);
-  if (__builtin_add_overflow(sum->value, amount->value, &sum->value)) {
-    sqlite3_result_error(context, "the sum does not fit 128 bits", -1);
-  }
-}
-
-void sum_pico_final(sqlite3_context* context) {
-  const std::unique_ptr<PicoSum> sum(pico_sum(context));
-  if (sum == nullptr) return sqlite3_result_error_nomem(context);
-  const std::string text = pico_text({sum->value});
-  sqlite3_result_text(context, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
 }
 
 }  // namespace
@@ -81,6 +45,15 @@ void Statement::bind(std::string_view text) {
                       SQLITE_UTF8);
 }
 
+void Statement::bind_blob(std::string_view bytes) {
+  const char* data = bytes.data() != nullptr ? bytes.data() : "";
+  sqlite3_bind_blob64(statement_.get(), next_parameter_++, data, bytes.size(), SQLITE_STATIC);
+}
+
+void Statement::bind_null() {
+  sqlite3_bind_null(statement_.get(), next_parameter_++);
+}
+
 Result<bool> Statement::step() {
   next_column_ = 0;
   const int code = sqlite3_step(statement_.get());
@@ -100,6 +73,20 @@ std::string Statement::text() {
   return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column))};
 }
 
+std::optional<std::string> Statement::blob() {
+  const int column = next_column_++;
+  if (sqlite3_column_type(statement_.get(), column) == SQLITE_NULL) return std::nullopt;
+  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_.get(), column));
+  const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column));
+  return bytes == nullptr ? std::string() : std::string(bytes, size);
+}
+
+std::optional<std::int64_t> Statement::optional_integer() {
+  const int column = next_column_++;
+  if (sqlite3_column_type(statement_.get(), column) == SQLITE_NULL) return std::nullopt;
+  return sqlite3_column_int64(statement_.get(), column);
+}
+
 Result<Database> Database::open(const std::filesystem::path& file, Access access) {
   sqlite3* handle = nullptr;
   const int opened =
@@ -114,7 +101,7 @@ Result<Database> Database::open(const std::filesystem::path& file, Access access
   if (!mode) return tl::unexpected(std::move(mode.error()));
   if (*mode != "wal") {
     return failure(ErrorCode::unavailable,
-                   fmt::format("ledger database: {} cannot use WAL", file.native()),
+                   fmt::format("database: {} cannot use WAL", file.native()),
                    "put 'state_dir' on a local disk");
   }
   const char* settings = access == Access::query_only
@@ -123,10 +110,6 @@ Result<Database> Database::open(const std::filesystem::path& file, Access access
                              : "PRAGMA synchronous = FULL; PRAGMA trusted_schema = 0; "
                                "PRAGMA wal_autocheckpoint = 4000";
   if (Result<void> set = db.run(settings); !set) return tl::unexpected(std::move(set.error()));
-  if (sqlite3_create_function(handle, "sum_pico", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr,
-                              nullptr, sum_pico_step, sum_pico_final) != SQLITE_OK) {
-    return tl::unexpected(sqlite_error(handle, "cannot add sum_pico"));
-  }
   return db;
 }
 
@@ -156,4 +139,8 @@ Result<std::string> Database::text(const char* sql) {
   return statement->step().map([&](bool row) { return row ? statement->text() : std::string(); });
 }
 
-}  // namespace stoker::ledger
+std::int64_t Database::changed_rows() const {
+  return sqlite3_changes64(db_.get());
+}
+
+}  // namespace stoker::sqlite

@@ -1,4 +1,4 @@
-// The least of SQLite's C interface that the ledger needs, with owners and Result.
+// The least of SQLite's C interface that we need, with owners and Result.
 // Errors of all functions: corrupt (the file is damaged or no database), no_capacity (disk full),
 // unavailable (everything else), with SQLite's own words.
 #pragma once
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,7 +15,7 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-namespace stoker::ledger {
+namespace stoker::sqlite {
 
 /// One prepared statement. Parameters and columns count from 0, in the order in which they are
 /// bound or read: the SQL text and the calls list the same things in the same order.
@@ -25,10 +26,15 @@ class Statement {
   void bind(std::int64_t value);
   /// The text must live until the next reset().
   void bind(std::string_view text);
+  void bind_blob(std::string_view bytes);
+  void bind_null();
   /// Gives: true if there is a row to read, false at the end.
   [[nodiscard]] Result<bool> step();
   [[nodiscard]] std::int64_t integer();
   [[nodiscard]] std::string text();
+  /// Whatever bytes the column holds; NULL as nullopt.
+  [[nodiscard]] std::optional<std::string> blob();
+  [[nodiscard]] std::optional<std::int64_t> optional_integer();
 
  private:
   friend class Database;
@@ -48,7 +54,7 @@ class Database {
   enum class Access : std::uint8_t { read_write, query_only };
 
   /// Opens or creates; WAL; every commit is synced; waits up to 1 s for another process's lock.
-  /// The function sum_pico(text) adds decimal integers of up to 128 bits exactly.
+  /// Errors: also unavailable where the file system cannot share memory, as WAL must.
   [[nodiscard]] static Result<Database> open(const std::filesystem::path& file, Access access);
 
   /// Runs statements that give no rows.
@@ -57,6 +63,10 @@ class Database {
   /// The first column of the first row as an integer.
   [[nodiscard]] Result<std::int64_t> integer(const char* sql);
   [[nodiscard]] Result<std::string> text(const char* sql);
+  /// Rows that the last statement changed.
+  [[nodiscard]] std::int64_t changed_rows() const;
+  /// For SQLite's own functions; stays owned by this.
+  [[nodiscard]] sqlite3* handle() const { return db_.get(); }
 
  private:
   struct Close {
@@ -67,4 +77,4 @@ class Database {
   std::unique_ptr<sqlite3, Close> db_;
 };
 
-}  // namespace stoker::ledger
+}  // namespace stoker::sqlite

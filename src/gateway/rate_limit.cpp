@@ -1,0 +1,67 @@
+#include "gateway/rate_limit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace stoker::gateway {
+namespace {
+
+constexpr std::int64_t bytes_per_token = 4;       // of English text, about
+constexpr std::int64_t usual_output = 256;        // where the request sets no bound
+constexpr std::int64_t largest_guess = 1 << 20;   // a picture in a body is not so many tokens
+constexpr std::int64_t largest_wish = 1'000'000;  // nobody means more
+
+/// As Go prints a duration, which is what OpenAI sends: "350ms", "6s", "1m30s".
+std::string duration_text(Duration d) {
+  const std::int64_t ms = (d.ns + 999'999) / 1'000'000;
+  if (ms < 1000) return fmt::format("{}ms", ms);
+  const std::int64_t s = (ms + 999) / 1000;
+  return s < 60 ? fmt::format("{}s", s) : fmt::format("{}m{}s", s / 60, s % 60);
+}
+
+void add_one(std::string& text, std::string_view what, const std::optional<Standing>& standing) {
+  if (!standing) return;
+  fmt::format_to(std::back_inserter(text),
+                 "x-ratelimit-limit-{0}: {1}\r\nx-ratelimit-remaining-{0}: {2}\r\n"
+                 "x-ratelimit-reset-{0}: {3}\r\n",
+                 what, standing->most, std::max<std::int64_t>(standing->remaining, 0),
+                 duration_text(standing->resets_in));
+}
+
+/// Left of it, in thousandths.
+std::int64_t left(const Standing& standing) {
+  return standing.most <= 0 ? 0 : standing.remaining * 1000 / standing.most;
+}
+
+bool writes_tokens(Route route) {
+  return route == Route::chat || route == Route::completions || route == Route::responses ||
+         route == Route::messages;
+}
+
+}  // namespace
+
+void add_rate_limit_fields(std::string& text, const Standings& standings) {
+  add_one(text, "requests", standings.requests);
+  add_one(text, "input-tokens", standings.input_tokens);
+  add_one(text, "output-tokens", standings.output_tokens);
+  const std::optional<Standing>& in = standings.input_tokens;
+  const std::optional<Standing>& out = standings.output_tokens;
+  const bool input_is_nearer = in && (!out || left(*in) <= left(*out));
+  add_one(text, "tokens", input_is_nearer ? in : out);
+}
+
+TokenCounts estimate_tokens(Route route, const BodyFacts& facts, std::string_view body) {
+  TokenCounts counts;
+  if (!names_model_in_body(route)) return counts;
+  const auto bytes = static_cast<std::int64_t>(body.size());
+  counts.input = std::min(bytes / bytes_per_token + 1, largest_guess);
+  if (!writes_tokens(route)) return counts;
+  const std::int64_t each = facts.most_output.value_or(usual_output);
+  counts.output = std::clamp<std::int64_t>(each, 0, largest_wish) *
+                  std::clamp<std::int64_t>(facts.choices, 1, 128);
+  return counts;
+}
+
+}  // namespace stoker::gateway

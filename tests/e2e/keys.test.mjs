@@ -1,0 +1,212 @@
+// Keys, tenants and their limits, as operators and clients meet them (C2, C3, C5, C6, C11 in
+// RELIABILITY.md).
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { Stoker, cli, echo, openStream, request, until } from './lib/stoker.mjs';
+
+const body = (model, more = {}) => ({ model, messages: [{ role: 'user', content: 'hello there' }], ...more });
+const bearer = (key) => ({ authorization: `Bearer ${key}` });
+const keys = async (stoker, ...args) => {
+  const done = await cli(['keys', ...args, '--json', '--config', stoker.configFile, '--url', stoker.url]);
+  assert.equal(done.code, 0, done.stderr + done.stdout);
+  return JSON.parse(done.stdout);
+};
+const chat = (stoker, key, model, more = {}, headers = bearer(key)) =>
+  request(`${stoker.url}/v1/chat/completions`, { method: 'POST', headers, body: body(model, more) });
+const get = (stoker, key, path) => request(`${stoker.url}${path}`, { headers: bearer(key) });
+async function readAll(res) {
+  let text = '';
+  for await (const part of res) text += part;
+  return text;
+}
+
+test('a key is shown once, works in every spelling, and is nowhere on disk or in the log', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } });
+  const made = await keys(stoker, 'create', '--tenant', 'acme', '--name', 'ci', '--expires', '30d');
+  assert.match(made.key, /^sk-stoker-[a-z2-9]{52}$/);
+  assert.match(made.id, /^key-[0-9a-f]{12}$/);
+  assert.equal(made.tenant, 'acme');
+  for (const headers of [bearer(made.key), { authorization: made.key }, { 'x-api-key': made.key }, { 'api-key': made.key }]) {
+    assert.equal((await chat(stoker, made.key, 'e', {}, headers)).status, 200, JSON.stringify(Object.keys(headers)));
+  }
+  for (const wrong of [`${made.key}x`, made.key.slice(0, -1), 'sk-stoker-']) {
+    const refused = await chat(stoker, wrong, 'e');
+    assert.equal(refused.status, 401);
+    assert.equal(refused.json.error.code, 'invalid_api_key');
+  }
+  const listed = await keys(stoker, 'list');
+  assert.deepEqual(listed.keys.map((key) => key.name), ['admin.key', 'ci']);
+  assert.ok(made.key.includes(listed.keys[1].prefix) && listed.keys[1].prefix.length <= 8);
+  const row = (await stoker.ledger())[0];
+  assert.equal(row.tenant, 'acme');
+  assert.equal(row.key, made.id);
+  stoker.process.kill('SIGTERM');
+  await stoker.exited;
+  const secret = made.key.slice('sk-stoker-'.length);
+  for (const file of fs.readdirSync(path.join(stoker.folder, 'state'), { recursive: true, withFileTypes: true })) {
+    if (!file.isFile()) continue;
+    const bytes = fs.readFileSync(path.join(file.parentPath ?? file.path, file.name));
+    assert.equal(bytes.includes(secret), false, file.name);
+  }
+  assert.equal(stoker.log.includes(secret), false);
+});
+
+test('what is not a key says what is wrong with it', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } });
+  for (const [wanted, hint] of [[{ scopes: ['everything'] }, /inference, read and admin/], [{ tenant: 'Not A Name' }, /tenant/],
+    [{ limits: { requests_per_hour: 1 } }, /requests_per_minute/], [{ expires_in_s: -1 }, /expires_in_s/], [{ colour: 'red' }, /colour/]]) {
+    const refused = await request(`${stoker.url}/api/v1/keys`, { method: 'POST', headers: stoker.headers, body: wanted });
+    assert.equal(refused.status, 400, JSON.stringify(wanted));
+    assert.match(refused.json.error.message, hint);
+  }
+  const unknown = await cli(['keys', 'revoke', 'key-none', '--config', stoker.configFile, '--url', stoker.url]);
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /there is no key 'key-none'/);
+});
+
+test('a revoked key is useless at once; what runs for it goes on, and ends if the revocation is hard', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }) } });
+  for (const hard of [false, true]) {
+    const made = await keys(stoker, 'create');
+    const stream = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(made.key));
+    assert.equal(stream.res.statusCode, 200);
+    const text = readAll(stream.res);
+    let over = false;
+    text.then(() => { over = true; }, () => { over = true; });
+    // Asks as fast as it can while the key is revoked.
+    let lastAccepted = 0;
+    let asking = true;
+    const asker = (async () => {
+      while (asking) {
+        const begun = performance.now();
+        const { status } = await get(stoker, made.key, '/v1/models');
+        if (status === 200) lastAccepted = begun;
+        else assert.equal(status, 401);
+      }
+    })();
+    await keys(stoker, 'revoke', made.id, ...(hard ? ['--hard'] : []));
+    const revoked = performance.now();
+    await until('it is refused', async () => (await get(stoker, made.key, '/v1/models')).status === 401);
+    asking = false;
+    await asker;
+    assert.ok(lastAccepted - revoked < 1000, `accepted ${lastAccepted - revoked} ms after the revocation`);
+    if (hard) {
+      assert.match(await text, /revoked_api_key/);
+      assert.ok(performance.now() - revoked < 5000);
+      const row = await until('its row', async () => (await stoker.ledger()).find((each) => each.reason === 'revoked_api_key'));
+      assert.ok(row.usage.output_tokens > 0);
+    } else {
+      assert.equal(over, false);
+      stream.leave();
+      await text.catch(() => {});
+    }
+  }
+});
+
+test('a scope opens its routes and no others', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } });
+  const routes = {
+    inference: [['POST', '/v1/chat/completions'], ['GET', '/v1/models'], ['GET', '/v1/models/e'], ['GET', '/v2'], ['GET', '/v2/health/ready'],
+      ['GET', '/v2/models/e/ready'], ['GET', '/invoke/e/stats'], ['POST', '/v1/embeddings']],
+    read: [['GET', '/api/v1/ps'], ['GET', '/api/v1/events'], ['GET', '/api/v1/decisions'], ['GET', '/api/v1/requests'], ['GET', '/api/v1/usage'],
+      ['GET', '/api/v1/logs/e'], ['GET', '/metrics']],
+    admin: [['POST', '/api/v1/warm/e'], ['POST', '/api/v1/stop/e'], ['GET', '/api/v1/keys'], ['POST', '/api/v1/keys'], ['DELETE', '/api/v1/keys/key-none'],
+      ['PATCH', '/api/v1/keys/key-none']],
+  };
+  const opens = { inference: ['inference'], read: ['read'], admin: ['read', 'admin'] };
+  for (const [scope, opened] of Object.entries(opens)) {
+    const { key } = await keys(stoker, 'create', '--scopes', scope);
+    for (const [kind, list] of Object.entries(routes)) {
+      for (const [method, route] of list) {
+        const payload = method === 'POST' || method === 'PATCH' ? (kind === 'inference' ? body('e', { input: 'x' }) : {}) : undefined;
+        const { status } = await request(`${stoker.url}${route}`, { method, headers: bearer(key), body: payload });
+        const may = opened.includes(kind);
+        assert.equal(status !== 403 && status !== 401, may, `${scope} on ${method} ${route}: ${status}`);
+      }
+    }
+  }
+});
+
+test('what is another tenant\'s does not exist: models, requests, usage, logs, events', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { shared: echo(), secret: echo() } });
+  const a = await keys(stoker, 'create', '--tenant', 'a', '--scopes', 'inference,read');
+  const b = await keys(stoker, 'create', '--tenant', 'b', '--scopes', 'inference,read', '--deployments', 'shared');
+  const ofA = await chat(stoker, a.key, 'secret');
+  const ofB = await chat(stoker, b.key, 'shared');
+  assert.deepEqual([ofA.status, ofB.status], [200, 200]);
+  for (const route of ['/v1/models/secret', '/v2/models/secret/ready', '/api/v1/logs/secret', '/api/v1/logs/secret/1', '/api/v1/ps?deployment=secret',
+    '/api/v1/events?deployment=secret', `/api/v1/requests/${ofA.headers['x-request-id']}`, '/invoke/secret/stats']) {
+    const mine = await until('known', async () => { const got = await get(stoker, a.key, route); return got.status === 200 ? got : undefined; });
+    assert.equal(mine.status, 200, route);
+    assert.equal((await get(stoker, b.key, route)).status, 404, route);
+  }
+  assert.equal((await chat(stoker, b.key, 'secret')).status, 404);
+  assert.doesNotMatch((await chat(stoker, b.key, 'secrett')).text, /did you mean/);
+  assert.deepEqual((await get(stoker, b.key, '/v1/models')).json.data.map((model) => model.id), ['shared']);
+  const rows = (await get(stoker, b.key, '/api/v1/requests')).json.requests;
+  assert.deepEqual([...new Set(rows.map((row) => row.tenant))], ['b']);
+  const usage = (await get(stoker, b.key, '/api/v1/usage?by=tenant')).json.usage;
+  assert.deepEqual(usage.map((line) => line.tenant), ['b']);
+  for (const what of ['ps', 'events', 'decisions']) {
+    assert.equal((await get(stoker, b.key, `/api/v1/${what}`)).text.includes('secret'), false, what);
+  }
+});
+
+test('a limit of requests lets exactly so many through, says when to come again, and is nobody else\'s', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo() } });
+  const limited = await keys(stoker, 'create', '--rpm', '50');
+  const other = await keys(stoker, 'create');
+  await chat(stoker, other.key, 'e');
+  const answers = await Promise.all(Array.from({ length: 500 }, () => chat(stoker, limited.key, 'e')));
+  const accepted = answers.filter((answer) => answer.status === 200);
+  const refused = answers.filter((answer) => answer.status === 429);
+  assert.equal(accepted.length, 50);
+  assert.equal(refused.length, 450);
+  for (const answer of refused) {
+    assert.ok(Number(answer.headers['retry-after']) >= 1 && Number(answer.headers['retry-after']) <= 61);
+    assert.equal(answer.headers['x-ratelimit-limit-requests'], '50');
+    assert.equal(answer.headers['x-ratelimit-remaining-requests'], '0');
+    assert.equal(answer.json.error.code, 'rate_limit_exceeded');
+  }
+  assert.equal((await chat(stoker, other.key, 'e')).status, 200);
+  // Refused ones were never admitted: they have no row.
+  assert.equal((await stoker.ledger()).filter((row) => row.key === limited.id).length, 50);
+  await keys(stoker, 'limit', limited.id, '--rpm', '60');
+  assert.equal((await chat(stoker, limited.key, 'e')).status, 200);
+});
+
+test('limits of tokens are taken before the work: neither many at once nor a long stream gets past them', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 500, token_delay: '1ms' }, { concurrency: 64 }) } });
+  await chat(stoker, stoker.key, 'e', { max_tokens: 1 });
+  const limited = await keys(stoker, 'create', '--output-tpm', '1000');
+  const answers = await Promise.all(Array.from({ length: 40 }, () => chat(stoker, limited.key, 'e', { max_tokens: 100 })));
+  assert.equal(answers.filter((answer) => answer.status === 200).length, 10);
+  assert.equal(answers.filter((answer) => answer.status === 429).length, 30);
+  const used = (await stoker.ledger()).filter((row) => row.key === limited.id).reduce((sum, row) => sum + row.usage.output_tokens, 0);
+  assert.equal(used, 1000);
+  // One that says nothing of its length is taken for 256 tokens and ends where the limit is.
+  const small = await keys(stoker, 'create', '--output-tpm', '300');
+  const stream = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(small.key));
+  const text = await readAll(stream.res);
+  assert.match(text, /rate_limit_exceeded/);
+  assert.doesNotMatch(text, /\[DONE\]/);
+  const row = await until('its row', async () => (await stoker.ledger()).find((each) => each.key === small.id));
+  assert.ok(row.usage.output_tokens >= 256 && row.usage.output_tokens <= 330, String(row.usage.output_tokens));
+  assert.equal((await chat(stoker, small.key, 'e', { max_tokens: 400 })).status, 429);
+});
+
+test('a limit of requests at a time frees itself as they end', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }, { concurrency: 8 }) } });
+  const limited = await keys(stoker, 'create', '--concurrent', '2');
+  const open = () => openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(limited.key));
+  const streams = [await open(), await open()];
+  assert.equal((await open()).res.statusCode, 429);
+  streams[0].leave();
+  const third = await until('one is free', async () => {
+    const stream = await open();
+    return stream.res.statusCode === 200 ? stream : undefined;
+  });
+  for (const stream of [streams[1], third]) stream.leave();
+});
