@@ -128,6 +128,18 @@ const char* to_text(WaitReason reason) {
   return "unknown";
 }
 
+const char* to_text(Tier tier) {
+  switch (tier) {
+    case Tier::host:
+      return "host memory";
+    case Tier::disk:
+      return "disk";
+    case Tier::remote:
+      return "remote";
+  }
+  return "unknown";
+}
+
 const char* to_text(Unfit reason) {
   switch (reason) {
     case Unfit::lost:

@@ -35,6 +35,7 @@ struct StartInstance {
   MemoryNeed reserved;      // on each device
   Instant wanted_at;        // when the need arose; before `now` if it had to wait for room
   Duration expected_start;  // until it is ready, as far as that was learned
+  Tier from = Tier::disk;   // where the weights are taken from
 };
 
 enum class StopMode : std::uint8_t { graceful, kill };
@@ -174,5 +175,6 @@ using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, Cance
 [[nodiscard]] const char* to_text(RefuseReason reason);
 [[nodiscard]] const char* to_text(WaitReason reason);
 [[nodiscard]] const char* to_text(Unfit reason);
+[[nodiscard]] const char* to_text(Tier tier);
 
 }  // namespace stoker::core

@@ -25,6 +25,7 @@
 #include "core/fair_queue.h"
 #include "core/level_keep.h"
 #include "core/lifecycle.h"
+#include "core/load_times.h"
 #include "core/load_windows.h"
 #include "core/memory_ledger.h"
 #include "core/next_use.h"
@@ -146,7 +147,8 @@ class Core {
     std::vector<Instance*> instances;           // all that are not gone, ascending by id
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
-    StartEstimate start_time;
+    StartEstimate start_time;  // of its starts, wherever they were
+    OwnTimes own_times;        // of the same, by kind of device and tier
     StartEstimate resume_time;
     std::optional<Bytes> suspended_bytes;  // measured last
     std::int32_t suspend_failures = 0;     // in a row, of suspends and resumes
@@ -179,6 +181,7 @@ class Core {
     std::vector<DeviceId> home;     // suspending, suspended: the devices that it can go back to
     NodeId node;                    // whose host memory it holds or waits for
     std::uint64_t wish = 0;         // order in which they came to wait
+    Tier from = Tier::disk;         // where its weights came from
     std::vector<RequestId> in_flight;
     PoolId pool;  // what it holds of a pool, and of each of its devices
     std::int32_t pool_devices = 0;
@@ -317,6 +320,9 @@ class Core {
   void forget_if_empty(Deployment& d);
 
   // core_suspend.cpp
+  void on(const ModelInTier& e);
+  void on(const ModelLost& e);
+  void on(const TierLost& e);
   void on(const InstanceSuspended& e);
   void on(const SuspendFailed& e);
   void on(const InstanceResumed& e);
@@ -346,6 +352,7 @@ class Core {
   [[nodiscard]] Duration host_break_even(const Deployment& d, Bytes bytes, Bytes capacity) const;
   [[nodiscard]] Instant asleep_until(const Instance& instance, Bytes capacity);
   [[nodiscard]] Duration reload_time(const Deployment& d) const;
+  [[nodiscard]] Duration reload_time(const Instance& instance) const;
   [[nodiscard]] Duration bring_time(const Deployment& d) const;
 
   // core_scaling.cpp
@@ -394,6 +401,16 @@ class Core {
   void room_changed(const Instance& instance);
   void take_room(Instance& instance, const std::vector<DeviceId>& devices);
   void release_room(Instance& instance);
+
+  // core_tiers.cpp
+  void note_copy(NodeId node, ModelId model, Tier tier, bool is_there);
+  [[nodiscard]] Tier tier_for(const Deployment& d, NodeId node) const;
+  [[nodiscard]] Duration start_on(const Deployment& d, DeviceKind kind, Tier from) const;
+  [[nodiscard]] Duration start_at_device(const Deployment& d, const Device& device) const;
+  [[nodiscard]] Bytes weights_of(const Deployment& d, DeviceKind kind) const;
+  [[nodiscard]] Duration soonest_start(const Deployment& d) const;
+  void fill_ready_times(const Deployment& d, ReadyTimes& ready);
+  void note_start_time(const Instance& instance);
   void never_fits(Instance& instance);
   void try_unplaceable();
   void retry_waiting();
@@ -431,7 +448,10 @@ class Core {
   std::vector<DeviceRoom> rooms_;           // of the same devices, but for the stale ones
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
-  std::map<NodeId, Node> nodes_;            // that lend host memory
+  LoadTimes load_times_;
+  std::map<ModelId, std::vector<ModelPlace>> model_places_;  // by node
+  ReadyTimes ready_times_;                                   // buffer of find_place
+  std::map<NodeId, Node> nodes_;                             // that lend host memory
   std::map<PoolId, Pool> pools_;
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;

@@ -252,7 +252,7 @@ void Core::on(const InstanceReady& e) {
   if (instance->state != InstanceState::loading) return;
   if (!take_measured(*instance, e.measured)) return;
   Deployment& d = *instance->owner;
-  d.start_time.observed(now_ - instance->started_at);
+  note_start_time(*instance);
   note_device_start(*instance, true);
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   serve(*instance);

@@ -74,6 +74,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker, const Dep
   view.free = device.memory.free();
   view.cost = device.memory.cost_of(need, d.spec.weights);
   view.holds_weights = view.cost < need.private_bytes + need.shared_bytes;
+  view.ready_after = start_at_device(d, device);
   view.residents = static_cast<std::int32_t>(device.residents.size());
   view.free_slots = device.slots - view.residents;
   view.free_share_permille = 1000 - device.share_permille;
@@ -211,6 +212,7 @@ DeviceRoom Core::room_of(const Device& device) {
   room.free = device.memory.free();
   room.held_weights = device.memory.held_weights();
   room.device = device.id;
+  room.node = device.node;
   room.residents = static_cast<std::int32_t>(device.residents.size());
   room.free_slots = device.slots - room.residents;
   room.free_share_permille = 1000 - device.share_permille;
@@ -253,8 +255,9 @@ Placement Core::find_place(const Instance& instance, Trust trust) {
     costs[i] = need.private_bytes + need.shared_bytes;
   }
   unusual_rooms_.clear();
-  single.look_at(rooms_, costs, MemoryLedger::bit_of(d.spec.weights), trust == Trust::all,
-                 unusual_rooms_);
+  fill_ready_times(d, ready_times_);
+  single.look_at(rooms_, costs, MemoryLedger::bit_of(d.spec.weights), ready_times_,
+                 trust == Trust::all, unusual_rooms_);
   for (const std::size_t each : unusual_rooms_) look_closer(devices_[each]);
   return single.result();
 }

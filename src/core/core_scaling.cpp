@@ -234,6 +234,12 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   await_at(instance, {});
   waiting_.erase(wait_key(instance));
   take_room(instance, devices);
+  Duration expected = d.start_time.get();
+  if (!devices.empty()) {
+    const Device& first = device(devices.front());
+    instance.from = tier_for(d, first.node);
+    expected = start_on(d, first.kind, instance.from);
+  }
   advance(instance, InstanceInput::placed);
   if (instance.reason != StartReason::replace) d.scaled_up_at = now_;
   if (!instance.pool) {
@@ -244,7 +250,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   }
   actions_->push_back(StartInstance{instance.id, instance.generation, d.spec.id, instance.devices,
                                     instance.pool, instance.reason, need, instance.wanted_at,
-                                    d.start_time.get()});
+                                    expected, instance.from});
 }
 
 /// Needs: planned. It is gone afterwards.
@@ -369,7 +375,7 @@ void Core::look_again_at_idle(Deployment& d) {
 /// What putting the idle instance away is expected to cost: seconds of coming back, per second.
 double Core::idle_loss(const Instance& instance) {
   Deployment& d = *instance.owner;
-  return next_use_.index(d.next_use, now_) * (static_cast<double>(reload_time(d).ns) / 1e9);
+  return next_use_.index(d.next_use, now_) * (static_cast<double>(reload_time(instance).ns) / 1e9);
 }
 
 /// It stops for want of requests; with `adaptive` it comes back ahead of the next one, if that can

@@ -45,9 +45,17 @@ Duration Core::reload_time(const Deployment& d) const {
   return may_suspend(d) ? d.resume_time.get() : d.start_time.get();
 }
 
+/// The same of one instance: a new one would come where it is, from where its weights lie there.
+Duration Core::reload_time(const Instance& instance) const {
+  const Deployment& d = *instance.owner;
+  if (may_suspend(d)) return d.resume_time.get();
+  return instance.devices.empty() ? d.start_time.get()
+                                  : start_at_device(d, device(instance.devices.front()));
+}
+
 /// Until the next instance is ready, wherever it comes from.
 Duration Core::bring_time(const Deployment& d) const {
-  return d.counts.asleep > 0 ? d.resume_time.get() : d.start_time.get();
+  return d.counts.asleep > 0 ? d.resume_time.get() : soonest_start(d);
 }
 
 Bytes Core::host_need_of(const Instance& instance) const {

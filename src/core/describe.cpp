@@ -123,6 +123,17 @@ std::string describe(const Event& event, const Names& n) {
           [&](const InstanceUnkillable& e) {
             return n.instance(e.instance) + " outlives its kill";
           },
+          [&](const ModelInTier& e) {
+            return fmt::format("model {} lies in the {} tier of node {}", e.model.value,
+                               to_text(e.tier), e.node.value);
+          },
+          [&](const ModelLost& e) {
+            return fmt::format("model {} is no longer in the {} tier of node {}", e.model.value,
+                               to_text(e.tier), e.node.value);
+          },
+          [&](const TierLost& e) {
+            return fmt::format("the {} tier of node {} is lost", to_text(e.tier), e.node.value);
+          },
           [&](const InstanceSuspended& e) {
             return e.device_bytes > Bytes{}
                        ? fmt::format("{} still holds {} of its devices", n.instance(e.instance),
@@ -165,10 +176,10 @@ std::string describe(const Action& action, const Names& n) {
           [&](const StartInstance& a) {
             std::string where = a.pool ? "in a pool" : "on";
             for (const DeviceId id : a.devices) where += " " + n.device(id);
-            return fmt::format("start {} of {} {} with {} ({})", n.instance(a.instance),
-                               n.deployment(a.deployment), where,
+            return fmt::format("start {} of {} {} with {} ({}), from {}, expected in {}",
+                               n.instance(a.instance), n.deployment(a.deployment), where,
                                to_text(a.reserved.private_bytes + a.reserved.shared_bytes),
-                               to_text(a.reason));
+                               to_text(a.reason), to_text(a.from), to_text(a.expected_start));
           },
           [&](const StopInstance& a) {
             return fmt::format("stop {} ({}, {})", n.instance(a.instance), to_text(a.reason),

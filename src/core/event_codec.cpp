@@ -68,8 +68,12 @@ void fields(V& v, PoolSpec& x) {
   v(x.id, x.name, x.quota_devices, x.pending_limit);
 }
 template <class V>
+void fields(V& v, StoredModel& x) {
+  v(x.id, x.bytes);
+}
+template <class V>
 void fields(V& v, DeploymentSpec& x) {
-  v(x.id, x.name, x.scale, x.limits, x.estimate, x.measured, x.weights, x.needs,
+  v(x.id, x.name, x.scale, x.limits, x.estimate, x.measured, x.weights, x.model, x.needs,
     x.finish_abandoned_load, x.priority, x.pool, x.expected_start, x.can_suspend, x.expected_resume,
     x.suspended_bytes);
 }
@@ -184,6 +188,18 @@ void fields(V& v, NodeAdded& x) {
   v(x.node);
 }
 template <class V>
+void fields(V& v, ModelInTier& x) {
+  v(x.node, x.model, x.tier);
+}
+template <class V>
+void fields(V& v, ModelLost& x) {
+  v(x.node, x.model, x.tier);
+}
+template <class V>
+void fields(V& v, TierLost& x) {
+  v(x.node, x.tier);
+}
+template <class V>
 void fields(V& v, InstanceSuspended& x) {
   v(x.instance, x.generation, x.host_bytes, x.device_bytes);
 }
@@ -203,7 +219,7 @@ void fields(V& v, ResumeFailed& x) {
 template <class V>
 void fields(V& v, StartInstance& x) {
   v(x.instance, x.generation, x.deployment, x.devices, x.pool, x.reason, x.reserved, x.wanted_at,
-    x.expected_start);
+    x.expected_start, x.from);
 }
 template <class V>
 void fields(V& v, StopInstance& x) {

@@ -129,6 +129,22 @@ struct InstanceUnkillable {  // still there long after SIGKILL
   Generation generation;
 };
 
+/// A model lies whole in a tier of a node: it was brought there, or found at the start.
+struct ModelInTier {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+};
+struct ModelLost {  // it does no longer
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+};
+struct TierLost {  // with all that lay there
+  NodeId node;
+  Tier tier = Tier::disk;
+};
+
 /// The worker has let go of its devices, and that was measured.
 struct InstanceSuspended {
   InstanceId instance;
@@ -173,6 +189,6 @@ using Event =
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
                  WokeUp, BoundsChanged, NodeAdded, InstanceSuspended, SuspendFailed,
-                 InstanceResumed, ResumeFailed>;
+                 InstanceResumed, ResumeFailed, ModelInTier, ModelLost, TierLost>;
 
 }  // namespace stoker::core

@@ -16,6 +16,16 @@ namespace stoker::core {
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
 constexpr std::size_t device_kinds = 3;
 
+/// Where weights lie that are not on a device, fastest first.
+enum class Tier : std::uint8_t { host, disk, remote };
+constexpr std::size_t tiers = 3;
+using ModelId = Id<struct ModelTag>;
+/// A model of the store. Without an id it lies on every node's disk.
+struct StoredModel {
+  ModelId id;
+  Bytes bytes;  // {0}: as many as it needs of its device
+};
+
 /// A name that devices carry and deployments ask for; the shell numbers them.
 using LabelId = Id<struct LabelTag>;
 
@@ -126,6 +136,7 @@ struct DeploymentSpec {
   MemoryNeed estimate;                        // from the file's metadata, until one was measured
   std::map<DeviceKind, MemoryNeed> measured;  // by an earlier life of the server, per device kind
   WeightsId weights;                          // zero: nothing is shared
+  StoredModel model;
   DeviceNeed needs;
   bool finish_abandoned_load = true;
   std::int32_t priority = 0;             // larger gets room first

@@ -36,6 +36,7 @@ void write_fields(JsonWriter& json, const core::Action& action, const core::Name
             });
             json.field("memory_bytes", (a.reserved.private_bytes + a.reserved.shared_bytes).value);
             json.field("expected_start_ms", whole_ms(a.expected_start));
+            json.field("from", core::to_text(a.from));
           },
           [&](const core::StopInstance& a) {
             reason("stop", core::to_text(a.reason));

@@ -231,6 +231,9 @@ void Checker::on_fault(Instant, Fault fault) {
     case Fault::load_slow:
       reached(State::slow_load_with_progress);
       break;
+    case Fault::store_full:
+      reached(State::store_full);
+      break;
     case Fault::server_sleeps:
       reached(State::overslept);
       break;
@@ -250,6 +253,7 @@ void Checker::on_server_crash(Instant) {
   deployments_.clear();
   devices_.clear();
   nodes_.clear();
+  stored_.clear();
   pools_.clear();
   lanes_.clear();
   deadlines_.clear();

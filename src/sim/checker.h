@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/id_table.h"
@@ -146,6 +147,9 @@ class Checker final : public Observer {
   void hear(Instant now, const core::StartOutcomeUnknown& e);
   void hear(Instant now, const core::InstancePlaced& e);
   void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::ModelInTier& e);
+  void hear(Instant now, const core::ModelLost& e);
+  void hear(Instant now, const core::TierLost& e);
   void hear(Instant now, const core::InstanceSuspended& e);
   void hear(Instant now, const core::SuspendFailed& e);
   void hear(Instant now, const core::InstanceResumed& e);
@@ -170,6 +174,7 @@ class Checker final : public Observer {
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
   void check_host(NodeId id) const;
+  void check_tier(const Deployment& d, const core::StartInstance& a);
   [[nodiscard]] Bytes host_held(NodeId id) const;
   void take_devices(const Deployment& d, InstanceId id, const std::vector<DeviceId>& devices);
   void check_cool_down(const Deployment& d, core::StartReason reason, DeploymentId id,
@@ -197,6 +202,7 @@ class Checker final : public Observer {
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
   std::map<NodeId, core::NodeSpec> nodes_;
+  std::set<std::tuple<ModelId, NodeId, core::Tier>> stored_;
   std::map<PoolId, core::PoolSpec> pools_;
   std::map<InstanceId, Instance> instances_;
   IdTable<RequestId, Request> requests_;

@@ -95,6 +95,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       break;
   }
   check_cool_down(d, a.reason, a.deployment, a.wanted_at);
+  check_tier(d, a);
   if (a.reason != core::StartReason::replace) d.scaled_up_at = now;
   // What a broken model may cost: with its backoff of 1, 2, 4, 8 ... 60 s, less a fifth, no more
   // than eight rounds of starts in a minute.
@@ -103,6 +104,22 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(static_cast<std::int32_t>(d.starts.size()) <= 8 * d.most_instances,
                    "V22 deployment {} was started {} times in a minute without success",
                    a.deployment.value, d.starts.size());
+}
+
+/// It says that it loads from where the weights really lie.
+void Checker::check_tier(const Deployment& d, const core::StartInstance& a) {
+  if (a.pool || !d.spec.model.id) return;
+  const NodeId node = devices_.at(a.devices.front()).spec.node;
+  core::Tier from = core::Tier::remote;
+  for (const core::Tier tier : {core::Tier::disk, core::Tier::host}) {
+    if (stored_.contains({d.spec.model.id, node, tier})) from = tier;
+  }
+  STOKER_INVARIANT(a.from == from, "instance {} loads from {}, its model is in {}",
+                   a.instance.value, to_text(a.from), to_text(from));
+  STOKER_INVARIANT(a.expected_start.ns >= 0, "instance {}", a.instance.value);
+  reached(from == core::Tier::host   ? State::started_from_host_memory
+          : from == core::Tier::disk ? State::started_from_disk
+                                     : State::started_from_remote);
 }
 
 /// It takes places there: V3.
@@ -230,8 +247,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::unlikely:
       STOKER_INVARIANT(each.stage == Stage::suspended, "instance {} is not suspended",
                        a.instance.value);
-      STOKER_INVARIANT(d.waiting == 0,
-                       "L1 instance {} is asked for and goes", a.instance.value);
+      STOKER_INVARIANT(d.waiting == 0, "L1 instance {} is asked for and goes", a.instance.value);
       reached(State::suspended_until_unlikely);
       break;
     case StopReason::elsewhere:

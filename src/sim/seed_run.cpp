@@ -116,6 +116,10 @@ class SeedRun {
     d.limits.drain_limit = seconds(draw(1, 20));
     d.estimate = {mib(draw<std::int64_t>(5, 60)), mib(draw<std::int64_t>(0, 50))};
     if (one_in(2)) d.weights = WeightsId{draw<std::uint64_t>(1, 3)};
+    if (one_in(2)) {
+      d.model.id = ModelId{draw<std::uint64_t>(1, 5)};
+      if (one_in(2)) d.model.bytes = mib(draw<std::int64_t>(5, 60));
+    }
     d.finish_abandoned_load = one_in(2);
     d.priority = one_in(4) ? draw(0, 2) : 0;
     if (one_in(8)) d.needs.devices = 2;

@@ -178,6 +178,20 @@ const char* to_text(State state) {
       return "pool_start_given_up";
     case State::pool_quota_reached:
       return "pool_quota_reached";
+    case State::started_from_host_memory:
+      return "started_from_host_memory";
+    case State::started_from_disk:
+      return "started_from_disk";
+    case State::started_from_remote:
+      return "started_from_remote";
+    case State::tier_lost:
+      return "tier_lost";
+    case State::model_lost:
+      return "model_lost";
+    case State::store_full:
+      return "store_full";
+    case State::model_on_two_nodes:
+      return "model_on_two_nodes";
     case State::suspended_idle:
       return "suspended_idle";
     case State::suspended_to_make_room:

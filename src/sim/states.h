@@ -99,6 +99,14 @@ enum class State : std::uint8_t {
   pool_start_placed_late,
   pool_start_given_up,
   pool_quota_reached,
+  // where weights lie
+  started_from_host_memory,
+  started_from_disk,
+  started_from_remote,
+  tier_lost,
+  model_lost,
+  store_full,
+  model_on_two_nodes,
   // suspended instances
   suspended_idle,
   suspended_to_make_room,

@@ -27,6 +27,8 @@
 
 namespace stoker::sim {
 
+using core::ModelId;
+
 /// How instances of a deployment behave, beside what the core is told of it.
 struct Behaviour {
   Duration start = ms(50);  // spawn to hello
@@ -100,6 +102,9 @@ class World {
 
   void add_device(const core::DeviceSpec& device);
   void add_node(const core::NodeSpec& node);
+  /// A model is brought to a tier of a node, or taken from it.
+  void put_model(NodeId node, ModelId model, core::Tier tier);
+  void take_model(NodeId node, ModelId model, core::Tier tier);
   void add_pool(const core::PoolSpec& pool);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   void change_deployment(const core::DeploymentSpec& deployment);
@@ -183,6 +188,9 @@ class World {
   void happen(const Planned& planned);
   void load_step(Process& process, std::uint64_t step);
   void load_done(Process& process);
+  void keep_model(ModelId model, NodeId node);
+  [[nodiscard]] Duration load_time(const Process& process) const;
+  [[nodiscard]] NodeId node_of(DeviceId id) const;
   void suspend_done(Process& process);
   void resume_done(Process& process);
   void request_done(RequestId request, Generation generation, bool asked);
@@ -224,6 +232,14 @@ class World {
   std::vector<core::DeviceSpec> devices_;
   std::vector<DeviceId> lost_devices_;
   std::vector<core::NodeSpec> nodes_;
+  /// What lies in the tiers of a node, the longest there first.
+  struct Tiers {
+    std::vector<ModelId> host, disk;
+    [[nodiscard]] std::vector<ModelId>& of(core::Tier tier) {
+      return tier == core::Tier::host ? host : disk;
+    }
+  };
+  std::map<NodeId, Tiers> stores_;
   std::vector<core::PoolSpec> pools_;
   IdTable<RequestId, Open> open_;
   std::vector<Process> processes_;

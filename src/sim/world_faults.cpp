@@ -167,6 +167,21 @@ void World::strike(Fault fault) {
       struck();
       asleep_until_ = now_ + seconds(1 + static_cast<std::int64_t>(prng_.below(90)));
       return;
+    case Fault::tier_lost:
+    case Fault::model_lost: {
+      if (stores_.empty()) return;
+      auto it = stores_.begin();
+      std::advance(it, static_cast<std::ptrdiff_t>(prng_.below(stores_.size())));
+      const NodeId node = it->first;
+      const core::Tier tier = prng_.below(2) == 0 ? core::Tier::host : core::Tier::disk;
+      std::vector<ModelId>& there = it->second.of(tier);
+      if (there.empty()) return;
+      struck();
+      if (fault == Fault::model_lost) return take_model(node, there.front(), tier);
+      there.clear();
+      step(core::TierLost{node, tier});
+      return;
+    }
     case Fault::stale_message:
       process = any_process([](const Process&) { return true; });
       if (process == nullptr) return;
@@ -209,6 +224,7 @@ void World::strike(Fault fault) {
     case Fault::message_late:
     case Fault::load_fails_for_good:  // met when it ends
     case Fault::load_out_of_memory:
+    case Fault::store_full:       // met when a model would be kept
     case Fault::suspend_refused:  // met when it ends
     case Fault::suspend_unknown:
     case Fault::suspend_keeps_memory:
@@ -255,6 +271,12 @@ void World::restart_server() {
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
   for (const core::NodeSpec& each : nodes_) step(core::NodeAdded{each});
+  for (auto& [node, store] : stores_) {
+    store.host.clear();  // of the last life nothing is cached
+    for (const ModelId model : store.disk) {
+      step(core::ModelInTier{node, model, core::Tier::disk});
+    }
+  }
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});
   for (const auto& [id, each] : deployments_) step(core::DeploymentAdded{each});
 }

@@ -15,6 +15,12 @@ constexpr Duration kill_takes = ms(5);
 constexpr Duration cancel_takes = ms(10);
 constexpr Duration unkillable_told_after = seconds(5);
 constexpr std::uint64_t load_steps = 4;
+/// A load from host memory or from the remote store, beside one from disk.
+constexpr std::int64_t host_speedup = 4;
+constexpr std::int64_t remote_slowdown = 3;
+/// More are not kept: those that came first go.
+constexpr std::size_t models_in_host = 2;
+constexpr std::size_t models_on_disk = 3;
 
 }  // namespace
 
@@ -189,13 +195,16 @@ void World::carry_out(const core::CancelRequest& order) {
 
 /// One of the steps of a load, with its report of progress.
 void World::load_step(Process& process, std::uint64_t step_number) {
-  const Behaviour& behaviour = behaviours_.at(process.deployment);
   if (step_number > 0) say(Happening::told_progress, process.generation.value);
-  Duration step_takes{behaviour.load.ns / static_cast<std::int64_t>(load_steps)};
+  const Duration takes = load_time(process);
+  // A load from far away takes longer and tells of its progress as often.
+  const bool far = takes > behaviours_.at(process.deployment).load;
+  const std::uint64_t steps = load_steps * (far ? std::uint64_t{remote_slowdown} : 1);
+  Duration step_takes{takes.ns / static_cast<std::int64_t>(steps)};
   if (faults_.any()) {
     step_takes = Duration{around(step_takes).ns * process.slowness};
   }
-  if (step_number + 1 >= load_steps) {
+  if (step_number + 1 >= steps) {
     plan_in(step_takes, Happening::load_done, process.generation.value);
   } else {
     plan_in(step_takes, Happening::load_step, process.generation.value, step_number + 1);
@@ -219,6 +228,52 @@ void World::load_done(Process& process) {
   totals_.loading = totals_.loading + (now_ - process.ordered_at);
   process.ready_seen = true;
   say(Happening::told_ready, process.generation.value);
+  const auto spec = deployments_.find(process.deployment);
+  if (spec == deployments_.end() || !spec->second.model.id || process.devices.empty()) return;
+  keep_model(spec->second.model.id, node_of(process.devices.front()));
+}
+
+/// Behaviour::load is from a disk; models of no store are always there.
+Duration World::load_time(const Process& process) const {
+  const Duration load = behaviours_.at(process.deployment).load;
+  const auto spec = deployments_.find(process.deployment);
+  if (spec == deployments_.end() || !spec->second.model.id || process.devices.empty()) return load;
+  const auto store = stores_.find(node_of(process.devices.front()));
+  const auto holds = [&](const std::vector<ModelId>& tier) {
+    return std::count(tier.begin(), tier.end(), spec->second.model.id) > 0;
+  };
+  if (store != stores_.end() && holds(store->second.host)) return Duration{load.ns / host_speedup};
+  if (store != stores_.end() && holds(store->second.disk)) return load;
+  return Duration{load.ns * remote_slowdown};
+}
+
+/// What was loaded lies on the node's disk afterwards, and in the host's page cache for a while.
+void World::keep_model(ModelId model, NodeId node) {
+  if (hits(Fault::store_full)) return;
+  put_model(node, model, core::Tier::disk);
+  put_model(node, model, core::Tier::host);
+  Tiers& store = stores_[node];
+  while (store.host.size() > models_in_host) take_model(node, store.host.front(), core::Tier::host);
+  while (store.disk.size() > models_on_disk) take_model(node, store.disk.front(), core::Tier::disk);
+}
+
+void World::put_model(NodeId node, ModelId model, core::Tier tier) {
+  std::vector<ModelId>& there = stores_[node].of(tier);
+  std::erase(there, model);
+  there.push_back(model);
+  step(core::ModelInTier{node, model, tier});
+}
+
+void World::take_model(NodeId node, ModelId model, core::Tier tier) {
+  std::erase(stores_[node].of(tier), model);
+  step(core::ModelLost{node, model, tier});
+}
+
+NodeId World::node_of(DeviceId id) const {
+  for (const core::DeviceSpec& each : devices_) {
+    if (each.id == id) return each.node;
+  }
+  return {};
 }
 
 /// `asked`: it was cancelled. A worker answers that even if it knows the request no more.

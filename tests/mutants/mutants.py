@@ -191,6 +191,16 @@ MUTANTS = [
     ("the room that a suspended one left is not told", "core_suspend.cpp",
      "  room_changed(*instance);\n  release_room(*instance);\n  advance(*instance, InstanceInput::was_suspended);",
      "  if (!PLANTED) room_changed(*instance);\n  release_room(*instance);\n  advance(*instance, InstanceInput::was_suspended);"),
+    # Where weights lie
+    ("a lost copy is still believed in", "core_tiers.cpp",
+     "is_there ? at->tier_bits | bit : at->tier_bits & ~bit);",
+     "is_there || PLANTED ? at->tier_bits | bit : at->tier_bits & ~bit);"),
+    ("the slowest copy counts", "placement.cpp",
+     "  while ((tier_bits >> tier & 1U) == 0) ++tier;\n",
+     "  while ((tier_bits >> tier & 1U) == 0) ++tier;\n  if (PLANTED && (tier_bits & 2U) != 0) tier = 1;\n"),
+    ("the copy of any node will do", "placement.cpp",
+     "  return at != places.end() && at->node == node ? at->fastest() : otherwise;",
+     "  return at != places.end() && (PLANTED || at->node == node) ? at->fastest() : otherwise;"),
     # Metering
     ("a window forgets a step early", "metering/sliding_window.cpp",
      "  while (count_ > 0 && older(0).step < step) {",
