@@ -338,6 +338,7 @@ class Core {
   [[nodiscard]] Placement place_at_home(const Instance& instance);
   [[nodiscard]] Instance* sibling_with_room(const Instance& instance);
   bool leave_to_sibling(Instance& instance);
+  [[nodiscard]] bool has_victims_for(const Instance& instance);
   void want_no_more(Instance& instance);
   void try_resume(Instance& instance);
   void resume(Instance& instance);

@@ -15,6 +15,9 @@ namespace {
 /// as failures of starts are remembered.
 constexpr std::int32_t suspend_failures_most = 2;
 
+/// So many devices are looked at for others to evict when its own have nobody.
+constexpr std::size_t search_elsewhere = 32;
+
 /// One whose requests wait for room elsewhere is not given up.
 constexpr Duration look_again_after = seconds(1);
 
@@ -390,24 +393,39 @@ void Core::try_resume(Instance& instance) {
     return;
   }
   if (leave_to_sibling(instance)) return;
-  if (const bool backs_off = d.failures.any() && now_ < d.failures.retry_at(); !backs_off) {
-    const Placement elsewhere = find_place(instance, Trust::as_known);
-    const bool better = at_home.possible ? !elsewhere.devices.empty() : elsewhere.possible;
-    if (better && d.counts.all() <= d.spec.scale.max_instances) {
-      const StartReason reason = instance.reason;
-      const Instant wanted_at = instance.wanted_at;
-      want_no_more(instance);
-      if (!at_home.possible || d.counts.all() >= d.spec.scale.max_instances) {
-        stop(instance, StopMode::graceful, StopReason::elsewhere);
-      }
-      plan(d, reason, wanted_at);
-      return;
-    }
+  const bool may_start = (!d.failures.any() || now_ >= d.failures.retry_at()) &&
+                         d.counts.all() <= d.spec.scale.max_instances;
+  Placement elsewhere;
+  if (may_start) elsewhere = find_place(instance, Trust::as_known);
+  bool better = at_home.possible ? !elsewhere.devices.empty() : elsewhere.possible;
+  if (!better && at_home.possible) {
+    where_.clear();
+    for (const DeviceId id : instance.home) where_.push_back(&device(id));
+    make_room(instance, at_home, where_);
+    // Nobody to make room there; elsewhere there may be.
+    better = instance.awaits.empty() && elsewhere.possible && has_victims_for(instance);
   }
-  if (!at_home.possible) return;
-  where_.clear();
-  for (const DeviceId id : instance.home) where_.push_back(&device(id));
-  make_room(instance, at_home, where_);
+  if (!better) return;
+  const StartReason reason = instance.reason;
+  const Instant wanted_at = instance.wanted_at;
+  want_no_more(instance);
+  if (!at_home.possible || d.counts.all() >= d.spec.scale.max_instances) {
+    stop(instance, StopMode::graceful, StopReason::elsewhere);
+  }
+  plan(d, reason, wanted_at);
+}
+
+/// Others would make room for a new one, on one of the first devices.
+bool Core::has_victims_for(const Instance& instance) {
+  std::vector<EvictionView> views;
+  Spare spare;
+  std::optional<Instant> later;
+  for (const Device& each : devices_) {
+    if (views.size() == search_elsewhere) break;
+    if (instance.owner->spec.needs.devices == 1) spare.clear();
+    views.push_back(eviction_view_of(each, instance, spare, later));
+  }
+  return !choose_eviction(instance.owner->spec.needs, views).devices.empty();
 }
 
 void Core::resume(Instance& instance) {

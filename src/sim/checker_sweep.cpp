@@ -112,7 +112,9 @@ void Checker::check_settled(const core::Core& core, const World& world) {
   }
   std::map<DeploymentId, std::int32_t> placed;
   for (const core::InstanceSummary& each : summary.instances) {
-    if (each.state != core::InstanceState::planned) {
+    // A suspended one that is left was asked back, and waits; else its time would be over.
+    if (each.state != core::InstanceState::planned &&
+        each.state != core::InstanceState::suspended) {
       ++placed[each.deployment];
     } else {
       STOKER_INVARIANT(!could_hold(deployments_.at(each.deployment), true),
@@ -133,7 +135,7 @@ void Checker::check_settled(const core::Core& core, const World& world) {
                      placed[each.id]);
   }
   for (const core::NodeSummary& each : summary.nodes) {
-    STOKER_INVARIANT(each.host_reserved == Bytes{}, "L6 node {} holds {}", each.id.value,
+    STOKER_INVARIANT(each.host_reserved == host_held(each.id), "L6 node {} holds {}", each.id.value,
                      each.host_reserved.value);
   }
   for (const core::DeviceSummary& each : summary.devices) {
