@@ -37,6 +37,15 @@ else()
   target_compile_definitions(stoker_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
 endif()
 
+# stoker_count_coverage(TARGET [OPTION...]): under STOKER_COVERAGE counts which of its lines and branches
+# run, and compiles it with these options.
+function(stoker_count_coverage target)
+  if(STOKER_COVERAGE)
+    target_compile_options(${target} PRIVATE --coverage -fprofile-abs-path ${ARGN})
+    target_link_options(${target} PUBLIC --coverage)
+  endif()
+endfunction()
+
 find_program(STOKER_CCACHE ccache)
 if(STOKER_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER "${STOKER_CCACHE}")

@@ -210,16 +210,39 @@ void print_suspend(const std::vector<SuspendTable>& tables) {
   }
 }
 
+void write_scaling(JsonWriter& json, const std::vector<ScalingTable>& scaling) {
+  json.array("scaling", [&] {
+    for (const ScalingTable& table : scaling) json.object([&] { write_scaling(json, table); });
+  });
+  json.object("scaling_ratio_geometric_mean", [&] {
+    for (const std::string& peer : peers_of(scaling)) json.field(peer, mean_ratio(scaling, peer));
+  });
+}
+
+void write_trace(JsonWriter& json, const Options& options, const Arrivals& arrivals) {
+  json.field("trace", options.trace);
+  json.field("thin", options.thin);
+  json.field("requests", static_cast<std::int64_t>(arrivals.all.size()));
+  json.field("models", std::int64_t{arrivals.models});
+}
+
+void print_scaling_json(const Options& options, const Arrivals& arrivals,
+                        const std::vector<ScalingTable>& scaling) {
+  JsonWriter json;
+  json.object([&] {
+    write_trace(json, options, arrivals);
+    write_scaling(json, scaling);
+  });
+  std::printf("%s\n", json.text().c_str());
+}
+
 void print_json(const Options& options, const Arrivals& arrivals,
                 const std::vector<Residency>& residency, const std::vector<Reordering>& reordering,
                 const KeepWarm& keep_warm, const std::vector<ScalingTable>& scaling,
                 const std::vector<SuspendTable>& suspend) {
   JsonWriter json;
   json.object([&] {
-    json.field("trace", options.trace);
-    json.field("thin", options.thin);
-    json.field("requests", static_cast<std::int64_t>(arrivals.all.size()));
-    json.field("models", std::int64_t{arrivals.models});
+    write_trace(json, options, arrivals);
     const auto misses = [&](auto of) {
       for (const Residency& r : residency) {
         json.object(std::to_string(r.resident), [&] {
@@ -279,14 +302,7 @@ void print_json(const Options& options, const Arrivals& arrivals,
       }
       json.field("stoker_idle_vs_ttl_at_equal_cold_starts", keep_warm.stoker_over_fixed_20min);
     });
-    json.array("scaling", [&] {
-      for (const ScalingTable& table : scaling) json.object([&] { write_scaling(json, table); });
-    });
-    json.object("scaling_ratio_geometric_mean", [&] {
-      for (const std::string& peer : peers_of(scaling)) {
-        json.field(peer, mean_ratio(scaling, peer));
-      }
-    });
+    write_scaling(json, scaling);
   });
   std::printf("%s\n", json.text().c_str());
 }
@@ -361,8 +377,12 @@ int run(int argc, char** argv) {
     }
   }
   if (!options.residency) {
-    print_scaling(scaling);
-    print_suspend(suspend);
+    if (options.json) {
+      print_scaling_json(options, *arrivals, scaling);
+    } else {
+      print_scaling(scaling);
+      print_suspend(suspend);
+    }
     return 0;
   }
   std::vector<Residency> residency;

@@ -1,12 +1,11 @@
 #include "reordering.h"
 
 #include <algorithm>
-#include <string>
 #include <variant>
 #include <vector>
 
 #include "base/id_table.h"
-#include "sim/world.h"
+#include "driven_world.h"
 
 namespace stoker::bench {
 namespace {
@@ -33,53 +32,30 @@ class Waits final : public sim::Observer {
   std::vector<float> extra_s_;
 };
 
-core::DeploymentSpec deployment(std::uint64_t id) {
-  core::DeploymentSpec d;
-  d.id = DeploymentId{id};
-  d.name = "m" + std::to_string(id);
-  d.scale.concurrency = 1000;
-  d.scale.scale_up_threshold = 1'000'000;
-  // Only others make one leave.
-  d.scale.scale_down_delay = d.scale.scale_to_zero_delay = minutes(100 * 24 * 60);
-  d.limits.max_queued = 1'000'000;
-  d.limits.queue_timeout = minutes(24 * 60);
-  d.limits.start_timeout = d.limits.load_stall_timeout = minutes(30);
-  d.estimate.private_bytes = mib(1);
-  return d;
-}
-
 }  // namespace
 
 Reordering measure_reordering(const Arrivals& arrivals, std::int32_t resident, std::int32_t load_s,
                               std::uint64_t loads_in_order) {
   const Duration load = seconds(load_s);
   Waits waits(load);
-  sim::World world(1, sim::no_faults(), &waits);
-  core::DeviceSpec device;
-  device.id = DeviceId{1};
-  device.kind = core::DeviceKind::fake;
-  device.memory = mib(resident);
-  device.slots = resident;
-  world.add_device(device);
-  for (std::uint64_t m = 1; m <= arrivals.models; ++m) {
-    const core::DeploymentSpec spec = deployment(m);
-    world.add_deployment(spec, {Duration{}, load, spec.estimate, false, false});
-  }
-  std::uint64_t id = 0;
-  for (const Arrival& each : arrivals.all) {
-    world.run_until(each.at);
-    sim::Arrival arrival;
-    arrival.request = RequestId{++id};
-    arrival.deployment = DeploymentId{each.model + 1};
-    arrival.service = ms(1);
-    world.arrive(arrival);
-  }
-  world.run_until(world.now() + minutes(24 * 60));  // what waits is served
+  DrivenWorld world;
+  world.memory = mib(resident);
+  world.slots = resident;
+  world.load = load;
+  world.service = ms(1);
+  world.until = arrivals.all.back().at + minutes(24 * 60);  // what waits is served
+  world.shape = [](core::DeploymentSpec& d) {
+    d.scale.concurrency = 1000;
+    d.scale.scale_up_threshold = 1'000'000;
+    // Only others make one leave.
+    d.scale.scale_down_delay = d.scale.scale_to_zero_delay = minutes(100 * 24 * 60);
+  };
+  const sim::WorldTotals totals = drive(arrivals, world, waits);
   Reordering result;
   result.resident = resident;
   result.load_s = load_s;
   result.loads_in_order = loads_in_order;
-  result.loads = world.totals().starts;
+  result.loads = totals.starts;
   std::vector<float>& extra_s = waits.extra_s();
   std::sort(extra_s.begin(), extra_s.end());
   if (extra_s.empty()) return result;

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "base/id_table.h"
+#include "driven_world.h"
 #include "fleet.h"
 #include "peers.h"
-#include "sim/world.h"
 
 namespace stoker::bench {
 namespace {
@@ -81,51 +81,25 @@ class Bookkeeper final : public sim::Observer {
   IdTable<InstanceId, Instant> ordered_;
 };
 
-core::DeploymentSpec deployment(std::uint64_t id, const OurSettings& settings,
-                                const FleetSetup& setup) {
-  core::DeploymentSpec d;
-  d.id = DeploymentId{id};
-  d.name = "m" + std::to_string(id);
-  d.scale.max_instances = 1000;
-  d.scale.concurrency = setup.concurrency;
-  d.scale.scale_up_threshold = settings.threshold;
-  d.scale.on.queue_wait = settings.queue_wait;
-  d.scale.scale_down_delay.reset();
-  d.scale.scale_to_zero_delay.reset();
-  d.scale.keep_warm.wait_weight = settings.wait_weight;
-  d.limits.max_queued = 1'000'000;
-  d.limits.queue_timeout = minutes(24 * 60);
-  d.limits.start_timeout = minutes(10);
-  d.limits.load_stall_timeout = minutes(10);
-  d.estimate.private_bytes = mib(1);
-  return d;
-}
-
 ScalingBooks run_ours(const Arrivals& arrivals, const OurSettings& settings,
                       const FleetSetup& setup) {
   ScalingBooks books;
   Bookkeeper bookkeeper(setup, books);
-  sim::World world(1, sim::no_faults(), &bookkeeper);
-  core::DeviceSpec device;
-  device.id = DeviceId{1};
-  device.kind = core::DeviceKind::fake;
-  device.memory = gib(1024);
-  device.slots = 1'000'000;
-  world.add_device(device);
-  for (std::uint64_t m = 0; m < arrivals.models; ++m) {
-    const core::DeploymentSpec spec = deployment(m + 1, settings, setup);
-    world.add_deployment(spec, {Duration{}, setup.start_time, spec.estimate, false, false});
-  }
-  std::uint64_t id = 0;
-  for (const Arrival& each : arrivals.all) {
-    world.run_until(each.at);
-    sim::Arrival arrival;
-    arrival.request = RequestId{++id};
-    arrival.deployment = DeploymentId{each.model + 1};
-    arrival.service = each.service;
-    world.arrive(arrival);
-  }
-  world.run_until(setup.end + minutes(60));  // what waits still runs, and its wait counts
+  DrivenWorld world;
+  world.memory = gib(1024);
+  world.slots = 1'000'000;
+  world.load = setup.start_time;
+  world.until = setup.end + minutes(60);  // what waits still runs, and its wait counts
+  world.shape = [&](core::DeploymentSpec& d) {
+    d.scale.max_instances = 1000;
+    d.scale.concurrency = setup.concurrency;
+    d.scale.scale_up_threshold = settings.threshold;
+    d.scale.on.queue_wait = settings.queue_wait;
+    d.scale.scale_down_delay.reset();
+    d.scale.scale_to_zero_delay.reset();
+    d.scale.keep_warm.wait_weight = settings.wait_weight;
+  };
+  drive(arrivals, world, bookkeeper);
   bookkeeper.end();
   return books;
 }

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -25,6 +26,7 @@
 #include "config/load.h"
 #include "gateway/journal_sink.h"
 #include "gateway/server.h"
+#include "jobs/job_service.h"
 #include "ledger/journal.h"
 #include "ledger/sqlite/sqlite_ledger.h"
 #include "ledger/state_dir.h"
@@ -178,6 +180,9 @@ class Server {
         !made) {
       return complain(made.error(), exit_code_of(made.error()));
     }
+    if (const Result<void> made = make_jobs(*directory); !made) {
+      return complain(made.error(), exit_failed);
+    }
     if (const Result<void> made = make_gateway(*directory); !made) {
       return complain(made.error(), exit_failed);
     }
@@ -330,10 +335,37 @@ class Server {
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator_->meter().set_keys(*keys_->ring());
+    count_earlier_use();
     orchestrator::register_state_metrics(registry_, *orchestrator_);
     admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
                    config_.currency);
     return {};
+  }
+
+  /// A limit is not new after a restart: what was used before it still counts.
+  void count_earlier_use() {
+    std::map<std::string, KeyId> limited;
+    for (const access::KeyPtr& key : keys_->ring()->all()) {
+      if (key->limited()) limited[key->public_id] = key->id;
+    }
+    if (limited.empty()) return;
+    const WallTime now = net::wall_now();
+    Result<void> known = ledger_->flush();
+    if (known) {
+      const auto uses = ledger_->uses({now.ns - minutes(24 * 60).ns}, {now.ns - minutes(2).ns});
+      if (uses) {
+        for (const ledger::KeyUse& use : *uses) {
+          const auto key = limited.find(use.key);
+          if (key == limited.end()) continue;
+          orchestrator_->meter().count_again(
+              key->second, Duration{std::max<std::int64_t>(0, now.ns - use.at.ns)},
+              {use.input_tokens, use.output_tokens, use.cached_tokens}, use.device_ms);
+        }
+        return;
+      }
+      known = tl::unexpected(uses.error());
+    }
+    log_.warn("limits_begin_anew", {{"text", known.error().message}});
   }
 
   /// Memory of a process on a CUDA device, from NVML; nothing where there is none.
@@ -350,20 +382,70 @@ class Server {
     };
   }
 
+  Result<void> make_jobs(const gateway::DirectoryPtr& directory) {
+    Result<jobs::JobStore> store = jobs::JobStore::open(state_->jobs_path());
+    if (!store) return tl::unexpected(store.error());
+    jobs::JobServiceOptions options;
+    for (const auto& [id, plan] : orchestrator_->plans()) {
+      options.windows[plan.spec.name] = job_window(plan.spec);
+    }
+    Result<std::unique_ptr<jobs::JobService>> service = jobs::JobService::create(
+        std::move(*store), std::move(options),
+        {.new_request_id = [this] { return orchestrator_->new_request_id(); },
+         .earlier_end = [this](RequestId request) { return earlier_end(request); },
+         .workers = [this](const std::string& name) { return workers_of(name); },
+         .directory = directory,
+         .log = log_});
+    if (!service) return tl::unexpected(service.error());
+    jobs_ = std::move(*service);
+    return {};
+  }
+
+  /// So many jobs may be with the gateway at a time: what all instances can run, and enough waiting
+  /// ones that the scheduler sees that more instances are needed.
+  static std::size_t job_window(const core::DeploymentSpec& spec) {
+    return static_cast<std::size_t>(spec.scale.max_instances) *
+               static_cast<std::size_t>(spec.scale.concurrency) +
+           static_cast<std::size_t>(spec.scale.scale_up_threshold);
+  }
+
+  jobs::EarlierEnd earlier_end(RequestId request) {
+    static_cast<void>(ledger_->flush());
+    const Result<std::optional<ledger::RequestRow>> row = ledger_->find(request);
+    if (!row) return jobs::EarlierEnd::ran;  // who cannot be asked may have run it
+    if (!*row) return jobs::EarlierEnd::never_ran;
+    const ledger::Usage& usage = (*row)->usage;
+    const bool ran = usage.start != ledger::StartKind::none ||
+                     usage.reason == ledger::interrupted_running_reason;
+    return ran ? jobs::EarlierEnd::ran : jobs::EarlierEnd::never_ran;
+  }
+
+  jobs::Workers workers_of(const std::string& name) {
+    jobs::Workers workers;
+    for (const core::DeploymentSummary& each : orchestrator_->summary().deployments) {
+      if (orchestrator_->plans().at(each.id).spec.name != name) continue;
+      workers.ready = each.ready_instances;
+      workers.starting = each.live_instances - each.ready_instances;
+      workers.in_flight = each.running;
+    }
+    return workers;
+  }
+
   Result<void> make_gateway(const gateway::DirectoryPtr& directory) {
     gateway::GatewayOptions options;
     options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, registry_, log_}, directory, keys_->ring(),
-        std::move(*listeners_));
+        options, {*orchestrator_, *records_, *admin_, *jobs_, registry_, log_}, directory,
+        keys_->ring(), std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
     keys_->set_on_news([this](const access::KeyNews& news) {
       orchestrator_->meter().set_keys(*news.ring);
       gateway_->replace_keys(news.ring, news.cut_off);
+      jobs_->replace_keys(news.ring);
     });
     return {};
   }
@@ -372,6 +454,7 @@ class Server {
     Signals signals(*loop_, [this](int number) { on_signal(number); });
     orchestrator_->start();
     gateway_->start();
+    jobs_->start(*gateway_, keys_->ring());
     log_.info("server_listening", {{"address", gateway_->address()},
                                    {"deployments", config_.deployments.size()},
                                    {"config", config::fingerprint(config_)}});
@@ -394,6 +477,7 @@ class Server {
       auto quiet = std::make_shared<std::promise<void>>();
       std::future<void> is_quiet = quiet->get_future();
       const Instant drained_by = net::monotonic_now() + config_.drain_timeout + seconds(1);
+      jobs_->begin_drain();
       orchestrator_->shut_down([quiet] { quiet->set_value(); });
       if (!gateway_->drain(drained_by - net::monotonic_now())) {
         log_.warn("requests_cut", {{"text", "some requests did not end in time"}});
@@ -403,6 +487,7 @@ class Server {
       if (is_quiet.wait_for(std::chrono::seconds(15)) != std::future_status::ready) {
         log_.error("instances_left", {{"text", "some workers could not be stopped"}});
       }
+      jobs_->stop();  // who waits for a job is told, while there are loops to tell it
       // Up to here whoever came was told that the server ends.
       gateway_->stop(std::max(drained_by - net::monotonic_now(), seconds(2)));
       loop_->stop();
@@ -429,6 +514,7 @@ class Server {
   std::unique_ptr<backend::InstanceBackend> backend_;
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
   std::optional<orchestrator::AdminService> admin_;
+  std::unique_ptr<jobs::JobService> jobs_;
   std::unique_ptr<gateway::GatewayServer> gateway_;
   std::thread shutdown_;
 };

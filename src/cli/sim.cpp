@@ -10,6 +10,7 @@
 #include "base/json_writer.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/sim_script.h"
 #include "cli/sim_seeds.h"
 
 namespace stoker::cli {
@@ -27,25 +28,17 @@ struct Options {
   bool trace = false;
   bool states = false;
   bool all_states = false;
+  bool unpaired = false;
+  std::string script;
+  std::string save_script;
+  std::int32_t shrink_seconds = 60;
 };
 
 std::string hex(std::uint64_t value) {
   return fmt::format("{:016x}", value);
 }
 
-/// The shortest run of the same seed that still fails: fewer requests, found by halving.
-std::int32_t shortest_failing(std::uint64_t seed, const sim::SeedOptions& options) {
-  std::int32_t fails = options.requests;
-  std::int32_t holds = 0;
-  while (fails - holds > 1) {
-    sim::SeedOptions shorter = options;
-    shorter.requests = holds + (fails - holds) / 2;
-    (sim::run_seed(seed, shorter).violation ? fails : holds) = shorter.requests;
-  }
-  return fails;
-}
-
-void print_json(const ManyResult& sum, const Options& options, std::int32_t shortest) {
+void print_json(const ManyResult& sum, const Options& options, const FoundScript* found) {
   JsonWriter json;
   json.object([&] {
     json.field("seeds", static_cast<std::int64_t>(sum.seeds));
@@ -58,6 +51,11 @@ void print_json(const ManyResult& sum, const Options& options, std::int32_t shor
     json.field("states_total", static_cast<std::int64_t>(sim::state_count));
     json.field("action_hash", hex(sum.action_hash));
     json.field("version", STOKER_VERSION);
+    json.field("commit", STOKER_COMMIT);
+    json.object("paired", [&] {
+      json.field("seeds", static_cast<std::int64_t>(sum.states.of(State::looped_beside_others)));
+      json.field("decisions_compared", static_cast<std::int64_t>(sum.decisions_compared));
+    });
     json.object("states", [&] {
       for (std::size_t i = 0; i < sim::state_count; ++i) {
         const auto state = static_cast<State>(i);
@@ -68,13 +66,13 @@ void print_json(const ManyResult& sum, const Options& options, std::int32_t shor
     json.object("first_violation", [&] {
       json.field("seed", static_cast<std::int64_t>(sum.first_violation->seed));
       json.field("text", *sum.first_violation->violation);
-      json.field("shortest_requests", std::int64_t{shortest});
+      if (found != nullptr) write_found(json, *found);
     });
   });
   std::printf("%s\n", json.text().c_str());
 }
 
-void print_text(const ManyResult& sum, const Options& options, std::int32_t shortest) {
+void print_text(const ManyResult& sum, const Options& options, const FoundScript* found) {
   std::printf("%llu seeds (%llu to %llu), %llu requests, %llu steps, %.1f days of virtual time\n",
               static_cast<unsigned long long>(sum.seeds),
               static_cast<unsigned long long>(options.first_seed),
@@ -96,11 +94,10 @@ void print_text(const ManyResult& sum, const Options& options, std::int32_t shor
   }
   if (!sum.first_violation) return;
   const std::uint64_t seed = sum.first_violation->seed;
-  std::printf("\nviolation in seed %llu (stoker %s):\n  %s\n",
-              static_cast<unsigned long long>(seed), STOKER_VERSION,
+  std::printf("\nviolation in seed %llu (stoker %s, commit %s):\n  %s\n",
+              static_cast<unsigned long long>(seed), STOKER_VERSION, STOKER_COMMIT,
               sum.first_violation->violation->c_str());
-  std::printf("see it happen:\n  stoker sim --seeds 1 --first-seed %llu --requests %d --trace\n",
-              static_cast<unsigned long long>(seed), shortest);
+  if (found != nullptr) print_found(*found);
 }
 
 int run(const Options& options, bool json) {
@@ -113,6 +110,7 @@ int run(const Options& options, bool json) {
   many.each.requests = options.requests;
   many.each.sweep_every = options.sweep_every;
   many.each.with_faults = !options.calm;
+  many.each.paired = !options.unpaired;
   if (options.trace) {
     many.threads = 1;
     many.recheck_every = 0;
@@ -126,16 +124,19 @@ int run(const Options& options, bool json) {
                  static_cast<unsigned long long>(options.seeds),
                  static_cast<unsigned long long>(so_far.requests));
   });
-  std::int32_t shortest = options.requests;
-  if (sum.first_violation) {
+  std::optional<FoundScript> found;
+  if (sum.first_violation && options.shrink_seconds > 0) {
+    const std::uint64_t seed = sum.first_violation->seed;
     sim::SeedOptions silent = many.each;
     silent.trace = nullptr;
-    shortest = shortest_failing(sum.first_violation->seed, silent);
+    found = find_script(seed, silent, options.shrink_seconds, !json);
+    save_found(*found, options.save_script.empty() ? fmt::format("stoker-sim-{}.script", seed)
+                                                   : options.save_script);
   }
   if (json) {
-    print_json(sum, options, shortest);
+    print_json(sum, options, found ? &*found : nullptr);
   } else {
-    print_text(sum, options, shortest);
+    print_text(sum, options, found ? &*found : nullptr);
   }
   if (sum.violations > 0) return exit_failed;
   const bool all = sum.states.reached_states() == static_cast<std::int32_t>(sim::state_count);
@@ -161,6 +162,19 @@ void add_sim(const Program& program) {
       ->add_option("--sweep-every", options->sweep_every,
                    "Steps between two full checks of the core")
       ->check(CLI::Range(1, 1 << 20));
+  command->add_flag("--unpaired", options->unpaired,
+                    "No world is run twice, with and without a model that never comes up");
+  command
+      ->add_option("--script", options->script,
+                   "Run this script instead of drawing worlds, and print what happens")
+      ->check(CLI::ExistingFile);
+  command->add_option("--save-script", options->save_script,
+                      "Where the shortest script of a violation goes "
+                      "(default: stoker-sim-SEED.script)");
+  command
+      ->add_option("--shrink-seconds", options->shrink_seconds,
+                   "So long at most a violation's script is shortened; 0: not at all")
+      ->check(CLI::Range(0, 86'400));
   command->add_flag("--calm", options->calm, "Nothing breaks");
   command->add_flag("--trace", options->trace, "Print every event and every order");
   command->add_flag("--states", options->states, "Print how often each rare state was reached");
@@ -170,9 +184,12 @@ void add_sim(const Program& program) {
       "The same seeds give the same actions on any machine. Exit 1 on a violation.\n"
       "Examples:\n"
       "  stoker sim --seeds 2000\n"
-      "  stoker sim --seeds 1 --first-seed 7 --trace | less");
-  command->callback(
-      [program, options] { program.exit_code = run(*options, program.context.json); });
+      "  stoker sim --seeds 1 --first-seed 7 --trace | less\n"
+      "  stoker sim --script stoker-sim-7.script");
+  command->callback([program, options] {
+    program.exit_code = options->script.empty() ? run(*options, program.context.json)
+                                                : run_script_file(options->script);
+  });
 }
 
 }  // namespace stoker::cli

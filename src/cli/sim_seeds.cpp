@@ -32,6 +32,7 @@ ManyResult run_seeds(const ManyOptions& options,
       sum.events += one.totals.events;
       sum.virtual_time = sum.virtual_time + one.virtual_time;
       sum.states.add(one.states);
+      sum.decisions_compared += one.decisions_compared;
       if (progress) progress(sum);
       if (!one.violation) continue;
       ++sum.violations;

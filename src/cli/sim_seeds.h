@@ -21,7 +21,8 @@ struct ManyResult {
   std::uint64_t requests = 0;
   std::uint64_t events = 0;
   std::uint64_t violations = 0;
-  std::uint64_t action_hash = 0;  // over all seeds, whatever the number of threads
+  std::uint64_t decisions_compared = 0;  // in paired runs
+  std::uint64_t action_hash = 0;         // over all seeds, whatever the number of threads
   Duration virtual_time;
   sim::StateCounts states;
   std::optional<sim::SeedResult> first_violation;  // of the lowest seed

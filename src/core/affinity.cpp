@@ -7,8 +7,8 @@
 namespace stoker::core {
 namespace {
 
-std::uint64_t weight_of(std::uint64_t key, InstanceId id) {
-  return Prng(key ^ (id.value * 0x9e3779b97f4a7c15ULL)).next();
+std::uint64_t weight_of(std::uint64_t key, std::uint32_t number) {
+  return Prng(key ^ (number * 0x9e3779b97f4a7c15ULL)).next();
 }
 
 std::optional<std::size_t> least_loaded(std::span<const ReadyInstance> ready,
@@ -38,7 +38,7 @@ std::optional<std::size_t> choose_instance(std::span<const ReadyInstance> ready,
   std::uint64_t best_weight = 0;
   for (std::size_t i = 0; i < ready.size(); ++i) {
     if (ready[i].in_flight >= bound) continue;
-    const std::uint64_t weight = weight_of(key, ready[i].id);
+    const std::uint64_t weight = weight_of(key, ready[i].number);
     if (best && weight <= best_weight) continue;
     best = i;
     best_weight = weight;

@@ -14,7 +14,7 @@
 namespace stoker::core {
 
 struct ReadyInstance {
-  InstanceId id;
+  std::uint32_t number = 0;  // of its deployment's instances
   std::int32_t in_flight = 0;
 };
 
@@ -23,7 +23,7 @@ struct ReadyInstance {
 inline constexpr std::int64_t bounded_load_percent = 125;
 
 /// Gives: the index of the instance; nullopt if all have `concurrency` in flight. Key 0 means no
-/// preference. Ties go to the lower id.   Needs: ids ascending.   Cost: O(instances).
+/// preference. Ties go to the lower number.   Needs: numbers ascending.   Cost: O(instances).
 [[nodiscard]] std::optional<std::size_t> choose_instance(std::span<const ReadyInstance> ready,
                                                          std::int32_t concurrency,
                                                          std::uint64_t key);

@@ -7,7 +7,7 @@
 
 namespace stoker::core {
 
-Core::Core(const CoreConfig& config) : config_(config), prng_(config.seed) {}
+Core::Core(const CoreConfig& config) : config_(config) {}
 Core::~Core() = default;
 
 void Core::step(Instant now, const Event& event, Actions& actions) {
@@ -16,7 +16,8 @@ void Core::step(Instant now, const Event& event, Actions& actions) {
   actions_ = &actions;
   while (const std::optional<Timers::Due> due = timers_.take_due(now)) fire(*due);
   handle(event);
-  if (!changed_devices_.empty() || pools_changed_) retry_waiting();
+  // Each time round one that waits starts or is dropped, or nothing changes any more.
+  while (!changed_devices_.empty() || !changed_pools_.empty()) retry_waiting();
   if (!forgotten_.empty()) forget();
   actions_ = nullptr;
 }
@@ -27,6 +28,7 @@ void Core::forget() {
          {TimerKind::retry, TimerKind::healthy, TimerKind::prewarm, TimerKind::load_check}) {
       timers_.clear(kind, id.value);
     }
+    teachers_.erase(id);
     deployment_by_id_.erase(id);
     deployments_.erase(id);
   }
@@ -73,73 +75,55 @@ void Core::handle(const Event& event) {
              event);
 }
 
+/// Whatever a timer names is there: its timers are cleared before it goes.
 void Core::fire(const Timers::Due& due) {
-  Instance* instance = nullptr;
-  Deployment* d = nullptr;
   switch (due.kind) {
     case TimerKind::queue_deadline:
       refuse(RequestId{due.id}, RefuseReason::queue_timeout, seconds(1));
       return;
-    case TimerKind::cancel_grace:
-      if (const Request* request = requests_.find(RequestId{due.id})) {
-        if (request->instance != nullptr) {
-          break_down(*request->instance, StopReason::cancel_ignored);
-        }
-      }
+    case TimerKind::cancel_grace: {
+      const Request* const request = requests_.find(RequestId{due.id});
+      STOKER_INVARIANT(request != nullptr && request->state == RequestState::cancelling,
+                       "request {} is not being cancelled", due.id);
+      break_down(*request->instance, StopReason::cancel_ignored);
       return;
+    }
     case TimerKind::start_deadline:
-      instance = find_instance(InstanceId{due.id});
-      if (instance == nullptr) return;
-      if (instance->state == InstanceState::suspending) {
-        suspend_overdue(*instance);
-      } else if (instance->state == InstanceState::resuming) {
-        break_down(*instance, StopReason::resume_failed);
-      } else if (instance->state == InstanceState::loading) {
-        break_down(*instance, StopReason::load_stalled);
-      } else if (instance->owner->spec.pool && instance->started_at == Instant{}) {
-        stop(*instance, StopMode::kill, StopReason::not_placed);
-        scale(*instance->owner);
-      } else {
-        break_down(*instance, StopReason::start_timeout);
-      }
+      start_overdue(instance(InstanceId{due.id}));
       return;
     case TimerKind::keep_check:
-      instance = find_instance(InstanceId{due.id});
-      if (instance != nullptr) check_keep(*instance);
+      check_keep(instance(InstanceId{due.id}));
       return;
     case TimerKind::suspend_check:
-      instance = find_instance(InstanceId{due.id});
-      if (instance != nullptr) check_suspended(*instance);
+      check_suspended(instance(InstanceId{due.id}));
       return;
     case TimerKind::drain_limit:
-      instance = find_instance(InstanceId{due.id});
-      if (instance != nullptr) stop(*instance, StopMode::kill, StopReason::drain_limit);
+      stop(instance(InstanceId{due.id}), StopMode::kill, StopReason::drain_limit);
       return;
     case TimerKind::stop_overdue:
-      instance = find_instance(InstanceId{due.id});
-      if (instance != nullptr) {
-        actions_->push_back(StopInstance{
-            instance->id, instance->generation, StopMode::kill, StopReason::not_stopping, {}});
-      }
+      actions_->push_back(StopInstance{InstanceId{due.id},
+                                       instance(InstanceId{due.id}).generation,
+                                       StopMode::kill,
+                                       StopReason::not_stopping,
+                                       {}});
       return;
     case TimerKind::retry:
-      d = find_deployment(DeploymentId{due.id});
-      if (d != nullptr) scale(*d);
+      scale(deployment(DeploymentId{due.id}));
       return;
     case TimerKind::healthy:
-      d = find_deployment(DeploymentId{due.id});
-      if (d != nullptr) d->failures.clear();
+      deployment(DeploymentId{due.id}).failures.clear();
       return;
     case TimerKind::prewarm:
-      d = find_deployment(DeploymentId{due.id});
-      if (d != nullptr) prewarm(*d);
+      prewarm(deployment(DeploymentId{due.id}));
       return;
     case TimerKind::load_check:
-      d = find_deployment(DeploymentId{due.id});
-      if (d != nullptr) check_load(*d);
+      check_load(deployment(DeploymentId{due.id}));
       return;
     case TimerKind::swap:
       changed_devices_.push_back(DeviceId{due.id});
+      return;
+    case TimerKind::pool_swap:
+      changed_pools_.push_back(PoolId{due.id});
       return;
     case TimerKind::device_trust:
       device_to_change(DeviceId{due.id}).distrusted = false;
@@ -153,6 +137,22 @@ void Core::fire(const Timers::Due& due) {
         }
       }
       return;
+  }
+}
+
+/// Its hello, its place in a pool or the progress of its load did not come in time.
+void Core::start_overdue(Instance& instance) {
+  if (instance.state == InstanceState::suspending) {
+    suspend_overdue(instance);
+  } else if (instance.state == InstanceState::resuming) {
+    break_down(instance, StopReason::resume_failed);
+  } else if (instance.state == InstanceState::loading) {
+    break_down(instance, StopReason::load_stalled);
+  } else if (instance.started_at == Instant{} && instance.pool) {
+    stop(instance, StopMode::kill, StopReason::not_placed);
+    scale(*instance.owner);
+  } else {
+    break_down(instance, StopReason::start_timeout);
   }
 }
 
@@ -170,6 +170,12 @@ Core::Deployment& Core::deployment(DeploymentId id) const {
 Core::Instance* Core::find_instance(InstanceId id) const {
   Instance* const* found = instance_by_id_.find(id);
   return found == nullptr ? nullptr : *found;
+}
+
+Core::Instance& Core::instance(InstanceId id) const {
+  Instance* found = find_instance(id);
+  STOKER_INVARIANT(found != nullptr, "instance {}", id.value);
+  return *found;
 }
 
 /// The instance of that life, or nullptr: then the message is late and must change nothing.
@@ -196,12 +202,14 @@ void Core::advance(Instance& instance, InstanceInput input) {
   STOKER_INVARIANT(next.has_value(), "V7 instance {} in {} cannot take input {}", instance.id.value,
                    to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
+  const bool was_leaving = is_leaving(instance);
   instance.state = *next;
   if (*next != InstanceState::suspending && *next != InstanceState::suspended) {
     instance.wanted_back = false;
   }
   instance.since = now_;
   count(instance, 1);
+  if (!was_leaving && is_leaving(instance)) note_leaving(instance);
 }
 
 void Core::count(Instance& instance, std::int32_t sign) {

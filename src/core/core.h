@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -147,6 +148,7 @@ class Core {
     std::vector<Instance*> instances;           // all that are not gone, ascending by id
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
+    Prng jitter{0};            // its own, so that others' failures change nothing here
     StartEstimate start_time;  // of its starts, wherever they were
     OwnTimes own_times;        // of the same, by kind of device and tier
     StartEstimate resume_time;
@@ -164,7 +166,9 @@ class Core {
     std::int32_t ready_in_flight = 0;  // on ready instances
     std::int32_t in_flight = 0;        // on all
     std::int32_t desired = 0;
-    std::int32_t wanted_by_load = 0;  // as averages over time had it last
+    std::int32_t wanted_by_load = 0;      // as averages over time had it last
+    std::uint32_t instances_planned = 0;  // since it was added
+    bool came_up = false;  // an instance of it was ready once; until then it teaches nobody
     bool minimum_suspended = false;
     bool removed = false;
     bool changed = false;  // by a new spec: what was admitted under the old one may exceed it
@@ -172,6 +176,7 @@ class Core {
   struct Instance {
     InstanceId id;
     Generation generation;
+    std::uint32_t number = 0;  // of its deployment's instances, ascending with the ids
     Deployment* owner = nullptr;
     InstanceState state = InstanceState::planned;
     StartReason reason = StartReason::from_zero;
@@ -250,10 +255,12 @@ class Core {
   // core.cpp
   void handle(const Event& event);
   void fire(const Timers::Due& due);
+  void start_overdue(Instance& instance);
   void forget();
   Deployment* find_deployment(DeploymentId id) const;
   Deployment& deployment(DeploymentId id) const;
   Instance* find_instance(InstanceId id) const;
+  Instance& instance(InstanceId id) const;
   Instance* live_instance(InstanceId id, Generation generation) const;
   [[nodiscard]] const Device& device(DeviceId id) const;
   Device& device_to_change(DeviceId id);
@@ -303,6 +310,7 @@ class Core {
   void on(const ShutdownRequested& e);
   bool take_measured(Instance& instance, const MemoryNeed& measured);
   void serve(Instance& instance);
+  void look_elsewhere(DeviceId device);
   void became_idle(Instance& instance);
   void no_longer_idle(Instance& instance);
   void stop(Instance& instance, StopMode mode, StopReason reason);
@@ -312,6 +320,7 @@ class Core {
   void remove(Instance& instance);
   void note_failure(Deployment& d, FailureKind kind);
   void note_refused_load(Deployment& d);
+  void note_came_up(Deployment& d);
   void note_device_start(const Instance& instance, bool worked);
   void shed_surplus(Deployment& d);
   void wind_down(Deployment& d);
@@ -388,6 +397,9 @@ class Core {
 
   // core_rooms.cpp
   bool try_place(Instance& instance, const std::vector<DeviceId>* only);
+  /// It is of a kind, and has the labels, that are asked for.
+  [[nodiscard]] static bool suits(const Device& device, const DeviceNeed& needs);
+  [[nodiscard]] bool any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const;
   bool try_anywhere(Instance& instance);
   bool try_there(Instance& instance, const std::vector<DeviceId>& only);
   bool start_at(Instance& instance, const Placement& placement);
@@ -395,10 +407,13 @@ class Core {
   [[nodiscard]] Placement find_place(const Instance& instance, Trust trust);
   [[nodiscard]] static DeviceRoom room_of(const Device& device);
   bool try_pool(Instance& instance);
-  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker);
+  [[nodiscard]] Instance* idle_in(const Pool& pool, const Instance& seeker,
+                                  std::optional<Instant>& later);
   void make_room(Instance& instance, const Placement& placement,
                  const std::vector<const Device*>& where);
   void await_at(Instance& instance, std::vector<DeviceId> devices);
+  void await_no_more(Instance& instance);
+  void note_leaving(const Instance& instance);
   void room_changed(const Instance& instance);
   void take_room(Instance& instance, const std::vector<DeviceId>& devices);
   void release_room(Instance& instance);
@@ -413,7 +428,7 @@ class Core {
   void fill_ready_times(const Deployment& d, ReadyTimes& ready);
   void note_start_time(const Instance& instance);
   void never_fits(Instance& instance);
-  void try_unplaceable();
+  void try_unplaceable(const std::vector<DeviceId>& came);
   void retry_waiting();
   [[nodiscard]] static WaitKey wait_key(const Instance& instance);
   [[nodiscard]] static bool is_leaving(const Instance& instance);
@@ -436,10 +451,10 @@ class Core {
   CoreConfig config_;
   Instant now_;
   Actions* actions_ = nullptr;  // of the step that runs
-  Prng prng_;
   Timers timers_;
   NextUse next_use_;
-  DeploymentId last_silent_;  // of those whose silence is told in turn
+  std::set<DeploymentId> teachers_;  // deployments that came up
+  DeploymentId last_silent_;         // of those whose silence is told in turn
   Instant silent_told_at_;
   std::map<DeploymentId, std::unique_ptr<Deployment>> deployments_;
   IdTable<DeploymentId, Deployment*> deployment_by_id_;
@@ -457,7 +472,7 @@ class Core {
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked
-  bool pools_changed_ = false;
+  std::vector<PoolId> changed_pools_;
   std::vector<DeploymentId> unplaceable_;  // no device could hold them when they were wanted
   std::vector<DeploymentId> forgotten_;    // removed and empty; erased at the end of the step
   Instance* longest_idle_ = nullptr;

@@ -48,7 +48,7 @@ void Core::on(const DeviceAdded& e) {
   stale_rooms_.resize(devices_.size());
   std::iota(stale_rooms_.begin(), stale_rooms_.end(), std::size_t{0});
   changed_devices_.push_back(e.device.id);
-  try_unplaceable();
+  try_unplaceable({e.device.id});
 }
 
 void Core::on(const NodeAdded& e) {
@@ -82,18 +82,26 @@ void Core::on(const DeviceLost& e) {
     stop(*each, StopMode::kill, StopReason::device_lost);
     hit.push_back(each->owner);
   }
-  // Those who wait look again, now that it is known to be lost: elsewhere, or they learn that no
-  // other device could ever hold them.
+  look_elsewhere(e.device);
+  for (Deployment* d : hit) scale(*d);
+}
+
+/// Those who wait look again, now that the device is known to be of no use: elsewhere, or they
+/// learn that no other could ever hold them.
+void Core::look_elsewhere(DeviceId device) {
   std::vector<InstanceId> waiting;
   for (const auto& [key, each] : waiting_) waiting.push_back(key.instance);
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
-    if (each == nullptr || each->owner->spec.pool || each->state != InstanceState::planned)
-      continue;
-    if (std::count(each->awaits.begin(), each->awaits.end(), e.device) > 0) await_at(*each, {});
-    if (each->awaits.empty()) try_place(*each, nullptr);
+    if (each == nullptr || each->owner->spec.pool) continue;
+    if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
+    if (!each->awaits.empty()) continue;
+    if (each->wanted_back) {
+      try_resume(*each);
+    } else {
+      try_place(*each, nullptr);
+    }
   }
-  for (Deployment* d : hit) scale(*d);
 }
 
 void Core::on(const DeviceReturned& e) {
@@ -104,7 +112,7 @@ void Core::on(const DeviceReturned& e) {
   back.failed_deployments.clear();
   timers_.clear(TimerKind::device_trust, e.device.value);
   changed_devices_.push_back(e.device);
-  try_unplaceable();
+  try_unplaceable({e.device});
 }
 
 void Core::on(const DeploymentAdded& e) {
@@ -122,6 +130,7 @@ void Core::on(const DeploymentAdded& e) {
   d->resume_time =
       StartEstimate(spec.expected_resume.ns > 0 ? spec.expected_resume
                                                 : Duration{spec.expected_start.ns / resume_part});
+  d->jitter = Prng(config_.seed ^ spec.id.value * 0x9e3779b97f4a7c15ULL);
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
@@ -253,6 +262,7 @@ void Core::on(const InstanceReady& e) {
   if (!take_measured(*instance, e.measured)) return;
   Deployment& d = *instance->owner;
   note_start_time(*instance);
+  note_came_up(d);
   note_device_start(*instance, true);
   if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   serve(*instance);
@@ -295,7 +305,7 @@ void Core::serve(Instance& instance) {
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance.in_flight.empty()) became_idle(instance);
   look_again_at_idle(d);
-  if (shutting_down_ || d.removed) wind_down(d);
+  if (shutting_down_) wind_down(d);
 }
 
 void Core::on(const LoadFailed& e) {
@@ -318,7 +328,8 @@ void Core::on(const InstanceExited& e) {
   if (instance == nullptr) return;
   Deployment& d = *instance->owner;
   const InstanceState was = instance->state;
-  const bool freed_its_device = instance->unkillable;
+  std::vector<DeviceId> usable_again;
+  if (instance->unkillable) usable_again = instance->devices;
   const bool asleep = is_suspend_failure(was, instance->suspend_ordered);
   if (is_starting(was)) note_device_start(*instance, false);
   remove(*instance);
@@ -329,7 +340,7 @@ void Core::on(const InstanceExited& e) {
     note_failure(d, FailureKind::crashed);
   }
   scale(d);
-  if (freed_its_device) try_unplaceable();
+  if (!usable_again.empty()) try_unplaceable(usable_again);
   if (shutting_down_ || d.removed) wind_down(d);
   forget_if_empty(d);
 }
@@ -360,16 +371,9 @@ void Core::on(const InstanceUnkillable& e) {
   Instance* instance = live_instance(e.instance, e.generation);
   if (instance == nullptr || instance->unkillable) return;
   instance->unkillable = true;
-  for (const DeviceId id : instance->devices) ++device_to_change(id).unkillable;
-  // Those whose only way back that is go elsewhere.
-  std::vector<InstanceId> waiting;
-  for (const auto& [key, each] : waiting_) {
-    if (each->wanted_back && home_is_lost(*each)) waiting.push_back(key.instance);
-  }
-  for (const InstanceId id : waiting) {
-    Instance* const each = find_instance(id);
-    if (each != nullptr && each->wanted_back) try_resume(*each);
-  }
+  const std::vector<DeviceId> devices = instance->devices;
+  for (const DeviceId id : devices) ++device_to_change(id).unkillable;
+  for (const DeviceId id : devices) look_elsewhere(id);
 }
 
 void Core::on(const WarmRequested& e) {
@@ -540,7 +544,7 @@ void Core::remove(Instance& instance) {
 }
 
 void Core::note_failure(Deployment& d, FailureKind kind) {
-  d.failures.failed(now_, kind, prng_);
+  d.failures.failed(now_, kind, d.jitter);
   timers_.clear(TimerKind::healthy, d.spec.id.value);
   if (d.failures.crash_loop() && d.counts.ready == 0) {
     refuse_all_queued(d, RefuseReason::crash_loop);
@@ -551,6 +555,15 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
 void Core::note_refused_load(Deployment& d) {
   note_failure(d, FailureKind::load_refused);
   if (d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+}
+
+/// From here on its gaps between requests say something to others too. Before, they are those of a
+/// model that nobody can use: a broken one must change nothing for the others (V22).
+void Core::note_came_up(Deployment& d) {
+  if (d.came_up) return;
+  d.came_up = true;
+  teachers_.insert(d.spec.id);
+  if (d.in_flight > 0 || !d.queue.empty()) next_use_.arrived(d.next_use, now_);
 }
 
 /// A device on which starts fail whatever the model is half dead: it is left alone for a while, so
@@ -616,7 +629,7 @@ void Core::drop_unneeded_plans(Deployment& d) {
 /// Of a removed deployment nothing is left: its state goes at the end of the step, when nobody
 /// holds a reference to it.
 void Core::forget_if_empty(Deployment& d) {
-  if (d.removed && d.instances.empty() && d.queue.empty()) forgotten_.push_back(d.spec.id);
+  if (d.removed && d.instances.empty()) forgotten_.push_back(d.spec.id);
 }
 
 }  // namespace stoker::core

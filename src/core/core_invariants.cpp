@@ -24,6 +24,7 @@ void Core::check_invariants() const {
       ++listed;
     });
     STOKER_INVARIANT(listed == d->queue.size(), "V1 deployment {}", id.value);
+    STOKER_INVARIANT(!d->removed || listed == 0, "V1 deployment {} is removed", id.value);
     // What could not be delivered comes back however full the queue is: it was accepted once.
     STOKER_INVARIANT(never_ran <= d->spec.limits.max_queued || d->changed, "V13 deployment {}",
                      id.value);

@@ -101,7 +101,7 @@ void Core::on(const RequestCancelled& e) {
     leave_queue(e.request, *request);
     requests_.erase(e.request);
     abandon_unneeded(d);
-    if (shutting_down_ || d.removed) wind_down(d);
+    if (shutting_down_) wind_down(d);
     return;
   }
   if (request->state == RequestState::cancelling) return;
@@ -177,10 +177,11 @@ void Core::enqueue(RequestId id, const Request& request, Instant deadline) {
   watch_load(*request.deployment);
 }
 
-/// Takes a queued request out with a refusal. Other requests are left alone.
+/// Needs: it is queued. Takes it out with a refusal. Other requests are left alone.
 void Core::refuse(RequestId id, RefuseReason reason, Duration retry_after) {
   const Request* request = requests_.find(id);
-  if (request == nullptr || request->state != RequestState::queued) return;
+  STOKER_INVARIANT(request != nullptr && request->state == RequestState::queued, "V1 request {}",
+                   id.value);
   Deployment& d = *request->deployment;
   actions_->push_back(Refuse{id, d.spec.id, reason, retry_after});
   leave_queue(id, *request);
@@ -253,7 +254,7 @@ Core::Instance* Core::choose_for(const Deployment& d, std::uint64_t affinity) {
   for (auto it = d.instances.begin(); it != d.instances.end(); ++it) {
     Instance* const instance = *it;
     if (instance->state != InstanceState::ready) continue;
-    ready_.push_back({instance->id, static_cast<std::int32_t>(instance->in_flight.size())});
+    ready_.push_back({instance->number, static_cast<std::int32_t>(instance->in_flight.size())});
     ready_instances_.push_back(instance);
     if (ready_.size() < preferred && ready_.size() < static_cast<std::size_t>(d.counts.ready)) {
       continue;

@@ -149,8 +149,22 @@ EvictionView Core::eviction_view_of(const Device& device, const Instance& seeker
 /// if no device could ever hold it, it is dropped and its requests are refused.
 /// `only`: the devices whose room changed; null: all.
 bool Core::try_place(Instance& instance, const std::vector<DeviceId>* only) {
-  const bool all = only == nullptr || instance.owner->spec.needs.devices > 1;
+  const DeviceNeed& needs = instance.owner->spec.needs;
+  if (only != nullptr && !any_suits(*only, needs)) return false;
+  const bool all = only == nullptr || needs.devices > 1;
   return all ? try_anywhere(instance) : try_there(instance, *only);
+}
+
+bool Core::suits(const Device& device, const DeviceNeed& needs) {
+  const bool kind =
+      needs.kinds.empty() || std::count(needs.kinds.begin(), needs.kinds.end(), device.kind) > 0;
+  return kind && has_labels(device.spec.labels, needs.labels);
+}
+
+/// Whatever happens on other devices changes nothing for who waits.
+bool Core::any_suits(const std::vector<DeviceId>& devices, const DeviceNeed& needs) const {
+  return std::any_of(devices.begin(), devices.end(),
+                     [&](DeviceId id) { return suits(device(id), needs); });
 }
 
 bool Core::try_anywhere(Instance& instance) {
@@ -168,7 +182,9 @@ bool Core::try_anywhere(Instance& instance) {
   if (devices_.size() > search_all_up_to && d.spec.needs.devices == 1) {
     where_ = likely_devices(d);
   } else {
-    for (const Device& each : devices_) where_.push_back(&each);
+    for (const Device& each : devices_) {
+      if (suits(each, d.spec.needs)) where_.push_back(&each);
+    }
   }
   make_room(instance, placement, where_);
   return false;
@@ -272,11 +288,18 @@ void Core::never_fits(Instance& instance) {
   refuse_all_queued(d, RefuseReason::no_capacity);
 }
 
-void Core::try_unplaceable() {
+/// Asks those again that no device could hold before these came.
+void Core::try_unplaceable(const std::vector<DeviceId>& came) {
   const std::vector<DeploymentId> ids = std::move(unplaceable_);
   unplaceable_.clear();
   for (const DeploymentId id : ids) {
-    if (Deployment* d = find_deployment(id)) scale(*d);
+    Deployment* const d = find_deployment(id);
+    if (d == nullptr) continue;
+    if (any_suits(came, d->spec.needs)) {
+      scale(*d);
+    } else {
+      unplaceable_.push_back(id);
+    }
   }
 }
 
@@ -372,7 +395,8 @@ bool Core::try_pool(Instance& instance) {
       soon -= other->owner->spec.needs.devices;
     }
   }
-  Instance* victim = soon < 0 ? idle_in(pool, instance) : nullptr;
+  std::optional<Instant> later;
+  Instance* victim = soon < 0 ? idle_in(pool, instance, later) : nullptr;
   if (!instance.wait_told) {
     instance.wait_told = true;
     actions_->push_back(
@@ -383,17 +407,27 @@ bool Core::try_pool(Instance& instance) {
                   {},
                   {}});
   }
-  if (victim != nullptr) stop(*victim, StopMode::graceful, StopReason::make_room);
+  if (victim != nullptr) {
+    stop(*victim, StopMode::graceful, StopReason::make_room);
+  } else if (later) {
+    timers_.set_earlier(TimerKind::pool_swap, d.spec.pool.value, *later);
+  }
   return false;
 }
 
 /// The idle instance of another deployment whose loss is least; null: there is none.
-Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker) {
+/// `later`: becomes the first instant at which one could be stopped that may not be now.
+Core::Instance* Core::idle_in(const Pool& pool, const Instance& seeker,
+                              std::optional<Instant>& later) {
   Instance* best = nullptr;
   double best_loss = 0;
   for (Instance* each : pool.residents) {
     const std::optional<Instant> at = evictable_at(*each);
-    if (!each->is_idle || each->owner == seeker.owner || !at || *at > now_) continue;
+    if (!each->is_idle || each->owner == seeker.owner || !at) continue;
+    if (*at > now_) {
+      if (!later || *at < *later) later = at;
+      continue;
+    }
     const double loss = idle_loss(*each);
     if (best != nullptr && !(loss < best_loss)) continue;
     best = each;
@@ -409,11 +443,28 @@ void Core::await_at(Instance& instance, std::vector<DeviceId> devices) {
   for (const DeviceId id : instance.awaits) device_to_change(id).promised.push_back(&instance);
 }
 
+/// What was promised to it is there for others.
+void Core::await_no_more(Instance& instance) {
+  if (instance.awaits.empty()) return;
+  if (!waiting_.empty()) {
+    changed_devices_.insert(changed_devices_.end(), instance.awaits.begin(), instance.awaits.end());
+  }
+  await_at(instance, {});
+}
+
+/// Its room is for those that were promised some there; what is free already is for the others.
+void Core::note_leaving(const Instance& instance) {
+  if (waiting_.size() < 2) return;
+  for (const DeviceId id : instance.devices) {
+    if (!device(id).promised.empty()) changed_devices_.push_back(id);
+  }
+}
+
 /// Those who wait will be asked whether what this instance holds helps them.
 void Core::room_changed(const Instance& instance) {
   if (waiting_.empty()) return;
   for (const DeviceId id : instance.devices) changed_devices_.push_back(id);
-  if (instance.pool) pools_changed_ = true;
+  if (instance.pool) changed_pools_.push_back(instance.pool);
 }
 
 /// Needs: the need fits on each of them.
@@ -454,8 +505,8 @@ void Core::retry_waiting() {
   changed_devices_.clear();
   std::sort(changed.begin(), changed.end());
   changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
-  const bool pools = pools_changed_;
-  pools_changed_ = false;
+  const std::vector<PoolId> pools = std::move(changed_pools_);
+  changed_pools_.clear();
   std::vector<InstanceId> ids;
   ids.reserve(waiting_.size());
   for (const auto& [key, instance] : waiting_) ids.push_back(key.instance);
@@ -464,8 +515,8 @@ void Core::retry_waiting() {
     if (instance == nullptr) continue;
     if (instance->state != InstanceState::planned) {
       if (instance->wanted_back && !changed.empty()) try_resume(*instance);
-    } else if (instance->owner->spec.pool) {
-      if (pools) try_pool(*instance);
+    } else if (const PoolId pool = instance->owner->spec.pool) {
+      if (std::count(pools.begin(), pools.end(), pool) > 0) try_pool(*instance);
     } else if (!changed.empty()) {
       try_place(*instance, &changed);
     }

@@ -46,10 +46,12 @@ void Core::scale(Deployment& d) {
   const StartReason reason =
       d.failures.any() && !is_for_load(decision.reason) ? StartReason::replace : decision.reason;
   if (is_for_load(reason) && d.queue.empty()) {
-    // What was planned for another reason is among those that the load wants.
+    // What was planned for another reason is among those that the load wants, from now on.
     for (Instance* each : d.instances) {
       const bool waits = each->state == InstanceState::planned || each->wanted_back;
-      if (waits && is_for_waiters(*each)) each->reason = reason;
+      if (!waits || !is_for_waiters(*each)) continue;
+      each->reason = reason;
+      each->wanted_at = now_;
     }
   }
   for (std::int32_t i = 0; i < missing; ++i) plan(d, reason);
@@ -177,14 +179,15 @@ void Core::drop_load_plans(Deployment& d) {
   }
 }
 
-/// So many the load keeps from stopping, however long they idle.
+/// So many the load keeps from stopping, however long they idle.   Needs: nothing waits, and
+/// neither the server nor the deployment ends.
 std::int32_t Core::kept_by_load(const Deployment& d) const {
-  if (d.minimum_suspended || d.removed || shutting_down_) return 0;
+  if (d.minimum_suspended) return 0;
   if (d.counts.placed() == 1) return 0;  // the last one has its own delay
   if (now_ < d.calm_at) return d.counts.placed();
   std::int32_t kept = d.wanted_by_load;
   const ScalePolicy& policy = d.spec.scale;
-  if (policy.spare_instances > 0 && (d.in_flight > 0 || !d.queue.empty())) {
+  if (policy.spare_instances > 0 && d.in_flight > 0) {
     kept = std::max(kept, filled_instances(d) + policy.spare_instances);
   }
   return std::min(kept, policy.max_instances);
@@ -211,6 +214,7 @@ void Core::plan(Deployment& d, StartReason reason, std::optional<Instant> wanted
   Instance& instance = *owned;
   instance.id = id;
   instance.owner = &d;
+  instance.number = ++d.instances_planned;
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
   instance.priority = d.spec.priority;
@@ -231,8 +235,8 @@ void Core::plan(Deployment& d, StartReason reason, std::optional<Instant> wanted
 /// It has its place. Needs: planned, and the need fits.
 void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need) {
   Deployment& d = *instance.owner;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   take_room(instance, devices);
   Duration expected = d.start_time.get();
   if (!devices.empty()) {
@@ -257,8 +261,8 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
 void Core::drop_planned(Instance& instance) {
   STOKER_INVARIANT(instance.state == InstanceState::planned, "instance {}", instance.id.value);
   const InstanceId id = instance.id;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   advance(instance, InstanceInput::dropped);
   std::erase(instance.owner->instances, &instance);
   forget_if_empty(*instance.owner);
@@ -273,24 +277,24 @@ Duration Core::break_even_of(const Deployment& d) const {
 }
 
 void Core::note_arrival(Deployment& d) {
-  next_use_.arrived(d.next_use, now_);
+  if (d.came_up) next_use_.arrived(d.next_use, now_);
   if (d.load) {
     d.load->advance(now_, d.in_flight);
     d.load->request_arrived();
   }
   timers_.clear(TimerKind::prewarm, d.spec.id.value);
   // Those that never come again teach only if somebody says so, now and then, of one after another.
-  if (now_ - silent_told_at_ < silence_told_every) return;
+  if (!d.came_up || now_ - silent_told_at_ < silence_told_every) return;
   silent_told_at_ = now_;
-  auto next = deployments_.upper_bound(last_silent_);
-  if (next == deployments_.end()) next = deployments_.begin();
-  last_silent_ = next->first;
-  next_use_.silent(next->second->next_use, now_);
+  auto next = teachers_.upper_bound(last_silent_);
+  if (next == teachers_.end()) next = teachers_.begin();
+  last_silent_ = *next;
+  next_use_.silent(deployment(*next).next_use, now_);
 }
 
 /// Nothing of it waits or runs any more: the gap until its next request begins.
 void Core::note_if_idle(Deployment& d) {
-  if (d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
+  if (d.came_up && d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
 }
 
 KeepPlan Core::keep_plan(Deployment& d) {

@@ -325,8 +325,8 @@ void Core::ask_back(Instance& instance, StartReason reason, Instant wanted_at) {
 /// Needs: asked back. It stays suspended.
 void Core::want_no_more(Instance& instance) {
   STOKER_INVARIANT(instance.wanted_back, "instance {}", instance.id.value);
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   count(instance, -1);
   instance.wanted_back = false;
   count(instance, 1);
@@ -430,8 +430,8 @@ bool Core::has_victims_for(const Instance& instance) {
 
 void Core::resume(Instance& instance) {
   Deployment& d = *instance.owner;
-  await_at(instance, {});
   waiting_.erase(wait_key(instance));
+  await_no_more(instance);
   take_room(instance, instance.home);
   advance(instance, InstanceInput::resume);
   if (instance.reason != StartReason::replace) d.scaled_up_at = now_;

@@ -313,6 +313,34 @@ class Writer {
   std::string& out_;
 };
 
+/// The last of each enumeration: what is beyond is not ours, and the core uses some as an index.
+constexpr auto last_of(DeviceKind) {
+  return DeviceKind::fake;
+}
+constexpr auto last_of(KeepWarmPolicy) {
+  return KeepWarmPolicy::adaptive;
+}
+constexpr auto last_of(LoadFailure) {
+  return LoadFailure::internal;
+}
+constexpr auto last_of(ExitKind) {
+  return ExitKind::out_of_memory;
+}
+constexpr auto last_of(StartFailure) {
+  return StartFailure::will_stay;
+}
+constexpr auto last_of(HangKind) {
+  return HangKind::breach;
+}
+constexpr auto last_of(SuspendFailure) {
+  return SuspendFailure::outcome_unknown;
+}
+constexpr auto last_of(Tier) {
+  return Tier::remote;
+}
+static_assert(static_cast<std::size_t>(last_of(DeviceKind{})) + 1 == device_kinds);
+static_assert(static_cast<std::size_t>(last_of(Tier{})) + 1 == tiers);
+
 class Reader {
  public:
   explicit Reader(std::string_view& in) : in_(in) {}
@@ -337,12 +365,18 @@ class Reader {
  private:
   template <class T>
   void get(T& value) {
-    if constexpr (std::is_enum_v<T> || std::is_same_v<T, bool>) {
-      value = static_cast<T>(number());
+    if constexpr (std::is_enum_v<T>) {
+      const std::uint64_t index = number();
+      if (index > static_cast<std::uint64_t>(last_of(T{}))) good_ = false;
+      value = good_ ? static_cast<T>(index) : T{};
+    } else if constexpr (std::is_same_v<T, bool>) {
+      value = number() != 0;
     } else if constexpr (std::is_signed_v<T>) {
       const std::uint64_t zigzag = number();
-      value = static_cast<T>(static_cast<std::int64_t>(zigzag >> 1U) ^
-                             -static_cast<std::int64_t>(zigzag & 1U));
+      const std::int64_t wide =
+          static_cast<std::int64_t>(zigzag >> 1U) ^ -static_cast<std::int64_t>(zigzag & 1U);
+      if (!std::in_range<T>(wide)) good_ = false;
+      value = static_cast<T>(wide);
     } else if constexpr (std::is_unsigned_v<T>) {
       value = static_cast<T>(number());
     } else {
@@ -385,17 +419,20 @@ class Reader {
   bool good_ = true;
 };
 
+template <class Variant, std::size_t i>
+Variant read_one(Reader& reader) {
+  std::variant_alternative_t<i, Variant> value{};
+  fields(reader, value);
+  return value;
+}
+
+/// Gives: an alternative of that index, nullopt if there is none.
 template <class Variant, std::size_t... i>
-bool read_alternative(Reader& reader, std::uint64_t index, Variant& out,
-                      std::index_sequence<i...> /*all*/) {
-  return ((index == i &&
-           [&] {
-             std::variant_alternative_t<i, Variant> value{};
-             fields(reader, value);
-             out = std::move(value);
-             return true;
-           }()) ||
-          ...);
+std::optional<Variant> read_alternative(Reader& reader, std::uint64_t index,
+                                        std::index_sequence<i...> /*all*/) {
+  static constexpr std::array readers = {read_one<Variant, i>...};
+  if (index >= readers.size()) return std::nullopt;
+  return readers[index](reader);
 }
 
 template <class Variant>
@@ -437,12 +474,12 @@ std::optional<CoreConfig> decode_config(std::string_view& bytes) {
 
 std::optional<TimedEvent> decode_event(std::string_view& bytes) {
   Reader reader(bytes);
-  TimedEvent timed;
-  reader(timed.at);
-  const std::uint64_t index = reader.number();
-  const bool known = read_alternative(reader, index, timed.event,
-                                      std::make_index_sequence<std::variant_size_v<Event>>());
-  return known && reader.good() ? std::optional(std::move(timed)) : std::nullopt;
+  Instant at;
+  reader(at);
+  std::optional<Event> event = read_alternative<Event>(
+      reader, reader.number(), std::make_index_sequence<std::variant_size_v<Event>>());
+  if (!event || !reader.good()) return std::nullopt;
+  return TimedEvent{at, *std::move(event)};
 }
 
 }  // namespace stoker::core

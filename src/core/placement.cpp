@@ -11,12 +11,13 @@ namespace {
 /// Asked of every device at every start, therefore inline.
 [[gnu::always_inline]] inline std::optional<Unfit> find_unfit(const DeviceNeed& need,
                                                               const DeviceView& device) {
-  if (device.lost) return Unfit::lost;
+  // What it is comes first: whatever happens to a device of another kind is not of interest.
   if (!need.kinds.empty() &&
       std::find(need.kinds.begin(), need.kinds.end(), device.kind) == need.kinds.end()) {
     return Unfit::wrong_kind;
   }
   if (!device.labels_match) return Unfit::wrong_label;
+  if (device.lost) return Unfit::lost;
   if (device.cost > device.capacity) return Unfit::too_small;
   if (device.distrusted) return Unfit::distrusted;
   if (device.taken_alone || (need.exclusive && device.residents > 0)) return Unfit::not_alone;

@@ -14,9 +14,8 @@ class StartEstimate {
   explicit StartEstimate(Duration first_guess = seconds(5)) : estimate_(first_guess) {}
 
   /// Weighs the newest start by a quarter: a few starts forget a first guess, one slow start does
-  /// not decide alone.
+  /// not decide alone.   Needs: took >= 0.
   void observed(Duration took) {
-    if (took.ns < 0) return;
     estimate_ = known_ ? Duration{estimate_.ns + (took.ns - estimate_.ns) / 4} : took;
     known_ = true;
   }

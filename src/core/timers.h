@@ -28,11 +28,12 @@ enum class TimerKind : std::uint8_t {
   prewarm,         // deployment: its next request is expected
   load_check,      // deployment: averages over time may ask for more instances, or for fewer
   swap,            // device: a busy instance has had its stay while others wait
+  pool_swap,       // pool: an idle instance has had its stay while others wait
   device_trust,    // device: a half-dead one may be tried again
   shutdown_limit,  // the server, id 1
   suspend_check,   // instance: being suspended may not be worth it any more
 };
-inline constexpr std::size_t timer_kinds = 14;
+inline constexpr std::size_t timer_kinds = 15;
 
 class Timers {
  public:

@@ -100,6 +100,7 @@ GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener
             .fields = {},
             .on_done = [this] { check_idle(); }},
       admin_(*loop_, parts.admin, admin_thread),
+      jobs_(*loop_, parts.jobs),
       server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,
                                                 static_cast<net::RequestHandler&>(*this))) {}
 
@@ -123,6 +124,32 @@ void GatewayLoop::replace_keys(access::KeyRingPtr keys, KeyId cut_off) {
     for (const auto& request : all) {
       if (request->key().id == cut_off) request->cut_off();
     }
+  });
+}
+
+void GatewayLoop::launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink) {
+  loop_->post([this, request = std::move(request), sink = std::move(sink)]() mutable {
+    const RequestId id = request.id;
+    const access::KeyPtr key = request.key;
+    const auto exchange = std::make_shared<DetachedExchange>(std::move(request), std::move(sink),
+                                                             net::monotonic_now());
+    const std::optional<RouteMatch> match = match_route(exchange->request().path);
+    if (!match || !runs_model(match->spec->route)) {
+      send_error(*exchange, Dialect::plain,
+                 {404, "not_found", "there is no such route that runs a model", {}, {}}, id);
+      return;
+    }
+    std::erase_if(launched_, [](const auto& each) { return each.second.expired(); });
+    launched_[id] = exchange;
+    run_model(exchange, *match, key, id, exchange);
+  });
+}
+
+void GatewayLoop::cancel_launched(RequestId request) {
+  loop_->post([this, request] {
+    const auto found = launched_.find(request);
+    if (found == launched_.end()) return;
+    if (const auto exchange = found->second.lock()) exchange->leave();
   });
 }
 
@@ -254,13 +281,24 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
                         parts_.registry.render());
       return;
     default:
+      if (is_job_route(match.spec->route)) {
+        const DeploymentPtr deployment = find(match.first, *key);
+        if (!deployment) {
+          send_error(*exchange, match.spec->dialect, unknown_model(match.first, *key), id);
+          return;
+        }
+        jobs_.handle(exchange, match, deployment,
+                     std::static_pointer_cast<const access::Key>(exchange->context()), id);
+        return;
+      }
       admin_.handle(exchange, match, *key, id);
       return;
   }
 }
 
 void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& match,
-                            access::KeyPtr key, RequestId id) {
+                            access::KeyPtr key, RequestId id,
+                            std::shared_ptr<DetachedExchange> detached) {
   const net::HttpRequest& request = exchange->request();
   const RouteSpec& spec = *match.spec;
   BodyFacts facts;
@@ -295,6 +333,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
                     .estimate = estimate_tokens(spec.route, facts, request.body),
+                    .detached = std::move(detached),
                     .stream = facts.stream,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {

@@ -14,6 +14,7 @@
 #include "gateway/admin_routes.h"
 #include "gateway/auth.h"
 #include "gateway/inference_request.h"
+#include "gateway/job_routes.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
@@ -33,6 +34,7 @@ struct GatewayParts {
   Dispatcher& dispatcher;
   RecordSink& records;
   AdminApi& admin;
+  JobApi& jobs;
   obs::Registry& registry;
   obs::Logger& log;
 };
@@ -51,6 +53,9 @@ class GatewayLoop final : private net::RequestHandler {
   void replace_directory(DirectoryPtr directory);
   /// What runs for the key `cut_off`, if there is one, ends.
   void replace_keys(access::KeyRingPtr keys, KeyId cut_off);
+  /// Runs a request that nobody is connected for; cancel() as if its client had left.
+  void launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink);
+  void cancel_launched(RequestId request);
   /// Tells whoever comes that the server ends; calls `done` there once no request runs.
   void drain(std::function<void()> done);
   /// Stops accepting; calls `done` there once the last connection is gone.
@@ -68,7 +73,7 @@ class GatewayLoop final : private net::RequestHandler {
   void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key* key,
               RequestId id);
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
-                 RequestId id);
+                 RequestId id, std::shared_ptr<DetachedExchange> detached = nullptr);
   [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
@@ -94,7 +99,9 @@ class GatewayLoop final : private net::RequestHandler {
   std::unique_ptr<Upstreams> upstreams_;
   RequestHost host_;
   AdminRoutes admin_;
+  JobRoutes jobs_;
   std::unique_ptr<net::HttpServer> server_;
+  std::map<RequestId, std::weak_ptr<DetachedExchange>> launched_;
   bool draining_ = false;
   std::function<void()> when_drained_;
   std::function<void()> when_ended_;

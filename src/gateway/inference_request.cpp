@@ -82,7 +82,7 @@ void InferenceRequest::begin() {
                         .tenant = in_.key->tenant,
                         .key = in_.key->id,
                         .priority = in_.deployment->priority,
-                        .deadline = {},
+                        .deadline = in_.detached ? in_.detached->what().deadline : Instant{},
                         .estimate = in_.estimate};
   if (const std::optional<Rejection> rejection = host_.dispatcher.reserve(arrival)) {
     refuse_by_limit(*rejection);
@@ -163,15 +163,16 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   timeline_.dispatched = now;
   timeline_.start = target_->timeline;
   on_instance_ = true;
-  if (deadline_timer_ == 0 && in_.deployment->request_timeout.ns > 0) {
-    deadline_timer_ = host_.loop.run_at(now + in_.deployment->request_timeout, [this] {
+  if (in_.detached && !note_dispatch()) return;
+  if (deadline_timer_ == 0 && run_timeout().ns > 0) {
+    deadline_timer_ = host_.loop.run_at(now + run_timeout(), [this] {
       deadline_timer_ = 0;
       if (phase_ != Phase::running && phase_ != Phase::waiting) return;
       end_with(EndState::expired,
                {504,
                 "request_timeout",
                 fmt::format("the request ran for {} without ending (limits.request_timeout)",
-                            to_text(in_.deployment->request_timeout)),
+                            to_text(run_timeout())),
                 {},
                 {}},
                host_.limits.failed_usage_wait);
@@ -194,6 +195,22 @@ void InferenceRequest::refuse_by_limit(const Rejection& rejection) {
   in_.metrics->refused_by_limit->add();
   answer_.fail(to_error(rejection), own_fields(false));
   done();
+}
+
+/// A job that may have run must not run again after a crash: that it goes to a worker is on record
+/// first.   Gives: false if that could not be written, and it has ended.
+bool InferenceRequest::note_dispatch() {
+  if (const Result<void> noted = host_.records.dispatched(in_.id); !noted) {
+    end_with(EndState::failed, storage_error(), {});
+    return false;
+  }
+  in_.detached->dispatched(target_->name);
+  return true;
+}
+
+Duration InferenceRequest::run_timeout() const {
+  const bool own = in_.detached && in_.detached->what().run_timeout.ns > 0;
+  return own ? in_.detached->what().run_timeout : in_.deployment->request_timeout;
 }
 
 void InferenceRequest::refused(const Rejection& rejection) {

@@ -21,6 +21,7 @@
 
 #include "access/key_ring.h"
 #include "gateway/client_answer.h"
+#include "gateway/detached.h"
 #include "gateway/directory.h"
 #include "gateway/dispatcher.h"
 #include "gateway/json_reader.h"
@@ -71,9 +72,10 @@ struct Incoming {
   access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
-  std::string engine_target;                // path and query at the engine
-  std::optional<std::string> changed_body;  // instead of the client's, for a foreign engine
-  TokenCounts estimate;                     // what it may use at most, as far as that is known
+  std::string engine_target;                   // path and query at the engine
+  std::optional<std::string> changed_body;     // instead of the client's, for a foreign engine
+  TokenCounts estimate;                        // what it may use at most, as far as that is known
+  std::shared_ptr<DetachedExchange> detached;  // `exchange`, of a job; null: a client is connected
   bool stream = false;
   bool hide_usage = false;  // of a stream whose client did not ask for it
 };
@@ -107,6 +109,8 @@ class InferenceRequest final : public DispatchSink,
   void begin();
   bool write_admission();
   void dispatch(DispatchTargetPtr target);
+  bool note_dispatch();
+  [[nodiscard]] Duration run_timeout() const;
   void refused(const Rejection& rejection);
   void client_gone();
   void instance_lost(const std::string& reason);

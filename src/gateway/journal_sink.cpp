@@ -10,6 +10,12 @@ Result<void> JournalSink::admitted(const ledger::Admission& admission) {
   return {};
 }
 
+Result<void> JournalSink::dispatched(RequestId request) {
+  const Result<ledger::Sequence> written = journal_.append(ledger::Dispatch{request});
+  if (!written) return tl::unexpected(written.error());
+  return {};
+}
+
 Recorded JournalSink::ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) {
   const Result<ledger::Sequence> written = journal_.append(usage);
   if (!written) return Recorded::failed;

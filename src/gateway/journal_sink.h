@@ -13,6 +13,7 @@ class JournalSink final : public RecordSink {
       : journal_(journal), durability_(durability) {}
 
   Result<void> admitted(const ledger::Admission& admission) override;
+  Result<void> dispatched(RequestId request) override;
   Recorded ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) override;
 
  private:

@@ -10,8 +10,8 @@
 
 namespace stoker::gateway {
 
-/// "x-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 59\r\n..." for each limit that
-/// there is. `-tokens` is the one of input and output that is nearer to its end.
+/// "x-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 59\r\n..." for each limit
+/// that there is. `-tokens` is the one of input and output that is nearer to its end.
 void add_rate_limit_fields(std::string& text, const Standings& standings);
 
 /// What a request may use, from what it says itself: a guess of its input from the length of its

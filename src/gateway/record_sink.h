@@ -29,6 +29,8 @@ class RecordSink {
   virtual ~RecordSink() = default;
   /// Threads: any; must not block on the disk. An error refuses the request (503 `storage`).
   virtual Result<void> admitted(const ledger::Admission& admission) = 0;
+  /// A request that nobody is connected for goes to a worker.   Threads: any; must not block.
+  virtual Result<void> dispatched(RequestId request) = 0;
   /// Threads: any; must not block on the disk. `listener` is kept only for `pending`.
   virtual Recorded ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) = 0;
 };

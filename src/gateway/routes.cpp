@@ -53,6 +53,25 @@ constexpr std::array routes = {
               Dialect::open_inference, "live"},
     RouteSpec{Route::server_ready, "/v2/health/ready", method::get, Scope::inference,
               Dialect::open_inference, "ready"},
+    RouteSpec{Route::job_run, "/v2/{}/run", method::post, Scope::inference, Dialect::plain, "run"},
+    RouteSpec{Route::job_run_sync, "/v2/{}/runsync", method::post, Scope::inference, Dialect::plain,
+              "runsync"},
+    RouteSpec{Route::job_status, "/v2/{}/status/{}", method::get | method::post, Scope::inference,
+              Dialect::plain, "status"},
+    RouteSpec{Route::job_status_sync, "/v2/{}/status-sync/{}", method::get | method::post,
+              Scope::inference, Dialect::plain, "status-sync"},
+    RouteSpec{Route::job_stream, "/v2/{}/stream/{}", method::get | method::post, Scope::inference,
+              Dialect::plain, "stream"},
+    RouteSpec{Route::job_cancel, "/v2/{}/cancel/{}", method::post, Scope::inference, Dialect::plain,
+              "cancel"},
+    RouteSpec{Route::job_retry, "/v2/{}/retry/{}", method::post, Scope::inference, Dialect::plain,
+              "retry"},
+    RouteSpec{Route::job_purge, "/v2/{}/purge-queue", method::post, Scope::inference,
+              Dialect::plain, "purge-queue"},
+    RouteSpec{Route::job_health, "/v2/{}/health", method::get, Scope::inference, Dialect::plain,
+              "health"},
+    RouteSpec{Route::job_list, "/v2/{}/requests", method::get, Scope::inference, Dialect::plain,
+              "requests"},
     RouteSpec{Route::ps, "/api/v1/ps", method::get, Scope::read, Dialect::plain, "ps"},
     RouteSpec{Route::events, "/api/v1/events", method::get, Scope::read, Dialect::plain, "events"},
     RouteSpec{Route::decisions, "/api/v1/decisions", method::get, Scope::read, Dialect::plain,
@@ -143,7 +162,7 @@ bool match_pattern(std::string_view pattern, std::string_view path, RouteMatch& 
     }
     std::optional<std::string> segment = decode_segment(raw);
     if (!segment) return false;
-    if (is_first_parameter) match.first = std::move(*segment);
+    (is_first_parameter ? match.first : match.second) = std::move(*segment);
     is_first_parameter = false;
   }
   return path.empty();
@@ -158,7 +177,7 @@ std::span<const RouteSpec> all_routes() {
 std::optional<RouteMatch> match_route(std::string_view path) {
   if (!path.starts_with('/')) return std::nullopt;
   for (const RouteSpec& spec : routes) {
-    RouteMatch match{&spec, {}, {}};
+    RouteMatch match{&spec, {}, {}, {}};
     const bool has_parameters =
         spec.pattern.back() == '}' || spec.pattern.find("{}") != spec.pattern.npos;
     if (has_parameters ? match_pattern(spec.pattern, path, match) : path == spec.pattern)

@@ -35,6 +35,17 @@ enum class Route : std::uint8_t {
   live,
   server_ready,
   model_ready,  // "would it be served?", so true at zero instances, and starts nothing
+  // Jobs: of the deployment that the path names.
+  job_run,
+  job_run_sync,
+  job_status,
+  job_status_sync,
+  job_stream,
+  job_cancel,
+  job_retry,
+  job_purge,
+  job_health,
+  job_list,
   // Admin.
   ps,
   events,
@@ -78,6 +89,7 @@ struct RouteSpec {
 struct RouteMatch {
   const RouteSpec* spec = nullptr;
   std::string first;          // decoded value of the first "{}", or of "{*}" if there is none
+  std::string second;         // of the second "{}", if there is one
   std::string_view raw_rest;  // what "{*}" matched, as received; view into the path
 };
 
@@ -93,6 +105,9 @@ struct RouteMatch {
 /// True if the request runs on an instance, so that it is admitted, dispatched and recorded.
 [[nodiscard]] constexpr bool runs_model(Route route) {
   return route <= Route::invoke;
+}
+[[nodiscard]] constexpr bool is_job_route(Route route) {
+  return route >= Route::job_run && route <= Route::job_list;
 }
 /// True if the request's JSON body names the model.
 [[nodiscard]] constexpr bool names_model_in_body(Route route) {

@@ -136,6 +136,15 @@ void GatewayServer::replace_keys(const access::KeyRingPtr& keys, KeyId cut_off) 
   for (const auto& loop : loops_) loop->replace_keys(keys, cut_off);
 }
 
+void GatewayServer::launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink) {
+  GatewayLoop& loop = *loops_[request.id.value % loops_.size()];
+  loop.launch(std::move(request), std::move(sink));
+}
+
+void GatewayServer::cancel_launched(RequestId request) {
+  loops_[request.value % loops_.size()]->cancel_launched(request);
+}
+
 /// Asks every loop for something; gives what to wait on until all have said that it is done.
 template <class Ask>
 std::shared_ptr<GatewayServer::Countdown> GatewayServer::ask_all(Ask ask) {

@@ -37,7 +37,7 @@ class Listeners {
   std::optional<net::SocketFile> file_;  // of a Unix socket; goes before they do
 };
 
-class GatewayServer {
+class GatewayServer final : public RequestLauncher {
  public:
   /// Binds `options.listen` itself. Errors: as Listeners::bind.
   static Result<std::unique_ptr<GatewayServer>> create(GatewayOptions options,
@@ -50,7 +50,7 @@ class GatewayServer {
                                                        const DirectoryPtr& directory,
                                                        const access::KeyRingPtr& keys,
                                                        Listeners listeners);
-  ~GatewayServer();
+  ~GatewayServer() override;
   GatewayServer(const GatewayServer&) = delete;
   GatewayServer& operator=(const GatewayServer&) = delete;
 
@@ -61,6 +61,8 @@ class GatewayServer {
   void replace_directory(const DirectoryPtr& directory);
   /// The same; what runs for the key `cut_off`, if there is one, ends.
   void replace_keys(const access::KeyRingPtr& keys, KeyId cut_off);
+  void launch(DetachedRequest request, std::shared_ptr<DetachedSink> sink) override;
+  void cancel_launched(RequestId request) override;
   /// From now on every answer is the last of its connection; waits for the requests that run.
   /// Whether a new one is admitted is the dispatcher's to say. Gives: true if all ended in time.
   /// Threads: not a loop's.

@@ -170,6 +170,10 @@ void read(Reader& in, InstanceEnd& r) {
   in.text(r.how);
 }
 
+void read(Reader& in, Dispatch& r) {
+  r.request.value = in.number();
+}
+
 template <class T>
 T& room_for(Record& out) {
   T* const same = std::get_if<T>(&out);
@@ -247,6 +251,11 @@ void encode(const InstanceEnd& r, Payload& payload) {
   STOKER_INVARIANT(payload.size <= max_ending_payload_bytes, "{}", payload.size);
 }
 
+void encode(const Dispatch& r, Payload& payload) {
+  Writer out(payload, RecordType::dispatch);
+  out.number(r.request.value);
+}
+
 bool decode_into(std::uint8_t type, std::uint8_t version, std::span<const std::byte> payload,
                  Record& out) {
   if (version < oldest_record_version || version > record_version) return false;
@@ -266,6 +275,9 @@ bool decode_into(std::uint8_t type, std::uint8_t version, std::span<const std::b
       break;
     case RecordType::instance_end:
       read(in, room_for<InstanceEnd>(out));
+      break;
+    case RecordType::dispatch:
+      read(in, room_for<Dispatch>(out));
       break;
     default:
       return false;

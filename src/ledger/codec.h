@@ -21,6 +21,7 @@ enum class RecordType : std::uint8_t {
   ending = 3,
   instance_start = 4,
   instance_end = 5,
+  dispatch = 6,
 };
 
 inline constexpr std::uint8_t record_version = 2;  // 2: admissions name their key
@@ -47,6 +48,7 @@ struct Payload {
 [[nodiscard]] Result<void> encode(const InstanceStart& record, Payload& out);
 void encode(const Usage& record, Payload& out);
 void encode(const InstanceEnd& record, Payload& out);
+void encode(const Dispatch& record, Payload& out);
 
 /// Gives: nothing if the type or version is unknown, a value is out of range, or bytes are missing
 /// or left over.

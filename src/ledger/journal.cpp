@@ -117,6 +117,22 @@ Result<Sequence> Journal::Impl::append(const Usage& ending) {
   return sequence;
 }
 
+Result<Sequence> Journal::Impl::append(const Dispatch& dispatch) {
+  Payload payload;
+  encode(dispatch, payload);
+  Lock lock(mutex_);
+  if (failed_) return tl::unexpected(*failed_);
+  if (!open_.requests.contains(dispatch.request.value)) {
+    return tl::unexpected(not_open("request", dispatch.request.value));
+  }
+  if (!fits(frame_bytes(payload.size), open_.size())) return tl::unexpected(no_room());
+  const Sequence sequence = put(payload);
+  const bool told = told_already();
+  lock.unlock();
+  if (!told) wake_.notify_one();
+  return sequence;
+}
+
 Result<Sequence> Journal::Impl::append(const InstanceStart& start) {
   Payload payload;
   if (Result<void> encoded = encode(start, payload); !encoded) {
@@ -228,6 +244,9 @@ Result<Sequence> Journal::append(const Admission& admission) {
 }
 Result<Sequence> Journal::append(const Usage& ending) {
   return impl_->append(ending);
+}
+Result<Sequence> Journal::append(const Dispatch& dispatch) {
+  return impl_->append(dispatch);
 }
 Result<Sequence> Journal::append(const InstanceEnd& end) {
   return impl_->append(end);

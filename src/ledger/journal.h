@@ -92,6 +92,7 @@ class Journal {
   [[nodiscard]] Result<Sequence> append(const Admission& admission);
   [[nodiscard]] Result<Sequence> append(const Usage& ending);
   [[nodiscard]] Result<Sequence> append(const InstanceEnd& end);
+  [[nodiscard]] Result<Sequence> append(const Dispatch& dispatch);
   /// The intent, synced to disk before this returns in either mode: the spawn comes after it.
   /// Cost: a disk sync; never on an event loop.
   [[nodiscard]] Result<Sequence> append_synced(const InstanceStart& start);

@@ -37,6 +37,7 @@ class Journal::Impl {
   Result<Sequence> append(const Usage& ending);
   Result<Sequence> append(const InstanceStart& start);
   Result<Sequence> append(const InstanceEnd& end);
+  Result<Sequence> append(const Dispatch& dispatch);
   void when_durable(Sequence record, OnDurable then);
   Result<void> sync();
   void release(Sequence record);

@@ -121,7 +121,8 @@ Result<void> Journal::Impl::end_open_requests(Lock& lock, WallTime at) {
     ending.request = {request};
     ending.ended_at = at;
     ending.outcome = Outcome::interrupted;
-    ending.reason = "interrupted";
+    ending.reason =
+        open_.dispatched.erase(request) > 0 ? interrupted_running_reason : interrupted_reason;
     Payload payload;
     encode(ending, payload);
     if (!fits(frame_bytes(payload.size), 0)) return tl::unexpected(no_room());

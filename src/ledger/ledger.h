@@ -58,6 +58,16 @@ struct UsageTotals {
   Pico amount;  // exact
 };
 
+/// What a key used at about one time.
+struct KeyUse {
+  std::string key;  // public id
+  WallTime at;
+  std::int64_t input_tokens = 0;
+  std::int64_t output_tokens = 0;
+  std::int64_t cached_tokens = 0;
+  std::int64_t device_ms = 0;
+};
+
 /// Threads: any, for every function. Cost: disk reads; never on an event loop.
 class Ledger {
  public:
@@ -72,6 +82,9 @@ class Ledger {
   /// always exactly one line.
   [[nodiscard]] virtual Result<std::vector<UsageTotals>> totals(const TotalsQuery& query) = 0;
   [[nodiscard]] virtual Result<std::int64_t> count() = 0;
+  /// Of requests that ran and came with a key, oldest first: those that ended since `each_since`
+  /// one by one, older ones since `since` summed up by the quarter of an hour.
+  [[nodiscard]] virtual Result<std::vector<KeyUse>> uses(WallTime since, WallTime each_since) = 0;
 
   /// Waits until everything appended to the journal before the call is stored here.
   /// list(), totals() and count() trail the journal by a fraction of a second without it.

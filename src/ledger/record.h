@@ -31,6 +31,12 @@ struct Admission {
   Prices prices;  // in force at admission; kept here so that it is never priced anew
 };
 
+/// Written when a request that nobody is connected for (a job's) goes to a worker: after a crash it
+/// tells what may have run from what has not.
+struct Dispatch {
+  RequestId request;
+};
+
 /// The intervals of one request in order; they tile accept .. last byte exactly. Nanoseconds.
 struct Phases {
   Duration queue;
@@ -87,7 +93,12 @@ struct InstanceEnd {
 };
 
 /// Everything that the journal can hold.
-using Record = std::variant<ServerStart, Admission, Usage, InstanceStart, InstanceEnd>;
+using Record = std::variant<ServerStart, Admission, Usage, InstanceStart, InstanceEnd, Dispatch>;
+
+/// Reasons of requests that the server did not survive.
+inline constexpr const char* interrupted_reason = "interrupted";
+/// Of one with a Dispatch: a worker had it.
+inline constexpr const char* interrupted_running_reason = "interrupted_running";
 
 /// What one request costs.
 /// Gives: nothing for a request that never ran (start none), whatever its prices.

@@ -138,7 +138,11 @@ void OpenWork::apply(const Record& record, std::uint64_t segment) {
       Overloaded{
           [](const ServerStart&) {},
           [&](const Admission& r) { requests[r.request.value] = segment; },
-          [&](const Usage& r) { requests.erase(r.request.value); },
+          [&](const Usage& r) {
+            requests.erase(r.request.value);
+            dispatched.erase(r.request.value);
+          },
+          [&](const Dispatch& r) { dispatched.insert(r.request.value); },
           [&](const InstanceStart& r) {
             instances[{r.epoch, r.instance, r.generation}] = {r, segment};
           },

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.h"
@@ -36,6 +37,7 @@ struct OpenWork {
   };
   std::unordered_map<std::uint64_t, std::uint64_t> requests;  // id -> segment
   std::map<InstanceKey, Instance> instances;
+  std::unordered_set<std::uint64_t> dispatched;  // of the requests, those with a Dispatch
 
   [[nodiscard]] std::size_t size() const { return requests.size() + instances.size(); }
   void apply(const Record& record, std::uint64_t segment);

@@ -4,6 +4,7 @@
 //   state_dir/epoch       life number, replaced whole (write, sync, rename, sync)
 //   state_dir/admin.key   0600, made at the first start
 //   state_dir/access.db   keys and tenants: access/key_store.h
+//   state_dir/jobs.db     jobs and their answers: jobs/job_store.h
 //   state_dir/journal/    ledger/journal.h      state_dir/ledger.db   ledger/sqlite/
 //   state_dir/traffic     traffic/recorder.h; may be deleted at any time
 //   state_dir/footprints  orchestrator/footprints.h; may be deleted at any time
@@ -48,6 +49,7 @@ class StateDir {
   [[nodiscard]] std::filesystem::path journal_path() const { return path_ / "journal"; }
   [[nodiscard]] std::filesystem::path ledger_path() const { return path_ / "ledger.db"; }
   [[nodiscard]] std::filesystem::path access_path() const { return path_ / "access.db"; }
+  [[nodiscard]] std::filesystem::path jobs_path() const { return path_ / "jobs.db"; }
   [[nodiscard]] std::filesystem::path traffic_path() const { return path_ / "traffic"; }
   [[nodiscard]] std::filesystem::path footprints_path() const {
     return ledger::footprints_path(path_);

@@ -116,19 +116,18 @@ std::optional<gateway::Rejection> Meter::reserve(const gateway::Arrival& arrival
     wish.estimate.device_ms = usual->second;
   }
   const metering::Admission admission = metering_.admit(now(), wish);
-  return std::visit(Overloaded{
-                        [&](metering::ReservationId id) -> std::optional<gateway::Rejection> {
-                          open_.insert(arrival.request, Open{id, arrival.deployment, 0, false});
-                          return std::nullopt;
-                        },
-                        [](const metering::LimitHit& hit) -> std::optional<gateway::Rejection> {
-                          return rejection_of(hit);
-                        },
-                        [](metering::UnknownKey) -> std::optional<gateway::Rejection> {
-                          return unknown_key();
-                        },
-                    },
-                    admission);
+  return std::visit(
+      Overloaded{
+          [&](metering::ReservationId id) -> std::optional<gateway::Rejection> {
+            open_.insert(arrival.request, Open{id, arrival.deployment, 0, false});
+            return std::nullopt;
+          },
+          [](const metering::LimitHit& hit) -> std::optional<gateway::Rejection> {
+            return rejection_of(hit);
+          },
+          [](metering::UnknownKey) -> std::optional<gateway::Rejection> { return unknown_key(); },
+      },
+      admission);
 }
 
 void Meter::dispatched(RequestId request, InstanceId instance, std::int32_t devices) {
@@ -159,8 +158,7 @@ std::int64_t Meter::settle(RequestId request, const gateway::TokenCounts& used) 
   Open* const open = open_.find(request);
   if (open == nullptr) return 0;
   const Instant at = now();
-  static_cast<void>(
-      metering_.report(at, open->reservation, {1, ++open->reports, units_of(used)}));
+  static_cast<void>(metering_.report(at, open->reservation, {1, ++open->reports, units_of(used)}));
   const metering::UsageRecord record =
       metering_.settle(at, open->reservation, metering::Billing::billed);
   if (const auto usual = usual_ms_.find(open->deployment); usual != usual_ms_.end()) {

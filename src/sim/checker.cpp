@@ -55,7 +55,16 @@ void Checker::on_arrival(Instant now, const Arrival& arrival) {
   if (d != deployments_.end()) {
     d->second.largest_cost = std::max(d->second.largest_cost, arrival.cost);
   }
+  note_burst(now, arrival.deployment);
   wait(arrival.request, requests_.insert(arrival.request, request));
+}
+
+/// Many at the same instant, for one deployment or for many.
+void Checker::note_burst(Instant now, DeploymentId deployment) {
+  if (now != burst_at_) burst_.clear();
+  burst_at_ = now;
+  if (++burst_[deployment] == 10) reached(State::burst_arrived);
+  if (burst_.size() == 4 && burst_[deployment] == 1) reached(State::herd_arrived);
 }
 
 void Checker::wait(RequestId id, Request& r) {
@@ -74,7 +83,9 @@ void Checker::wait(RequestId id, Request& r) {
   std::int64_t& mine = d->second.served[r.tenant];
   mine = std::max(mine, d->second.served_now);
   for (const auto& [tenant, count] : d->second.waiting_of) {
-    if (count > 0 && tenant != r.tenant) reached(State::two_tenants_waited);
+    if (count == 0 || tenant == r.tenant) continue;
+    reached(State::two_tenants_waited);
+    if (count >= 10) reached(State::one_tenant_flooded);
   }
 }
 
@@ -222,11 +233,29 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
   sweep(now, core);
 }
 
-void Checker::on_fault(Instant, Fault fault) {
+void Checker::on_fault(Instant now, Fault fault) {
+  if (trace_ && fault != Fault::client_leaves) {
+    trace_(fmt::format("{:>12.6f}  ! {}", static_cast<double>(now.ns) / 1e9, to_text(fault)));
+  }
   fault_struck_ = true;
   switch (fault) {
     case Fault::message_lost:
       reached(State::progress_lost);
+      break;
+    case Fault::message_late:
+      reached(State::told_late);
+      break;
+    case Fault::process_slow:
+      reached(State::worker_slowed);
+      break;
+    case Fault::process_dies_slowly:
+      reached(State::died_slowly);
+      break;
+    case Fault::load_fails_partly:
+      reached(State::load_failed_partly);
+      break;
+    case Fault::clock_steps:
+      reached(State::clock_stepped);
       break;
     case Fault::load_slow:
       reached(State::slow_load_with_progress);

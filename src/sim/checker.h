@@ -139,6 +139,7 @@ class Checker final : public Observer {
   void hear(Instant now, const core::RequestUndelivered& e);
   void hear(Instant now, const core::RequestCancelled& e);
   void hear(Instant now, const core::InstanceUp& e);
+  void hear(Instant now, const core::LoadProgressed& e);
   void hear(Instant now, const core::InstanceReady& e);
   void hear(Instant now, const core::InstanceExited& e);
   void hear(Instant now, const core::InstanceHung& e);
@@ -169,6 +170,7 @@ class Checker final : public Observer {
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
+  void note_burst(Instant now, DeploymentId deployment);
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
@@ -184,6 +186,8 @@ class Checker final : public Observer {
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
+  /// It has the kind and the labels that are asked for.
+  [[nodiscard]] static bool suits(const core::DeviceSpec& device, const core::DeviceNeed& needs);
   /// Of all that the maximum bounds.
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
   /// Of those that serve or are about to.
@@ -215,6 +219,8 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  Instant burst_at_;
+  std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant
 };
 
 }  // namespace stoker::sim

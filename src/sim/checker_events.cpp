@@ -122,6 +122,13 @@ void Checker::hear(Instant, const core::InstanceUp& e) {
   if (it->second.stage == Stage::starting) it->second.stage = Stage::loading;
 }
 
+void Checker::hear(Instant, const core::LoadProgressed& e) {
+  const auto it = instances_.find(e.instance);
+  if (it == instances_.end() || it->second.generation != e.generation) return;
+  const bool before_up = it->second.stage == Stage::starting;
+  if (before_up || it->second.stage == Stage::ready) reached(State::told_out_of_order);
+}
+
 void Checker::hear(Instant, const core::InstanceReady& e) {
   const auto it = instances_.find(e.instance);
   if (it == instances_.end() || it->second.generation != e.generation) {

@@ -132,10 +132,8 @@ void Checker::take_devices(const Deployment& d, InstanceId instance,
     STOKER_INVARIANT(id == devices.front() || device.spec.node == node, "instance {} on two nodes",
                      instance.value);
     node = device.spec.node;
-    const auto& labels = device.spec.labels;
-    STOKER_INVARIANT(std::includes(labels.begin(), labels.end(), d.spec.needs.labels.begin(),
-                                   d.spec.needs.labels.end()),
-                     "instance {} on device {}", instance.value, id.value);
+    STOKER_INVARIANT(suits(device.spec, d.spec.needs), "instance {} on device {}", instance.value,
+                     id.value);
     if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
     for (const InstanceId other : device.residents) {
       if (instances_.at(other).deployment != d.spec.id)

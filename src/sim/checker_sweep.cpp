@@ -63,6 +63,13 @@ void Checker::sweep(Instant now, const core::Core& core) {
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
 }
 
+bool Checker::suits(const core::DeviceSpec& device, const core::DeviceNeed& needs) {
+  const bool kind =
+      needs.kinds.empty() || std::count(needs.kinds.begin(), needs.kinds.end(), device.kind) > 0;
+  return kind && std::includes(device.labels.begin(), device.labels.end(), needs.labels.begin(),
+                               needs.labels.end());
+}
+
 bool Checker::could_hold(const Deployment& d, bool now) const {
   const core::DeviceNeed& needs = d.spec.needs;
   if (d.spec.pool) {
@@ -73,13 +80,9 @@ bool Checker::could_hold(const Deployment& d, bool now) const {
   }
   std::map<NodeId, std::int32_t> on_node;
   for (const auto& [id, device] : devices_) {
-    const auto& labels = device.spec.labels;
     const bool stuck = std::any_of(device.residents.begin(), device.residents.end(),
                                    [&](InstanceId each) { return instances_.at(each).unkillable; });
-    if (device.lost || stuck ||
-        !std::includes(labels.begin(), labels.end(), needs.labels.begin(), needs.labels.end())) {
-      continue;
-    }
+    if (device.lost || stuck || !suits(device.spec, needs)) continue;
     Bytes free = device.spec.memory;
     std::int32_t share_permille = 1000;
     bool alone = false;

@@ -38,9 +38,15 @@ enum class Happening : std::uint8_t {
   told_suspend_failed,  // (instance, failure)
   told_resume_failed,   // (instance, failure)
   client_leaves,        // (request)
-  fault,                // draws what breaks next
+  gateway_due,          // what is on its way to the gateway arrives
   restart,              // the server comes back
+  // From outside, so after everything else of the same instant: then it can be done again at the
+  // time alone.
+  fault,            // draws what breaks next
+  swizzle_device,   // (device, 1 if it comes back)
+  swizzle_process,  // (instance, 1 if it goes on)
 };
+inline constexpr Happening first_from_outside = Happening::fault;
 
 struct Planned {
   Instant at;
@@ -59,7 +65,8 @@ class EventQueue {
   void plan(Instant at, Happening kind, std::uint64_t id, std::uint64_t second = 0) {
     heap_.push_back({});
     std::size_t place = heap_.size() - 1;
-    const Planned planned{at, next_order_++, id, second, kind};
+    const std::uint64_t order = next_order_++ | (kind >= first_from_outside ? last_of_all : 0);
+    const Planned planned{at, order, id, second, kind};
     while (place > 0) {
       const std::size_t parent = (place - 1) / fan_out;
       if (heap_[parent].before(planned)) break;
@@ -99,6 +106,7 @@ class EventQueue {
 
  private:
   static constexpr std::size_t fan_out = 4;
+  static constexpr std::uint64_t last_of_all = std::uint64_t{1} << 63U;
   std::vector<Planned> heap_;
   std::uint64_t next_order_ = 1;
 };

@@ -17,12 +17,15 @@ enum class Fault : std::uint8_t {
   process_slow,
   process_unkillable,
   process_dies_slowly,
+  process_pauses,   // it stands still, as after SIGSTOP
+  process_resumes,  // not drawn by a rate of its own
   ignores_cancel,
   unreachable,
   message_lost,
   message_twice,
   message_late,
   load_fails_for_good,
+  load_fails_partly,
   load_out_of_memory,
   load_slow,
   load_larger,
@@ -30,6 +33,9 @@ enum class Fault : std::uint8_t {
   spawn_fails_will_stay,
   spawn_outcome_unknown,
   device_lost,
+  device_returned,  // not drawn by a rate of its own
+  swizzle,          // some are stopped one by one and let go in another order
+  clock_steps,      // the wall clock: all schedules jump
   client_leaves,
   server_crashes,
   server_sleeps,
@@ -55,6 +61,8 @@ enum class Fault : std::uint8_t {
   count_
 };
 inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::count_);
+
+[[nodiscard]] const char* to_text(Fault fault);
 
 /// For each fault how likely it is, in 1/10,000: per process, load, message or strike.
 struct FaultPlan {

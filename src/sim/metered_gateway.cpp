@@ -13,17 +13,20 @@ namespace {
 using metering::Billing;
 using metering::Units;
 
-constexpr std::uint64_t most_tenants = 4;  // as SeedRun draws them
+constexpr std::uint64_t most_tenants = 5;  // as SeedRun draws them
 
 }  // namespace
 
-MeteredGateway::MeteredGateway(std::uint64_t seed, const FaultPlan& faults,
-                               std::int32_t sweep_every)
-    : faults_(faults), prng_(seed ^ 0x3e7e41ULL), checker_(seed ^ 0xc0117eULL, sweep_every) {
+MeteredGateway::MeteredGateway(std::uint64_t seed, const Chances& chances, Duration between_strikes,
+                               bool with_limits, std::int32_t sweep_every)
+    : chances_(chances),
+      between_strikes_(between_strikes),
+      prng_(seed ^ 0x3e7e41ULL),
+      checker_(seed ^ 0xc0117eULL, sweep_every) {
   config_.minute = seconds(draw(2, 20));
   config_.day = Duration{config_.minute.ns * draw(4, 20)};
   checker_.began(config_);
-  with_limits_ = one_in(3);
+  with_limits_ = one_in(3) && with_limits;
   draw_keys();
 }
 
@@ -92,7 +95,10 @@ void MeteredGateway::tell_keys() {
 }
 
 void MeteredGateway::set_prices(DeploymentId deployment) {
-  if (!prices_.contains(deployment)) prices_[deployment] = draw_prices();
+  if (!prices_.contains(deployment)) {
+    draw_for(Roll::prices, Subject{deployment.value});
+    prices_[deployment] = draw_prices();
+  }
   config_.last_price_version.value = std::max(
       config_.last_price_version.value, state_->set_prices(deployment, prices_[deployment]).value);
   checker_.prices_set(deployment, state_->prices_of(deployment));
@@ -114,7 +120,7 @@ void MeteredGateway::on_server_start(Instant now, const core::CoreConfig&) {
     checker_.interrupted(record);
   }
   lost_.clear();
-  if (faults_.any()) next_strike_ = now + faults_.between_strikes;
+  if (between_strikes_.ns > 0 && chances_.any()) next_strike_ = now + between_strikes_;
 }
 
 void MeteredGateway::on_server_crash(Instant now) {
@@ -122,12 +128,12 @@ void MeteredGateway::on_server_crash(Instant now) {
   state_.reset();
   devices_of_.clear();
   on_its_way_.clear();
-  exhausted_.clear();
 }
 
 bool MeteredGateway::admit(Instant now, const Arrival& arrival) {
   advance(now);
   const std::vector<KeyId>& keys = keys_of_.at(arrival.tenant);
+  draw_for(Roll::usage, Subject::request(arrival.request));
   Open open;
   open.service = arrival.service;
   open.truth.input_tokens = draw<std::int64_t>(1, one_in(8) ? 8000 : 500);
@@ -251,17 +257,25 @@ Units MeteredGateway::part(const Units& whole, std::int64_t permille) {
 
 /// What its worker will say of it while it runs.
 void MeteredGateway::plan_reports(Instant now, RequestId request, Open& open) {
+  const Subject who = Subject::request(request);
+  const auto attempt = static_cast<std::uint32_t>(open.attempt);
+  draw_for(Roll::usage, who, attempt);
   const auto count = draw<std::int64_t>(0, 3);
   for (std::int64_t i = 1; i <= count; ++i) {
     const Duration after{open.service.ns / (count + 1) * i};
     metering::UsageReport report{open.attempt, ++open.last_report,
                                  part(open.truth, 1000 * i / (count + 1))};
-    if (hits(Fault::report_less)) {
+    const std::uint32_t time = attempt * 4 + static_cast<std::uint32_t>(i);
+    if (chances_.hits(Fault::report_less, who, time)) {
       report.used.output_tokens = one_in(8) ? -1 : report.used.output_tokens / 2;
     }
-    if (hits(Fault::report_lost)) continue;
-    const Duration late = hits(Fault::report_late) ? ms(draw(0, 3000)) : Duration{};
-    if (hits(Fault::report_twice)) send(now + after + ms(draw(0, 500)), request, open, report);
+    const Duration lateness = ms(draw(0, 3000));
+    const Duration again = ms(draw(0, 500));
+    if (chances_.hits(Fault::report_lost, who, time)) continue;
+    const Duration late = chances_.hits(Fault::report_late, who, time) ? lateness : Duration{};
+    if (chances_.hits(Fault::report_twice, who, time)) {
+      send(now + after + again, request, open, report);
+    }
     send(now + after + late, request, open, report);
   }
 }
@@ -269,19 +283,15 @@ void MeteredGateway::plan_reports(Instant now, RequestId request, Open& open) {
 void MeteredGateway::send(Instant at, RequestId request, const Open& open,
                           const metering::UsageReport& report) {
   on_its_way_.emplace(std::pair(at, next_sent_++), Sent{request, open.id, report});
+  if (on_sent_) on_sent_(at);
 }
 
 void MeteredGateway::deliver(Instant now, const Sent& sent) {
   const metering::Reported answer = state_->report(now, sent.id, sent.report);
   checker_.reported(now, sent.request, sent.report, answer, *state_);
-  if (answer.exhausted) exhausted_.push_back(sent.request);
+  if (answer.exhausted && on_exhausted_) on_exhausted_(sent.request);
 }
 
-std::vector<RequestId> MeteredGateway::take_exhausted() {
-  return std::exchange(exhausted_, {});
-}
-
-/// What is due until now, each at its own time.
 void MeteredGateway::advance(Instant now) {
   if (state_ == nullptr) return;
   for (;;) {
@@ -293,25 +303,25 @@ void MeteredGateway::advance(Instant now) {
       deliver(first.key().first, first.mapped());
     } else {
       strike(*next_strike_);
-      next_strike_ = *next_strike_ + Duration{faults_.between_strikes.ns / 2 +
-                                              draw<std::int64_t>(0, faults_.between_strikes.ns)};
+      next_strike_ = *next_strike_ + chances_.around(between_strikes_, Roll::strike_time,
+                                                     Subject::strike(strikes_), 1);
     }
   }
 }
 
-bool MeteredGateway::hits(Fault fault, std::int32_t times) {
-  const std::int32_t rate = std::min(faults_.of(fault) * times, 9'000);
-  return rate > 0 && static_cast<std::int32_t>(prng_.below(10'000)) < rate;
-}
-
 void MeteredGateway::strike(Instant) {
-  if (hits(Fault::prices_change, 8) && !prices_.empty()) {
-    auto it = prices_.begin();
-    std::advance(it, static_cast<std::ptrdiff_t>(prng_.below(prices_.size())));
-    it->second = draw_prices();
-    set_prices(it->first);
+  const Subject who = Subject::strike(++strikes_);
+  if (chances_.hits(Fault::prices_change, who, 0, 8)) {
+    for (auto& [id, prices] : prices_) {
+      draw_for(Roll::prices, Subject{id.value}, static_cast<std::uint32_t>(strikes_));
+      if (!one_in(4)) continue;
+      prices = draw_prices();
+      set_prices(id);
+    }
   }
-  if (hits(Fault::limits_change, 8)) change_limits();
+  if (!chances_.hits(Fault::limits_change, who, 0, 8)) return;
+  draw_for(Roll::limits, who);
+  change_limits();
 }
 
 /// A person changes limits, takes a key away or gives it back, books a payment.
@@ -346,8 +356,9 @@ void MeteredGateway::change_limits() {
   }
 }
 
-void MeteredGateway::stop_faults() {
-  faults_ = no_faults();
+void MeteredGateway::stop_faults(Instant now) {
+  advance(now);
+  chances_.stop();
   next_strike_.reset();
 }
 

@@ -6,16 +6,18 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/id_table.h"
 #include "base/prng.h"
 #include "core/metering/metering.h"
-#include "sim/faults.h"
+#include "sim/chances.h"
 #include "sim/metering_checker.h"
 #include "sim/world.h"
 
@@ -23,17 +25,26 @@ namespace stoker::sim {
 
 class MeteredGateway final : public Observer {
  public:
-  MeteredGateway(std::uint64_t seed, const FaultPlan& faults, std::int32_t sweep_every);
+  /// `between_strikes`: mean time between changes of prices and limits; {0}: there are none.
+  /// `with_limits`: keys and tenants may have some.
+  MeteredGateway(std::uint64_t seed, const Chances& chances, Duration between_strikes,
+                 bool with_limits, std::int32_t sweep_every);
+
+  /// Hears of requests whose reservations are used up and could not grow: the gateway gives them
+  /// up.
+  void on_exhausted(std::function<void(RequestId)> heard) { on_exhausted_ = std::move(heard); }
+  /// Hears when a report will arrive; then advance() is to be called.
+  void on_sent(std::function<void(Instant)> heard) { on_sent_ = std::move(heard); }
+  /// What is due until now, each at its own time.
+  void advance(Instant now);
 
   /// Gives: false if a limit refuses it; then it must not arrive.   Needs: the server runs.
   [[nodiscard]] bool admit(Instant now, const Arrival& arrival);
-  /// Requests whose reservations are used up and could not grow, since the last call: the gateway
-  /// gives them up.
-  [[nodiscard]] std::vector<RequestId> take_exhausted();
-  void stop_faults();
+  void stop_faults(Instant now);
   /// Needs: every request has ended.
   void check_settled(Instant now);
   [[nodiscard]] const StateCounts& states() const { return checker_.states(); }
+  [[nodiscard]] const Chances& chances() const { return chances_; }
 
   void on_server_start(Instant now, const core::CoreConfig& config) override;
   void before_step(Instant now, const core::Event& event) override;
@@ -78,14 +89,16 @@ class MeteredGateway final : public Observer {
         least + static_cast<T>(prng_.below(static_cast<std::uint64_t>(most - least) + 1)));
   }
   bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
-  bool hits(Fault fault, std::int32_t times = 1);
+  /// From here on draws are about this, and the same whatever was drawn before.
+  void draw_for(Roll roll, Subject who, std::uint32_t time = 0) {
+    prng_ = chances_.draws(roll, who, time);
+  }
   metering::Limits draw_limits(bool of_tenant);
   Prices draw_prices();
   KeyId any_key();
   void draw_keys();
   void tell_keys();
   void set_prices(DeploymentId deployment);
-  void advance(Instant now);
   void strike(Instant now);
   void change_limits();
   void plan_reports(Instant now, RequestId request, Open& open);
@@ -94,7 +107,8 @@ class MeteredGateway final : public Observer {
   [[nodiscard]] static metering::Units part(const metering::Units& whole, std::int64_t permille);
   void settle(Instant now, RequestId request, Open& open, metering::Billing billing);
 
-  FaultPlan faults_;
+  Chances chances_;
+  const Duration between_strikes_;
   Prng prng_;
   MeteringChecker checker_;
   metering::MeteringConfig config_;
@@ -109,7 +123,9 @@ class MeteredGateway final : public Observer {
   std::map<std::pair<Instant, std::uint64_t>, Sent> on_its_way_;
   std::uint64_t next_sent_ = 1;
   std::optional<Instant> next_strike_;
-  std::vector<RequestId> exhausted_;
+  std::uint64_t strikes_ = 0;
+  std::function<void(RequestId)> on_exhausted_;
+  std::function<void(Instant)> on_sent_;
   // What survives a crash.
   std::map<KeyId, Pico> balances_;
   std::vector<Recorded> recorded_;  // of the last day, by time

@@ -6,41 +6,58 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "base/invariant.h"
-#include "sim/checker.h"
-#include "sim/metered_gateway.h"
-#include "sim/observer_pair.h"
+#include "sim/decision_log.h"
 
 namespace stoker::sim {
 namespace {
 
+constexpr std::uint64_t one_paired_in = 8;
+/// In a paired run: the deployment that never comes up, who asks for it, where it lies, and how
+/// its devices differ from those of the others.
+constexpr DeploymentId looping_deployment{90};
+constexpr TenantId looping_tenant{5};
+constexpr NodeId looping_node{9};
+constexpr PoolId looping_pool{2};
+constexpr core::DeviceKind looping_kind = core::DeviceKind::cuda;
+
+bool is_paired(std::uint64_t seed, const SeedOptions& options) {
+  return options.paired && Prng(seed ^ 0x9a12edULL).below(one_paired_in) == 0;
+}
+
 /// Draws the world of a seed and drives it.
 class SeedRun {
  public:
-  SeedRun(std::uint64_t seed, const SeedOptions& options)
-      : options_(options),
+  /// `listener`: hears events and orders beside the checkers; may be null.
+  SeedRun(std::uint64_t seed, const SeedOptions& options, Observer* listener)
+      : seed_(seed),
+        options_(options),
         prng_(seed),
-        faults_(options.with_faults ? draw_faults(prng_) : no_faults()),
-        checker_(options.sweep_every, options.listener),
-        gateway_(seed, faults_, options.sweep_every),
-        both_(checker_, gateway_),
-        world_(seed, faults_, &both_) {}
+        paired_(is_paired(seed, options)),
+        faults_(draw_plan()),
+        scene_(seed, faults_, options.sweep_every, {options.trace, listener}) {}
 
   void run() {
-    checker_.set_trace(options_.trace);
     draw_devices();
     draw_deployments();
+    if (paired_) add_looping();
     while (sent_ < options_.requests) burst_or_pause();
     settle();
   }
 
-  World& world() { return world_; }
-  [[nodiscard]] StateCounts states() const {
-    StateCounts sum = checker_.states();
-    sum.add(gateway_.states());
-    sum.add(world_.states);
-    return sum;
+  Scene& scene() { return scene_; }
+  [[nodiscard]] bool paired() const { return paired_; }
+  /// What a script says beside its steps.
+  [[nodiscard]] Script header() const {
+    Script script;
+    script.seed = seed_;
+    script.varied = faults_.any();
+    script.between_strikes = faults_.between_strikes;
+    script.sweep_every = options_.sweep_every;
+    if (paired_) script.looping = looping_deployment;
+    return script;
   }
 
  private:
@@ -51,12 +68,27 @@ class SeedRun {
   }
   bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
 
+  FaultPlan draw_plan() {
+    FaultPlan plan = options_.with_faults ? draw_faults(prng_) : no_faults();
+    if (paired_) {
+      // Shared by all: the wait for the last process of a life, and who wakes a sleeping server.
+      for (const Fault fault : {Fault::server_crashes, Fault::server_sleeps}) {
+        plan.per_10k[static_cast<std::size_t>(fault)] = 0;
+      }
+    }
+    return plan;
+  }
+
+  World& world() { return scene_.world(); }
+
   void draw_devices() {
     const auto nodes = draw<std::uint64_t>(1, 3);
     std::uint64_t id = 0;
     for (std::uint64_t node = 1; node <= nodes; ++node) {
       const auto on_node = draw<std::uint64_t>(1, 3);
-      if (!one_in(4)) world_.add_node({NodeId{node}, mib(draw<std::int64_t>(20, 250))});
+      if (!one_in(4)) {
+        scene_.perform(AddNode{{NodeId{node}, mib(draw<std::int64_t>(20, 250))}});
+      }
       for (std::uint64_t i = 0; i < on_node; ++i) {
         core::DeviceSpec device;
         device.id = DeviceId{++id};
@@ -66,13 +98,14 @@ class SeedRun {
         device.slots = draw(1, 6);
         device.node = NodeId{node};
         if (one_in(2)) device.labels = {core::LabelId{1}};
-        world_.add_device(device);
+        scene_.perform(AddDevice{device});
       }
     }
     if (one_in(3)) {
       has_pool_ = true;
-      world_.add_pool(
-          {PoolId{1}, "pool", draw(1, 4), one_in(2) ? seconds(draw(1, 20)) : Duration{}});
+      core::PoolSpec pool{PoolId{1}, "pool", draw(1, 4), {}};
+      if (one_in(2)) pool.pending_limit = seconds(draw(1, 20));
+      scene_.perform(AddPool{pool});
     }
   }
 
@@ -82,6 +115,50 @@ class SeedRun {
   }
 
   void add_deployment(DeploymentId id) {
+    AddDeployment added = draw_deployment(id);
+    if (paired_) added.deployment.needs.kinds = {core::DeviceKind::fake};
+    scene_.perform(added);
+  }
+
+  /// On devices of its own, or on a pool of its own; nobody else's requests are its tenant's.
+  void add_looping() {
+    AddDeployment added = draw_deployment(looping_deployment);
+    core::DeploymentSpec& d = added.deployment;
+    d.needs = {};
+    d.needs.kinds = {looping_kind};
+    d.weights = {};
+    d.pool = {};
+    if (one_in(3)) {
+      scene_.perform(AddPool{{looping_pool, "looping", draw(1, 4), {}}});
+      d.pool = looping_pool;
+    } else {
+      const std::int32_t devices = draw(1, 2);
+      for (std::int32_t i = 0; i < devices; ++i) {
+        core::DeviceSpec device;
+        device.id = DeviceId{90 + static_cast<std::uint64_t>(i)};
+        device.name = "x" + std::to_string(i);
+        device.kind = looping_kind;
+        device.memory = mib(400);
+        device.slots = draw(1, 4);
+        device.node = looping_node;
+        scene_.perform(AddDevice{device});
+      }
+    }
+    added.behaviour.broken = added.behaviour.missing = added.behaviour.crashes = false;
+    switch (draw(0, 2)) {
+      case 0:
+        added.behaviour.broken = true;
+        break;
+      case 1:
+        added.behaviour.missing = true;
+        break;
+      default:
+        added.behaviour.crashes = true;
+    }
+    scene_.perform(added);
+  }
+
+  AddDeployment draw_deployment(DeploymentId id) {
     core::DeploymentSpec d;
     d.id = id;
     d.name = "m" + std::to_string(id.value);
@@ -149,14 +226,15 @@ class SeedRun {
     if (options_.with_faults) {
       behaviour.broken = one_in(12);
       behaviour.missing = one_in(25);
+      behaviour.crashes = one_in(25);
     }
-    world_.add_deployment(d, behaviour);
     service_[id] = ms(draw(1, one_in(4) ? 5000 : 400));
+    return {d, behaviour};
   }
 
   /// Draws are statements of their own: compilers differ in the order of a call's arguments.
   void burst_or_pause() {
-    const std::uint64_t what = prng_.below(10);
+    const std::uint64_t what = prng_.below(11);
     const DeploymentId one = any_deployment();
     const std::int32_t few = draw(20, 60);
     const std::int32_t many = draw(10, 120);
@@ -175,23 +253,31 @@ class SeedRun {
         return pass(seconds(draw(1, 40)));
       case 4:
         return change_something();
+      case 5:  // all of them at once
+        return herd(few);
       default:  // steady
         return arrive_all(many, gap, {});
     }
   }
 
+  void herd(std::int32_t count) {
+    std::vector<DeploymentId> all;
+    for (const auto& [id, spec] : world().deployments()) all.push_back(id);
+    for (std::int32_t i = 0; i < count && !all.empty(); ++i) {
+      arrive(all[static_cast<std::size_t>(i) % all.size()]);
+    }
+    pass(ms(draw(1, 2000)));
+  }
+
   DeploymentId any_deployment() {
-    const auto& all = world_.deployments();
+    const auto& all = world().deployments();
     if (all.empty()) return DeploymentId{1};
     auto it = all.begin();
     std::advance(it, static_cast<std::ptrdiff_t>(prng_.below(all.size())));
     return it->first;
   }
 
-  void pass(Duration d) {
-    world_.run_until(world_.now() + d);
-    for (const RequestId each : gateway_.take_exhausted()) world_.give_up(each);
-  }
+  void pass(Duration d) { scene_.run_until(world().now() + d); }
 
   void arrive_all(std::int32_t count, Duration gap, DeploymentId only) {
     for (std::int32_t i = 0; i < count; ++i) {
@@ -217,6 +303,7 @@ class SeedRun {
     arrival.request = RequestId{static_cast<std::uint64_t>(++sent_)};
     arrival.deployment = id;
     arrival.tenant = flood_ && !one_in(6) ? flood_ : TenantId{draw<std::uint64_t>(1, 4)};
+    if (id == looping_deployment) arrival.tenant = looping_tenant;
     arrival.priority = one_in(5) ? draw(0, 2) : 0;
     const Duration mean = service_.contains(id) ? service_[id] : ms(100);
     arrival.service =
@@ -228,70 +315,61 @@ class SeedRun {
     if (one_in(15)) arrival.deadline = ms(draw(1, 5000));
     if (one_in(3)) arrival.cost = draw(1, 10);
     if (one_in(4)) arrival.affinity = draw<std::uint64_t>(1, 6);
-    if (!world_.server_runs() || !gateway_.admit(world_.now(), arrival)) return;
-    world_.arrive(arrival);
+    scene_.perform(arrival);
   }
 
   void change_something() {
-    if (!world_.server_runs()) return pass(seconds(1));
+    if (!world().server_runs()) return pass(seconds(1));
     const DeploymentId id = any_deployment();
-    if (one_in(3) && world_.deployments().size() > 1) {
-      world_.remove_deployment(id);
+    if (one_in(3) && world().deployments().size() > 1 && id != looping_deployment) {
+      scene_.perform(RemoveDeployment{id});
       if (one_in(2)) {
         pass(seconds(draw(1, 40)));
         add_deployment(DeploymentId{100 + ++added_});
       }
       return;
     }
-    if (one_in(3) && world_.deployments().contains(id)) {
+    if (one_in(3) && world().deployments().contains(id)) {
       const std::int32_t most = draw(1, 4);
       const std::int32_t least = one_in(2) ? draw(0, most) : 0;
-      world_.change_bounds(id, least, most);
+      scene_.perform(ChangeBounds{id, least, most});
       return;
     }
-    if (one_in(3) && world_.deployments().contains(id)) {
-      Behaviour behaviour = world_.behaviour(id);
-      behaviour.broken = options_.with_faults && one_in(2);
-      behaviour.missing = false;
-      world_.set_behaviour(id, behaviour);
-      world_.tell(core::WarmRequested{id});
+    if (one_in(3) && world().deployments().contains(id)) {
+      Behaviour behaviour = world().behaviour(id);
+      if (id != looping_deployment) {
+        behaviour.broken = options_.with_faults && one_in(2);
+        behaviour.missing = behaviour.crashes = false;
+      }
+      scene_.perform(ChangeBehaviour{id, behaviour});
+      scene_.perform(WarmByHand{id});
       return;
     }
-    if (world_.deployments().contains(id)) world_.tell(core::StopRequested{id, {}});
+    scene_.perform(StopByHand{id, {}});
   }
 
   /// Nobody sends any more and nothing breaks any more: everything must end.
   void settle() {
-    world_.stop_faults();
-    gateway_.stop_faults();
-    for (const auto& [id, spec] : world_.deployments()) {
-      world_.tell(core::WarmRequested{id});  // forgets failures and rests
-    }
+    if (paired_) scene_.perform(RemoveDeployment{looping_deployment});  // else it would be mended
+    scene_.perform(EndFaults{});
     // Longer than any queue, any backoff, any keep-warm time and any unkillable process.
     pass(minutes(12));
-    STOKER_INVARIANT(world_.server_runs(), "the server never came back");
-    checker_.check_settled(world_.core(), world_);
-    gateway_.check_settled(world_.now());
+    scene_.perform(CheckSettled{});
     if (one_in(2)) return;
     for (int i = 0; i < 20; ++i) arrive(any_deployment());
     pass(ms(draw(0, 3000)));
-    world_.tell(core::ShutdownRequested{});
+    scene_.perform(ShutDown{});
     for (int i = 0; i < 5; ++i) arrive(any_deployment());
     pass(minutes(3));
-    STOKER_INVARIANT(world_.core().quiet() && world_.processes() == 0,
-                     "L2 the server does not end: {} processes", world_.processes());
-    STOKER_INVARIANT(world_.open_requests() == 0, "L1 {} requests never ended",
-                     world_.open_requests());
-    gateway_.check_settled(world_.now());
+    scene_.perform(CheckEnded{});
   }
 
+  const std::uint64_t seed_;
   const SeedOptions options_;
   Prng prng_;
+  const bool paired_;
   const FaultPlan faults_;
-  Checker checker_;
-  MeteredGateway gateway_;
-  ObserverPair both_;
-  World world_;
+  Scene scene_;
   std::map<DeploymentId, Duration> service_;
   TenantId flood_;
   bool has_pool_ = false;
@@ -299,24 +377,79 @@ class SeedRun {
   std::uint64_t added_ = 0;
 };
 
-}  // namespace
-
-SeedResult run_seed(std::uint64_t seed, const SeedOptions& options) {
-  SeedResult result;
-  result.seed = seed;
+/// Runs it, and says what broke.
+void run_guarded(SeedResult& result, Scene& scene, const std::function<void()>& run) {
   const InvariantsThrow instead_of_ending_the_process;
-  // On the heap: it is large, and it must outlive the exception to tell where it was.
-  auto run = std::make_unique<SeedRun>(seed, options);
   try {
-    run->run();
+    run();
   } catch (const std::exception& broken) {  // an invariant, or what would have ended a server
     result.violation =
-        fmt::format("at {:.6f} s, event {}: {}", static_cast<double>(run->world().now().ns) / 1e9,
-                    run->world().totals().events, broken.what());
+        fmt::format("at {:.6f} s, event {}: {}", static_cast<double>(scene.world().now().ns) / 1e9,
+                    scene.world().totals().events, broken.what());
   }
-  result.totals = run->world().totals();
-  result.virtual_time = run->world().now() - Instant{};
-  result.states = run->states();
+  result.totals = scene.world().totals();
+  result.virtual_time = scene.world().now() - Instant{};
+  result.states = scene.states();
+}
+
+void play(Scene& scene, const Script& script) {
+  for (const Step& step : script.steps) {
+    scene.run_until(step.at);
+    scene.perform(step.what);
+  }
+  scene.run_until(script.until);
+}
+
+/// V22: what was decided about the others, `decided`, is what is decided without the looping one.
+void compare_without(SeedResult& result, const Script& script, const DecisionLog& decided) {
+  const Script rest = without(script, script.looping);
+  DecisionLog alone(script.looping);
+  auto scene = std::make_unique<Scene>(rest, SceneOptions{{}, &alone});
+  SeedResult second;
+  run_guarded(second, *scene, [&] { play(*scene, rest); });
+  if (second.violation) {
+    result.violation =
+        "V22 without deployment " + std::to_string(script.looping.value) + ", " + *second.violation;
+    return;
+  }
+  result.decisions_compared = decided.size();
+  result.states.reached(State::looped_beside_others);
+  if (const std::optional<std::string> difference = first_difference(decided, alone)) {
+    result.violation =
+        fmt::format("V22 deployment {} never comes up and shares nothing with the others, yet {}",
+                    script.looping.value, *difference);
+  }
+}
+
+}  // namespace
+
+SeedResult run_seed(std::uint64_t seed, const SeedOptions& options, Script* script) {
+  SeedResult result;
+  result.seed = seed;
+  DecisionLog decided(looping_deployment, options.listener);
+  // On the heap: it is large, and it must outlive the exception to tell where it was.
+  auto run = std::make_unique<SeedRun>(seed, options,
+                                       is_paired(seed, options) ? &decided : options.listener);
+  Script own;
+  Script& kept = script == nullptr ? own : *script;
+  const bool recorded = script != nullptr || run->paired();
+  kept = run->header();
+  if (recorded) run->scene().record(kept);
+  run_guarded(result, run->scene(), [&] { run->run(); });
+  if (recorded) run->scene().end_record();
+  if (run->paired() && !result.violation) compare_without(result, kept, decided);
+  return result;
+}
+
+SeedResult run_script(const Script& script, const SceneOptions& options) {
+  SeedResult result;
+  result.seed = script.seed;
+  DecisionLog decided(script.looping, options.listener);
+  SceneOptions logged = options;
+  if (script.looping) logged.listener = &decided;
+  auto scene = std::make_unique<Scene>(script, logged);
+  run_guarded(result, *scene, [&] { play(*scene, script); });
+  if (script.looping && !result.violation) compare_without(result, script, decided);
   return result;
 }
 

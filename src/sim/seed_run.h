@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "sim/scene.h"
+#include "sim/script.h"
 #include "sim/states.h"
 #include "sim/world.h"
 
@@ -18,6 +20,9 @@ struct SeedOptions {
   bool with_faults = true;
   std::function<void(const std::string&)> trace;  // hears every event and order in words
   Observer* listener = nullptr;                   // hears starts of the server, events and orders
+  /// A part of the seeds is drawn with a deployment that never comes up, on devices of its own, and
+  /// run once more without it (V22).
+  bool paired = true;
 };
 
 struct SeedResult {
@@ -25,10 +30,15 @@ struct SeedResult {
   WorldTotals totals;
   StateCounts states;
   Duration virtual_time;
+  std::uint64_t decisions_compared = 0;  // of a paired run
   std::optional<std::string> violation;  // what broke, and at which event
 };
 
 /// Never throws: a broken invariant becomes the violation.   Cost: a few us a request.
-[[nodiscard]] SeedResult run_seed(std::uint64_t seed, const SeedOptions& options);
+/// `script`: becomes what was drawn; null: it is not kept.
+[[nodiscard]] SeedResult run_seed(std::uint64_t seed, const SeedOptions& options,
+                                  Script* script = nullptr);
+/// The same run from its script, or another one from another script.
+[[nodiscard]] SeedResult run_script(const Script& script, const SceneOptions& options = {});
 
 }  // namespace stoker::sim

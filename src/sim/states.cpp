@@ -58,6 +58,12 @@ const char* to_text(State state) {
       return "two_tenants_waited";
     case State::priorities_waited:
       return "priorities_waited";
+    case State::one_tenant_flooded:
+      return "one_tenant_flooded";
+    case State::burst_arrived:
+      return "burst_arrived";
+    case State::herd_arrived:
+      return "herd_arrived";
     case State::started_from_zero:
       return "started_from_zero";
     case State::started_for_queue_depth:
@@ -118,6 +124,18 @@ const char* to_text(State state) {
       return "progress_lost";
     case State::ready_told_twice:
       return "ready_told_twice";
+    case State::told_late:
+      return "told_late";
+    case State::told_out_of_order:
+      return "told_out_of_order";
+    case State::worker_slowed:
+      return "worker_slowed";
+    case State::died_slowly:
+      return "died_slowly";
+    case State::load_failed_partly:
+      return "load_failed_partly";
+    case State::paused_then_went_on:
+      return "paused_then_went_on";
     case State::stopped_idle:
       return "stopped_idle";
     case State::stopped_last_idle:
@@ -172,6 +190,10 @@ const char* to_text(State state) {
       return "device_returned";
     case State::device_distrusted:
       return "device_distrusted";
+    case State::devices_swizzled:
+      return "devices_swizzled";
+    case State::processes_swizzled:
+      return "processes_swizzled";
     case State::pool_start_placed_late:
       return "pool_start_placed_late";
     case State::pool_start_given_up:
@@ -326,6 +348,10 @@ const char* to_text(State state) {
       return "server_crashed_while_busy";
     case State::overslept:
       return "overslept";
+    case State::clock_stepped:
+      return "clock_stepped";
+    case State::looped_beside_others:
+      return "looped_beside_others";
     case State::count_:
       break;
   }

@@ -37,6 +37,9 @@ enum class State : std::uint8_t {
   affinity_moved_for_load,
   two_tenants_waited,
   priorities_waited,
+  one_tenant_flooded,
+  burst_arrived,
+  herd_arrived,
   // instances
   started_from_zero,
   started_for_queue_depth,
@@ -68,6 +71,12 @@ enum class State : std::uint8_t {
   ready_of_an_old_life,
   progress_lost,
   ready_told_twice,
+  told_late,
+  told_out_of_order,
+  worker_slowed,
+  died_slowly,
+  load_failed_partly,
+  paused_then_went_on,
   stopped_idle,
   stopped_last_idle,
   stopped_while_loading_abandoned,
@@ -96,6 +105,8 @@ enum class State : std::uint8_t {
   device_lost_while_busy,
   device_returned,
   device_distrusted,
+  devices_swizzled,
+  processes_swizzled,
   pool_start_placed_late,
   pool_start_given_up,
   pool_quota_reached,
@@ -177,6 +188,9 @@ enum class State : std::uint8_t {
   server_crashed_while_loading,
   server_crashed_while_busy,
   overslept,
+  clock_stepped,
+  // paired runs
+  looped_beside_others,
   count_
 };
 inline constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);

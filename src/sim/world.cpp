@@ -17,10 +17,10 @@ InstanceId instance_of(Generation generation) {
 
 }  // namespace
 
-World::World(std::uint64_t seed, FaultPlan faults, Observer* observer)
-    : seed_(seed), faults_(faults), observer_(observer), prng_(seed ^ 0x5707e4ULL) {
+World::World(std::uint64_t seed, const Chances& chances, Observer* observer)
+    : seed_(seed), chances_(chances), observer_(observer), prng_(seed ^ 0x5707e4ULL) {
   start_server();
-  if (faults_.any()) plan_in(around(faults_.between_strikes), Happening::fault, 0);
+  if (chances_.plan().any()) plan_in(chances_.plan().between_strikes, Happening::fault, 0);
 }
 
 void World::start_server() {
@@ -51,19 +51,22 @@ void World::add_deployment(const core::DeploymentSpec& deployment, const Behavio
 }
 
 void World::change_deployment(const core::DeploymentSpec& deployment) {
+  if (!deployments_.contains(deployment.id)) return;
   deployments_[deployment.id] = deployment;
   if (core_ != nullptr) step(core::DeploymentChanged{deployment});
 }
 
 void World::change_bounds(DeploymentId deployment, std::int32_t min, std::int32_t max) {
-  core::ScalePolicy& scale = deployments_.at(deployment).scale;
+  const auto it = deployments_.find(deployment);
+  if (it == deployments_.end()) return;
+  core::ScalePolicy& scale = it->second.scale;
   scale.min_instances = min;
   scale.max_instances = max;
   if (core_ != nullptr) step(core::BoundsChanged{deployment, min, max});
 }
 
 void World::remove_deployment(DeploymentId deployment) {
-  deployments_.erase(deployment);
+  if (deployments_.erase(deployment) == 0) return;
   if (core_ != nullptr) step(core::DeploymentRemoved{deployment});
 }
 
@@ -73,7 +76,7 @@ void World::run_until(Instant until) {
     std::optional<Instant> wakeup;
     if (core_ != nullptr) wakeup = core_->next_wakeup();
     if (wakeup && asleep_until_) wakeup = std::max(*wakeup, *asleep_until_);
-    const bool wakes = wakeup && (!planned || *wakeup < *planned);
+    const bool wakes = wakeup && (!planned || *wakeup <= *planned);
     const std::optional<Instant> next = wakes ? wakeup : planned;
     if (!next || *next > until) break;
     now_ = std::max(now_, *next);
@@ -92,10 +95,10 @@ void World::arrive(const Arrival& arrival) {
   catch_up();
   ++totals_.arrivals;
   if (observer_ != nullptr) observer_->on_arrival(now_, arrival);
-  open_.insert(arrival.request, Open{arrival, {}, false, now_, {}});
+  open_.insert(arrival.request, Open{arrival, {}, false, 0, now_, {}});
   if (arrival.gone_after.ns > 0) {
     plan_in(arrival.gone_after, Happening::client_leaves, arrival.request.value);
-  } else if (faults_.any()) {
+  } else if (chances_.any()) {
     plan_in(longest_patience, Happening::client_leaves, arrival.request.value);
   }
   step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant, arrival.priority,
@@ -151,6 +154,7 @@ void World::apply(const core::Event& cause, const core::Action& action) {
 }
 
 void World::happen(const Planned& planned) {
+  if (holds_back(planned)) return;
   const Generation generation{planned.id};
   const InstanceId instance = instance_of(generation);
   Process* process = nullptr;
@@ -162,7 +166,7 @@ void World::happen(const Planned& planned) {
     case Happening::process_up:
       if (!is_in(Phase::starting)) return;
       process->phase = Phase::loading;
-      say(Happening::told_up, planned.id);
+      say(Happening::told_up, *process);
       plan_in(Duration{}, Happening::load_step, planned.id, 0);
       return;
     case Happening::load_step:
@@ -263,16 +267,27 @@ void World::happen(const Planned& planned) {
     case Happening::told_placed:
       if (!is_in(Phase::pending)) return;
       process->phase = Phase::starting;
-      plan_in(around(behaviours_.at(process->deployment).start), Happening::process_up, planned.id);
+      plan_in(chances_.around(behaviours_.at(process->deployment).start, Roll::start_time,
+                              process->subject, 1),
+              Happening::process_up, planned.id);
       step(core::InstancePlaced{instance, generation});
       return;
     case Happening::client_leaves:
       client_leaves(RequestId{planned.id});
       return;
     case Happening::fault:
-      if (!faults_.any()) return;
-      strike();
-      plan_in(around(faults_.between_strikes), Happening::fault, 0);
+      if (!chances_.any()) return;
+      draw_strikes();
+      plan_in(chances_.around(chances_.plan().between_strikes, Roll::strike_time,
+                              Subject::strike(++strike_times_), 0),
+              Happening::fault, 0);
+      return;
+    case Happening::swizzle_device:
+    case Happening::swizzle_process:
+      if (chances_.any()) swizzle(planned);
+      return;
+    case Happening::gateway_due:
+      if (on_gateway_due_) on_gateway_due_();
       return;
     case Happening::restart:
       restart_server();

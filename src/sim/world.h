@@ -6,7 +6,7 @@
 // next_wakeup() and, for checks, summary() and check_invariants().
 //
 // Where to look: time and events world.cpp, lives of processes world_processes.cpp, what breaks
-// world_faults.cpp.
+// world_faults.cpp, and how that is drawn world_strikes.cpp.
 #pragma once
 
 #include <cstdint>
@@ -15,43 +15,22 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/id_table.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "core/core.h"
+#include "sim/chances.h"
 #include "sim/event_queue.h"
 #include "sim/faults.h"
+#include "sim/inputs.h"
 #include "sim/states.h"
 
 namespace stoker::sim {
 
 using core::ModelId;
-
-/// How instances of a deployment behave, beside what the core is told of it.
-struct Behaviour {
-  Duration start = ms(50);  // spawn to hello
-  Duration load = ms(500);  // hello to ready
-  core::MemoryNeed memory;  // what it will really hold, on each device
-  bool broken = false;      // every load fails for good
-  bool missing = false;     // there is no such program
-  Duration suspend = ms(100);
-  Duration resume = ms(100);
-  Bytes suspended;  // what it will really hold of host memory
-};
-
-struct Arrival {
-  RequestId request;
-  DeploymentId deployment;
-  TenantId tenant;
-  std::int32_t priority = 0;
-  Duration service = ms(100);
-  Duration gone_after;  // the client leaves; {0}: it waits for the answer
-  Duration deadline;    // latest dispatch, from now; {0}: the deployment's queue_timeout
-  std::int64_t cost = 1;
-  std::uint64_t affinity = 0;
-};
 
 enum class Ending : std::uint8_t { completed, cancelled, refused, failed, interrupted };
 
@@ -98,7 +77,12 @@ struct WorldTotals {
 class World {
  public:
   /// `observer` outlives the world; null: nobody looks, as in a replay.
-  World(std::uint64_t seed, FaultPlan faults, Observer* observer);
+  World(std::uint64_t seed, const Chances& chances, Observer* observer);
+  World(std::uint64_t seed, const FaultPlan& faults, Observer* observer)
+      : World(seed, Chances(seed, faults), observer) {}
+
+  /// Hears what strikes, and whatever else the world does to itself by chance, before it is done.
+  void on_strike(std::function<void(const Input&)> heard) { on_strike_ = std::move(heard); }
 
   void add_device(const core::DeviceSpec& device);
   void add_node(const core::NodeSpec& node);
@@ -107,6 +91,7 @@ class World {
   void take_model(NodeId node, ModelId model, core::Tier tier);
   void add_pool(const core::PoolSpec& pool);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
+  /// Nothing if there is no such deployment, as the next ones do.
   void change_deployment(const core::DeploymentSpec& deployment);
   /// As a schedule does.   Needs: min <= max, and max >= 1.
   void change_bounds(DeploymentId deployment, std::int32_t min, std::int32_t max);
@@ -116,7 +101,7 @@ class World {
   }
   /// The model is mended, or breaks.
   void set_behaviour(DeploymentId deployment, const Behaviour& behaviour) {
-    behaviours_[deployment] = behaviour;
+    if (behaviours_.contains(deployment)) behaviours_[deployment] = behaviour;
   }
   [[nodiscard]] const Behaviour& behaviour(DeploymentId id) const { return behaviours_.at(id); }
 
@@ -124,8 +109,18 @@ class World {
   void run_until(Instant until);
   void arrive(const Arrival& arrival);
   void tell(const core::Event& event) { step(event); }
-  /// The gateway gives the request up, as if its client had left; nothing if it has ended.
-  void give_up(RequestId request) { client_leaves(request); }
+  /// Something breaks now; nothing if what it hits is not there.
+  void strike(const Strike& strike);
+  void stop_by_hand(const StopByHand& order);
+  void warm_by_hand(DeploymentId deployment);
+  /// `heard` is called when a time that the gateway asked for has come.
+  void on_gateway_due(std::function<void()> heard) { on_gateway_due_ = std::move(heard); }
+  void tell_gateway_at(Instant at) { queue_.plan(at, Happening::gateway_due, 0); }
+  /// The gateway gives the request up, right after what happens now, as if its client had left;
+  /// nothing if it has ended.
+  void give_up_soon(RequestId request) {
+    plan_in(Duration{}, Happening::client_leaves, request.value);
+  }
   /// From now on nothing breaks; what is broken is mended as far as a person would.
   void stop_faults();
 
@@ -135,6 +130,8 @@ class World {
   [[nodiscard]] const WorldTotals& totals() const { return totals_; }
   [[nodiscard]] std::size_t open_requests() const { return open_.size(); }
   [[nodiscard]] std::size_t processes() const { return processes_.size() - free_slots_.size(); }
+  /// What chance decided, beside strikes.
+  [[nodiscard]] const Chances& chances() const { return chances_; }
   StateCounts states;
 
  private:
@@ -153,6 +150,7 @@ class World {
     InstanceId id;
     Generation generation;
     DeploymentId deployment;
+    Subject subject;
     Phase phase = Phase::gone;
     Instant ordered_at;
     Instant busy_since;
@@ -160,17 +158,21 @@ class World {
     std::optional<Instant> resuming_at;   // while it comes back
     std::vector<DeviceId> devices;
     std::vector<RequestId> running;
+    std::vector<Planned> held_back;  // what it would have done while it was paused
     bool ready_seen = false;
     bool hung = false;  // it does nothing more, and says nothing
+    bool paused = false;
     bool ignores_cancel = false;
     bool unreachable = false;
     bool outlives_kill = false;
     std::int32_t slowness = 1;
+    std::uint32_t suspends = 0;
   };
   struct Open {  // a request that was admitted and has not ended
     Arrival arrival;
     Generation instance;  // it runs there; zero: it waits
     bool cancelled = false;
+    std::uint32_t attempts = 0;
     Instant arrived_at;
     Duration first_token;  // from its arrival; {0}: it has not run
   };
@@ -188,22 +190,40 @@ class World {
   void happen(const Planned& planned);
   void load_step(Process& process, std::uint64_t step);
   void load_done(Process& process);
-  void keep_model(ModelId model, NodeId node);
+  void keep_model(ModelId model, const Process& process);
   [[nodiscard]] Duration load_time(const Process& process) const;
   [[nodiscard]] NodeId node_of(DeviceId id) const;
   void suspend_done(Process& process);
   void resume_done(Process& process);
+  void lose_tier(const Strike& strike);
+  void load_failed(Process& process, core::LoadFailure failure);
   void request_done(RequestId request, Generation generation, bool asked);
   void client_leaves(RequestId request);
   void process_gone(Process& process);
   void die(Process& process, Duration after);
   void let_go(Process& process, RequestId request);
   void end(RequestId request, Ending ending);
-  void strike();
-  void strike(Fault fault);
+  void draw_strikes();
+  [[nodiscard]] std::optional<Strike> draw_strike(Fault fault);
+  void draw_by_hand(Fault fault);
+  void draw_change();
+  void draw_clock_step();
+  void draw_swizzle();
+  void swizzle(const Planned& planned);
+  void do_strike(const Strike& strike);
+  void strike_process(Process& process, const Strike& strike);
+  void fail_start(Process& process, core::StartFailure failure);
+  void lose_device(DeviceId id);
+  void return_device(DeviceId id);
+  void go_on(Process& process);
   void crash_server();
   void restart_server();
-  void say(Happening kind, std::uint64_t id, std::uint64_t second = 0);
+  void say(Happening kind, const Process& process, std::uint32_t time = 0,
+           std::uint64_t second = 0);
+  void tell_ended(RequestId request, Generation generation, bool asked);
+  void send(Happening kind, std::uint64_t id, std::uint64_t second, Subject who,
+            std::uint32_t time);
+  bool holds_back(const Planned& planned);
   void plan_in(Duration after, Happening kind, std::uint64_t id, std::uint64_t second = 0) {
     queue_.plan(now_ + after, kind, id, second);
   }
@@ -213,15 +233,22 @@ class World {
   Process* find(Generation generation);
   Process& new_process(const core::StartInstance& order);
   void forget(Process& process);
-  bool hits(Fault fault);
+  bool hits(Fault fault, Subject who, std::uint32_t time = 0);
+  void struck(Fault fault) {
+    if (observer_ != nullptr) observer_->on_fault(now_, fault);
+  }
+  Process* find(Subject subject);
   Process* any_process(bool (*wanted)(const Process&));
-  Duration around(Duration mean);
+  std::optional<DeploymentId> any_deployment();
   void mix(std::uint64_t value) { totals_.action_hash = add_to_hash(totals_.action_hash, value); }
 
   const std::uint64_t seed_;
-  FaultPlan faults_;
+  Chances chances_;
   Observer* observer_;
-  Prng prng_;
+  Prng prng_;  // of strikes
+  std::uint64_t strike_times_ = 0;
+  std::function<void(const Input&)> on_strike_;
+  std::function<void()> on_gateway_due_;
   Instant now_;
   std::unique_ptr<core::Core> core_;
   std::uint64_t epoch_ = 1;
@@ -245,6 +272,8 @@ class World {
   std::vector<Process> processes_;
   std::vector<std::uint32_t> free_slots_;
   IdTable<Generation, std::uint32_t> slots_;  // of processes that are not gone
+  std::map<DeploymentId, std::uint32_t> starts_of_;
+  std::int32_t swizzles_left_ = 0;  // stops and releases of the one that goes on
   std::optional<Instant> asleep_until_;
   WorldTotals totals_;
 };

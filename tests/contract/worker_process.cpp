@@ -267,6 +267,17 @@ WorkerProcess::~WorkerProcess() {
   ::waitpid(pid_, nullptr, 0);
 }
 
+bool anybody_has(std::string_view entry) {
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at("/proc", ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    std::ifstream file(at->path() / "environ", std::ios::binary);
+    const std::string environment{std::istreambuf_iterator<char>(file), {}};
+    if (environment.find(entry) != std::string::npos) return true;
+  }
+  return false;
+}
+
 std::string WorkerProcess::log() const {
   std::ifstream file(folder_.file("log"), std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};

@@ -131,6 +131,8 @@ class WorkerProcess {
   std::vector<Json> skipped_;
 };
 
+/// Is there a process with that entry in its environment?
+bool anybody_has(std::string_view entry);
 /// Waits until no process has that id any more.   Gives: whether that came to be.
 bool process_disappears(pid_t pid);
 

@@ -210,3 +210,17 @@ test('a limit of requests at a time frees itself as they end', async (t) => {
   });
   for (const stream of [streams[1], third]) stream.leave();
 });
+
+test('a restart forgets no limit: what was used before it still counts', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 50 }) } });
+  const limited = await keys(stoker, 'create', '--rpm', '5', '--output-tpm', '200');
+  for (let i = 0; i < 3; ++i) assert.equal((await chat(stoker, limited.key, 'e', { max_tokens: 50 })).status, 200);
+  stoker.signal('SIGKILL');
+  await stoker.exited;
+  await stoker.launch();
+  const next = await chat(stoker, limited.key, 'e', { max_tokens: 50 });
+  assert.equal(next.status, 200);
+  assert.equal(next.headers['x-ratelimit-remaining-requests'], '1');
+  assert.equal(next.headers['x-ratelimit-remaining-output-tokens'], '0');
+  assert.equal((await chat(stoker, limited.key, 'e', { max_tokens: 1 })).status, 429);
+});

@@ -53,6 +53,10 @@ std::int32_t int_of(std::string_view text) {
   return static_cast<std::int32_t>(n);
 }
 
+std::uint64_t number_in(std::string_view text) {
+  return static_cast<std::uint64_t>(int_of(text));
+}
+
 std::string time_text(Instant t) {
   const std::int64_t all_ms = t.ns / 1'000'000;
   return all_ms % 1000 == 0 ? fmt::format("{}s", all_ms / 1000) : fmt::format("{}ms", all_ms);
@@ -101,6 +105,7 @@ class Script {
       Options o = options_from(parts, 1);
       return step(core::NodeAdded{{node, bytes_of(o["host_memory"])}});
     }
+    if (parts[0] == "pool") return add_pool(parts);
     if (parts[0] == "deployment") return add_deployment(parts);
     if (parts[0] != "at" || parts.size() < 3) fail("expected 'at TIME EVENT ...'");
     pass_time_until(Instant{duration_of(parts[1]).ns});
@@ -109,15 +114,19 @@ class Script {
     if (verb == "wake") return step(core::WokeUp{});
     if (verb == "shutdown") return step(core::ShutdownRequested{});
     if (verb == "warm") return step(core::WarmRequested{deployment(what)});
-    if (verb == "stop") return step(core::StopRequested{deployment(what), {}});
+    if (verb == "stop") return stop(what);
     if (verb == "request") return requests(parts);
+    if (verb == "change") return change(parts);
+    if (verb == "remove") return step(core::DeploymentRemoved{deployment(what)});
+    if (verb == "lost") return step(core::DeviceLost{device(what)});
+    if (verb == "returned") return step(core::DeviceReturned{device(what)});
     if (verb == "bounds") {
       Options o = options_from(parts, 4);
       return step(core::BoundsChanged{deployment(what), int_of(o["min"]), int_of(o["max"])});
     }
     for (const std::string& name : expand(what)) {
       if (verb == "end")
-        step(core::RequestEnded{request(name), 0});
+        end(name, options_from(parts, 4));
       else if (verb == "cancel")
         step(core::RequestCancelled{request(name)});
       else if (verb == "undelivered")
@@ -137,8 +146,18 @@ class Script {
                             node,
                             {}};
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
+    if (o.contains("node")) device.node = NodeId{number_in(o["node"])};
+    if (o.contains("label")) device.labels = {core::LabelId{number_in(o["label"])}};
     devices_[device.id] = device.name;
     step(core::DeviceAdded{device});
+  }
+
+  void add_pool(const std::vector<std::string>& parts) {
+    Options o = options_from(parts, 2);
+    core::PoolSpec pool{PoolId{pools_.size() + 1}, parts.at(1), int_of(o["quota"]), {}};
+    if (o.contains("pending")) pool.pending_limit = duration_of(o["pending"]);
+    pools_[pool.id] = pool.name;
+    step(core::PoolAdded{pool});
   }
 
   void add_deployment(const std::vector<std::string>& parts) {
@@ -148,6 +167,19 @@ class Script {
     d.name = parts.at(1);
     deployments_[d.name] = d.id;
     names_[d.id] = d.name;
+    set_options(d, o);
+    specs_[d.id] = d;
+    step(core::DeploymentAdded{d});
+  }
+
+  /// What is not named stays as it was.
+  void change(const std::vector<std::string>& parts) {
+    core::DeploymentSpec& d = specs_[deployment(parts.at(3))];
+    set_options(d, options_from(parts, 4));
+    step(core::DeploymentChanged{d});
+  }
+
+  void set_options(core::DeploymentSpec& d, const Options& o) const {
     for (const auto& [key, value] : o) {
       if (key == "memory")
         d.estimate.private_bytes = bytes_of(value);
@@ -194,10 +226,43 @@ class Script {
         d.scale.keep_warm.suspended_max = duration_of(value);
       else if (key == "kind")
         d.needs.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
-      else
+      else if (!set_limit(d, key, value) && !set_place(d, key, value))
         fail("unknown option " + key);
     }
-    step(core::DeploymentAdded{d});
+  }
+
+  static bool set_limit(core::DeploymentSpec& d, const std::string& key, const std::string& value) {
+    if (key == "start_timeout")
+      d.limits.start_timeout = duration_of(value);
+    else if (key == "stall")
+      d.limits.load_stall_timeout = duration_of(value);
+    else if (key == "drain_limit")
+      d.limits.drain_limit = duration_of(value);
+    else if (key == "max_queued_per_tenant")
+      d.limits.max_queued_per_tenant = int_of(value);
+    else if (key == "first_token")
+      d.scale.on.first_token = duration_of(value);
+    else
+      return false;
+    return true;
+  }
+
+  bool set_place(core::DeploymentSpec& d, const std::string& key, const std::string& value) const {
+    if (key == "devices")
+      d.needs.devices = int_of(value);
+    else if (key == "share")
+      d.needs.share_permille = int_of(value);
+    else if (key == "exclusive")
+      d.needs.exclusive = value == "on";
+    else if (key == "label")
+      d.needs.labels = {core::LabelId{number_in(value)}};
+    else if (key == "priority")
+      d.priority = int_of(value);
+    else if (key == "pool")
+      d.pool = id_of(pools_, value);
+    else
+      return false;
+    return true;
   }
 
   void requests(const std::vector<std::string>& parts) {
@@ -208,9 +273,27 @@ class Script {
       request_names_[id] = name;
       core::RequestArrived arrived{id, deployment(parts.at(4)), {}, 0, {}, 1, 0};
       if (o.contains("priority")) arrived.priority = int_of(o["priority"]);
+      if (o.contains("tenant")) arrived.tenant = TenantId{number_in(o["tenant"])};
+      if (o.contains("cost")) arrived.cost = int_of(o["cost"]);
+      if (o.contains("session")) arrived.affinity = number_in(o["session"]);
       if (o.contains("deadline")) arrived.deadline = Instant{duration_of(o["deadline"]).ns};
       step(arrived);
     }
+  }
+
+  void end(const std::string& name, Options o) {
+    core::RequestEnded ended{request(name), 0, {}};
+    if (o.contains("cost")) ended.cost = int_of(o["cost"]);
+    if (o.contains("first_token")) ended.first_token = duration_of(o["first_token"]);
+    step(ended);
+  }
+
+  /// All instances of a deployment, or one of them: "chat/1".
+  void stop(const std::string& what) {
+    const std::size_t slash = what.find('/');
+    InstanceId one;
+    if (slash != std::string::npos) one = InstanceId{number_in(what.substr(slash + 1))};
+    step(core::StopRequested{deployment(what.substr(0, slash)), one});
   }
 
   void instance_event(const std::string& verb, const std::string& name, Options o) {
@@ -220,6 +303,8 @@ class Script {
     const Generation generation{
         o.contains("generation") ? static_cast<std::uint64_t>(int_of(o["generation"])) : id.value};
     if (verb == "up") return step(core::InstanceUp{id, generation});
+    if (verb == "placed") return step(core::InstancePlaced{id, generation});
+    if (verb == "outcome_unknown") return step(core::StartOutcomeUnknown{id, generation});
     if (verb == "progress") return step(core::LoadProgressed{id, generation});
     if (verb == "ready") {
       core::MemoryNeed measured = started_.contains(id) ? started_[id] : core::MemoryNeed{};
@@ -297,8 +382,8 @@ class Script {
             [&](const core::StartInstance& a) {
               instances_[a.instance] = names_.at(a.deployment);
               started_[a.instance] = a.reserved;
-              return fmt::format("start    {} on {} reason={}{}", name(a.instance),
-                                 devices_.at(a.devices.front()), core::to_text(a.reason),
+              return fmt::format("start    {} on {} reason={}{}", name(a.instance), place_of(a),
+                                 core::to_text(a.reason),
                                  a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
             },
             [&](const core::StopInstance& a) {
@@ -342,11 +427,19 @@ class Script {
         action);
   }
 
+  std::string place_of(const core::StartInstance& start) const {
+    if (start.pool) return pools_.at(start.pool);
+    std::string text;
+    for (const DeviceId id : start.devices) text += (text.empty() ? "" : "+") + devices_.at(id);
+    return text;
+  }
   std::string name(InstanceId id) const {
     const auto it = instances_.find(id);
     return fmt::format("{}/{}", it == instances_.end() ? "?" : it->second, id.value);
   }
+  /// "nobody" is one that never was.
   DeploymentId deployment(const std::string& name) const {
+    if (name == "nobody") return DeploymentId{999};
     const auto it = deployments_.find(name);
     if (it == deployments_.end()) fail("unknown deployment " + name);
     return it->second;
@@ -357,10 +450,21 @@ class Script {
     return it->second;
   }
 
+  DeviceId device(const std::string& name) const { return id_of(devices_, name); }
+  template <class Id>
+  static Id id_of(const std::map<Id, std::string>& names, const std::string& name) {
+    for (const auto& [id, each] : names) {
+      if (each == name) return id;
+    }
+    fail("unknown " + name);
+  }
+
   core::Core core_{core::CoreConfig{}};
   Instant now_;
   std::string out_;
   std::map<DeviceId, std::string> devices_;
+  std::map<PoolId, std::string> pools_;
+  std::map<DeploymentId, core::DeploymentSpec> specs_;
   std::map<std::string, DeploymentId> deployments_;
   std::map<DeploymentId, std::string> names_;
   std::map<std::string, RequestId> requests_;

@@ -87,6 +87,7 @@ class SqliteLedger final : public Ledger {
   Result<std::vector<RequestRow>> list(const RequestFilter& filter) override;
   Result<std::vector<UsageTotals>> totals(const TotalsQuery& query) override;
   Result<std::int64_t> count() override;
+  Result<std::vector<KeyUse>> uses(WallTime since, WallTime each_since) override;
   Result<void> flush() override;
 
  private:
@@ -250,6 +251,39 @@ Result<std::vector<UsageTotals>> SqliteLedger::totals(const TotalsQuery& query) 
     Result<UsageTotals> line = read_totals(*statement);
     if (!line) return tl::unexpected(std::move(line.error()));
     lines.push_back(std::move(*line));
+  }
+}
+
+Result<std::vector<KeyUse>> SqliteLedger::uses(WallTime since, WallTime each_since) {
+  constexpr std::int64_t quarter_hour_ns = std::int64_t{15} * 60 * 1'000'000'000;
+  struct {
+    std::optional<WallTime> since, until;
+  } const times{since, {}};
+  Where where;
+  add_times(where, times);
+  where.add("key <> ?", std::string());
+  where.add("start_kind <> ?", std::string(to_text(StartKind::none)));
+  const std::string sql = fmt::format(
+      "SELECT key, max(ended_at_ns) AS at, sum(input_tokens), sum(output_tokens), "
+      "sum(cached_tokens), sum(device_ms) FROM requests{} GROUP BY key, "
+      "CASE WHEN ended_at_ns >= {} THEN request_id ELSE -(ended_at_ns / {}) END ORDER BY at",
+      where.sql(), each_since.ns, quarter_hour_ns);
+  const std::scoped_lock lock(reading_mutex_);
+  Result<Statement> statement = reading_.prepare(sql);
+  if (!statement) return tl::unexpected(std::move(statement.error()));
+  where.bind_to(*statement);
+  std::vector<KeyUse> uses;
+  while (true) {
+    const Result<bool> more = statement->step();
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) return uses;
+    KeyUse& use = uses.emplace_back();
+    use.key = statement->text();
+    use.at.ns = statement->integer();
+    use.input_tokens = statement->integer();
+    use.output_tokens = statement->integer();
+    use.cached_tokens = statement->integer();
+    use.device_ms = statement->integer();
   }
 }
 

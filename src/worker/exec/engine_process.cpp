@@ -142,6 +142,7 @@ Result<void> EngineProcess::start(const EngineCommand& command) {
   const std::vector<char*> environment_pointers = pointers_to(environment);
   const SpawnAttributes spawn;
   const std::lock_guard lock(mutex_);
+  if (closed_) return failure(ErrorCode::unavailable, "the worker is ending");
   STOKER_INVARIANT(pid_ == 0, "engine {} is still there", pid_);
   status_.reset();
   const int error = ::posix_spawnp(&pid_, word_pointers[0], spawn.actions(), spawn.attributes(),
@@ -149,6 +150,11 @@ Result<void> EngineProcess::start(const EngineCommand& command) {
   if (error == 0) return {};
   pid_ = 0;
   return failure(ErrorCode::not_found, fmt::format("{}: {}", words[0], std::strerror(error)));
+}
+
+void EngineProcess::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
 }
 
 bool EngineProcess::reap() {

@@ -33,7 +33,7 @@ class EngineProcess {
   /// Makes this process a child subreaper and blocks SIGCHLD. Call before any thread is made.
   static void prepare();
 
-  /// Errors: the program cannot be run.
+  /// Errors: the program cannot be run, or close() was called.
   Result<void> start(const EngineCommand& command);
   /// Collects ended children. Call after SIGCHLD.   Gives: whether the engine itself ended.
   bool reap();
@@ -43,6 +43,9 @@ class EngineProcess {
   /// SIGTERM to the group and all descendants, SIGKILL after `grace`, then waits until all are
   /// gone.   Gives: false if some still are not after `limit` more (stuck in the kernel).
   bool end(Duration grace, Duration limit);
+  /// Nothing is started any more: an engine that a load was just about to start would outlive end()
+  /// and this process. Before the last end().
+  void close();
 
  private:
   bool signal_all(int signal);
@@ -51,6 +54,7 @@ class EngineProcess {
   mutable std::mutex mutex_;
   pid_t pid_ = 0;  // 0: none; also the group
   std::optional<int> status_;
+  bool closed_ = false;
 };
 
 }  // namespace stoker::worker

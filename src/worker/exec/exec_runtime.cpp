@@ -208,6 +208,7 @@ void ExecRuntime::engine_died(int status) {
 
 void ExecRuntime::abandon() {
   expected_alive_ = false;
+  engine_.close();
   engine_.end(term_grace, kill_limit);
 }
 

@@ -195,10 +195,17 @@ TEST(WhyUnfit, EachReason) {
   };
   const Case cases[] = {
       {"fits", {}, [](DeviceView&) {}, std::nullopt},
-      {"lost before anything else",
+      {"lost before anything that may pass",
+       {},
+       [](DeviceView& v) {
+         v.lost = v.distrusted = true;
+         v.free_slots = 0;
+       },
+       Unfit::lost},
+      {"what it is before what happened to it",
        {.kinds = {DeviceKind::cuda}},
        [](DeviceView& v) { v.lost = true; },
-       Unfit::lost},
+       Unfit::wrong_kind},
       {"kind", {.kinds = {DeviceKind::cuda}}, [](DeviceView&) {}, Unfit::wrong_kind},
       {"label", {}, [](DeviceView& v) { v.labels_match = false; }, Unfit::wrong_label},
       {"never", {}, [](DeviceView& v) { v.cost = mib(101); }, Unfit::too_small},
@@ -372,8 +379,8 @@ TEST(FairQueue, WhatARequestReallyTookCounts) {
   EXPECT_EQ(served, (std::vector<std::uint64_t>{11, 12, 13, 2}));
 }
 
-TEST(ChooseInstance, LeastInFlightThenLowestId) {
-  const ReadyInstance ready[] = {{InstanceId{1}, 2}, {InstanceId{2}, 1}, {InstanceId{3}, 1}};
+TEST(ChooseInstance, LeastInFlightThenLowestNumber) {
+  const ReadyInstance ready[] = {{1, 2}, {2, 1}, {3, 1}};
   EXPECT_EQ(choose_instance(ready, 4, 0), 1U);
   EXPECT_EQ(choose_instance(ready, 1, 0), std::nullopt);
   EXPECT_EQ(choose_instance({}, 1, 0), std::nullopt);
@@ -384,12 +391,12 @@ TEST(ChooseInstance, AKeyStaysWhereItWasAndMovesOnlyWhenItMust) {
   rc::check([](std::uint64_t key) {
     key |= 1;
     std::vector<ReadyInstance> ready;
-    for (std::uint64_t i = 1; i <= 8; ++i) ready.push_back({InstanceId{i}, 0});
+    for (std::uint32_t i = 1; i <= 8; ++i) ready.push_back({i, 0});
     const std::size_t home = *choose_instance(ready, 4, key);
     std::vector<ReadyInstance> fewer = ready;
     const std::size_t other = (home + 1) % 8;
     fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(other));
-    RC_ASSERT(fewer[*choose_instance(fewer, 4, key)].id == ready[home].id);
+    RC_ASSERT(fewer[*choose_instance(fewer, 4, key)].number == ready[home].number);
     ready[home].in_flight = 4;
     RC_ASSERT(*choose_instance(ready, 4, key) != home);
     ready[home].in_flight = 2;  // beyond 1.25 times the mean of 3 / 8, rounded up

@@ -175,6 +175,15 @@ TEST(ShortfallForWait, Table) {
   }
 }
 
+TEST(ShortfallForWait, IsACountHoweverManyWait) {
+  EXPECT_EQ(shortfall_for_wait({.objective = seconds(10),
+                                .start_time = seconds(5),
+                                .service_time = minutes(600),
+                                .queued = 2'000'000'000,
+                                .starting = {}}),
+            1'000'000);
+}
+
 TEST(LoadWindows, AverageOverALongAndAShortTime) {
   LoadWindows load{Instant{}};
   load.advance(Instant{} + seconds(60), 0);

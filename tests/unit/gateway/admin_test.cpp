@@ -145,7 +145,7 @@ TEST(Server, APortInUseIsAnErrorBeforeAnyThreadStarts) {
   second.options.listen = *net::parse_listen_address(first.server->address());
   const auto made = GatewayServer::create(
       second.options,
-      {second.dispatcher, second.records, second.admin, second.registry, second.log},
+      {second.dispatcher, second.records, second.admin, second.jobs, second.registry, second.log},
       *Directory::create({}), second.keys);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, ErrorCode::in_use);

@@ -16,6 +16,7 @@
 
 #include "gateway/admin_api.h"
 #include "gateway/dispatcher.h"
+#include "gateway/job_api.h"
 #include "gateway/record_sink.h"
 
 namespace stoker::gateway {
@@ -155,6 +156,7 @@ class FakeRecords final : public RecordSink {
     admissions_.push_back(admission);
     return {};
   }
+  Result<void> dispatched(RequestId) override { return {}; }
   Recorded ended(const ledger::Usage& usage, std::shared_ptr<DurableListener> listener) override {
     const std::lock_guard lock(mutex_);
     endings_.push_back(usage);
@@ -188,6 +190,15 @@ class FakeRecords final : public RecordSink {
   std::vector<ledger::Admission> admissions_;
   std::vector<ledger::Usage> endings_;
   std::vector<std::shared_ptr<DurableListener>> pending_;
+};
+
+/// Says which call it got.
+class FakeJobs final : public JobApi {
+ public:
+  void call(JobCall call, std::shared_ptr<JobReply> reply) override {
+    reply->answer(200, "{\"deployment\":\"" + call.deployment->name + "\",\"job\":\"" + call.job +
+                           "\",\"verb\":" + std::to_string(static_cast<int>(call.verb)) + "}");
+  }
 };
 
 class FakeAdmin final : public AdminApi {

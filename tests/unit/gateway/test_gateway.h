@@ -24,6 +24,7 @@ struct TestGateway {
   obs::Logger log{{.fd = null.get()}};
   GatewayOptions options;
   std::vector<Deployment> deployments;
+  FakeJobs jobs;
   access::KeyRingPtr keys = test_ring({test_key(1, "sk-test")});
   std::unique_ptr<GatewayServer> server;
 
@@ -43,7 +44,7 @@ struct TestGateway {
   }
   void start() {
     auto directory = Directory::create(deployments);
-    auto made = GatewayServer::create(options, {dispatcher, records, admin, registry, log},
+    auto made = GatewayServer::create(options, {dispatcher, records, admin, jobs, registry, log},
                                       std::move(*directory), keys);
     server = std::move(*made);
     server->start();

@@ -20,11 +20,12 @@ MAY_INCLUDE = {
     "backend": {"base", "net", "obs"},
     "worker": {"base", "net"},
     "gateway": {"base", "net", "obs", "ledger", "access"},
+    "jobs": {"base", "net", "obs", "access", "gateway", "sqlite"},
     "traffic": {"base", "net", "ledger", "sim"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger", "access"},
     "cli": {"base", "config", "net", "backend", "ledger", "sim", "traffic"},
     "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
-            "cli", "access"},
+            "cli", "access", "jobs"},
 }
 
 # (folders, pattern, advice). An empty set of folders means everywhere in src/.

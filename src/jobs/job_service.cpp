@@ -1,0 +1,734 @@
+#include "jobs/job_service.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "access/secret.h"
+#include "base/json_writer.h"
+#include "jobs/job_json.h"
+#include "net/clock.h"
+
+namespace stoker::jobs {
+namespace {
+
+constexpr Duration usual_wait = seconds(90);
+constexpr std::int64_t shortest_wait_ms = 1'000;
+constexpr std::int64_t longest_wait_ms = 300'000;
+constexpr Duration stream_wait = seconds(10);
+constexpr Duration longest_pause = seconds(30);
+constexpr Duration retry_writing = seconds(1);
+constexpr Duration sweep_interval = seconds(60);
+constexpr std::int64_t most_listed = 1'000;
+
+std::string hex(std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return text;
+}
+
+/// 128 random bits: whoever does not have the id cannot guess it.
+Result<std::string> new_job_id() {
+  const Result<access::SecretText> random = access::new_secret("");
+  if (!random) return tl::unexpected(random.error());
+  return "job-" + hex(access::Digest(random->reveal()).bytes().substr(0, 16));
+}
+
+/// Value of ?wait= in milliseconds, bounded.
+Duration wait_of(std::string_view query) {
+  const std::optional<std::string> text = net::query_value(query, "wait");
+  if (!text) return usual_wait;
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), count);
+  if (error != std::errc{} || end != text->data() + text->size()) return usual_wait;
+  return ms(std::clamp(count, shortest_wait_ms, longest_wait_ms));
+}
+
+std::string array_of(const std::vector<std::string>& chunks) {
+  JsonWriter json;
+  json.array([&] {
+    for (const std::string& chunk : chunks) json.raw(chunk);
+  });
+  return json.take();
+}
+
+}  // namespace
+
+/// Carries what the gateway's loop says over to the service's.
+class JobService::Sink final : public gateway::DetachedSink {
+ public:
+  Sink(JobService& service, LivePtr live) : service_(service), live_(std::move(live)) {}
+  void on_dispatched(std::string worker) override {
+    post([worker = std::move(worker)](JobService& s, const LivePtr& live) {
+      s.on_dispatched(live, worker);
+    });
+  }
+  void on_bytes(std::string_view bytes) override {
+    post([bytes = std::string(bytes)](JobService& s, const LivePtr& live) {
+      s.on_bytes(live, bytes);
+    });
+  }
+  void on_end(int status, std::string content_type, std::string body) override {
+    post([status, content_type = std::move(content_type), body = std::move(body)](
+             JobService& s, const LivePtr& live) { s.on_end(live, status, content_type, body); });
+  }
+
+ private:
+  template <class Action>
+  void post(Action action) {
+    service_.loop_->post([&service = service_, live = live_, action = std::move(action)] {
+      action(service, live);
+    });
+  }
+
+  JobService& service_;
+  LivePtr live_;
+};
+
+Result<std::unique_ptr<JobService>> JobService::create(JobStore store, JobServiceOptions options,
+                                                       JobServiceParts parts) {
+  Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
+  if (!loop) return tl::unexpected(loop.error());
+  return std::unique_ptr<JobService>(new JobService(std::move(store), std::move(options),
+                                                    std::move(parts), std::move(*loop)));
+}
+
+JobService::JobService(JobStore store, JobServiceOptions options, JobServiceParts parts,
+                       std::unique_ptr<net::EventLoop> loop)
+    : store_(std::move(store)),
+      options_(std::move(options)),
+      parts_(std::move(parts)),
+      loop_(std::move(loop)) {}
+
+JobService::~JobService() {
+  stop();
+}
+
+void JobService::start(gateway::RequestLauncher& launcher, access::KeyRingPtr keys) {
+  launcher_ = &launcher;
+  keys_ = std::move(keys);
+  loop_->post([this] { take_up(); });
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "jobs");
+    loop_->run();
+  });
+}
+
+void JobService::replace_keys(access::KeyRingPtr keys) {
+  loop_->post([this, keys = std::move(keys)] { keys_ = keys; });
+}
+
+void JobService::begin_drain() {
+  loop_->post([this] { draining_ = true; });
+}
+
+void JobService::stop() {
+  if (!thread_.joinable()) return;
+  loop_->post([this] {
+    draining_ = true;
+    for (const auto& [id, live] : live_) {  // each is told as it goes
+      live->waiters.clear();
+      live->stream_waiters.clear();
+    }
+    loop_->stop();
+  });
+  thread_.join();
+  if (!dirty_.empty() || !submissions_.empty()) on_round_end();
+}
+
+// --- An earlier life ---
+
+void JobService::take_up() {
+  sweep();
+  Result<std::vector<Job>> open = store_.open_jobs();
+  if (!open) {
+    parts_.log.error("jobs_unreadable", {{"text", open.error().message}});
+    return;
+  }
+  for (Job& job : *open) {
+    auto live = std::make_shared<Live>();
+    live->job = std::move(job);
+    live_[live->job.id] = live;
+    ++queues_[live->job.deployment].open;
+    const bool ran =
+        live->job.request && parts_.earlier_end(live->job.request) == EarlierEnd::ran;
+    if (ran) {
+      finish(live, JobState::failed,
+             "the server stopped while a worker had this job, which may have run in part; retry it "
+             "if it may run again");
+      continue;
+    }
+    live->job.state = JobState::in_queue;
+    live->job.started_at.reset();
+    live->job.worker.clear();
+    enqueue(live);
+  }
+  if (!open->empty()) parts_.log.info("jobs_taken_up", {{"jobs", open->size()}});
+  for (auto& [deployment, queue] : queues_) pump(deployment);
+}
+
+/// Forgets what ended long ago, and streams that nobody reads to their end.
+void JobService::sweep() {
+  const WallTime now = net::wall_now();
+  const Result<std::int64_t> gone = store_.forget({now.ns - options_.retention.ns});
+  if (!gone) parts_.log.warn("jobs_unwritten", {{"text", gone.error().message}});
+  std::erase_if(live_, [&](const auto& each) {
+    const Job& job = each.second->job;
+    return has_ended(job.state) && job.finished_at &&
+           job.finished_at->ns + sweep_interval.ns < now.ns;
+  });
+  for (auto& [deployment, queue] : queues_) pump(deployment);  // some may have waited too long
+  loop_->run_at(loop_->now() + sweep_interval, [this] { sweep(); });
+}
+
+// --- Calls ---
+
+void JobService::call(gateway::JobCall call, std::shared_ptr<gateway::JobReply> reply) {
+  loop_->post([this, call = std::move(call), reply = std::move(reply)] { answer(call, reply); });
+}
+
+void JobService::answer(const gateway::JobCall& call,
+                        const std::shared_ptr<gateway::JobReply>& reply) {
+  using gateway::JobVerb;
+  switch (call.verb) {
+    case JobVerb::run:
+    case JobVerb::run_sync:
+      return submit(call, reply);
+    case JobVerb::status:
+    case JobVerb::status_sync:
+      return show(call, reply);
+    case JobVerb::stream:
+      return show_stream(call, reply);
+    case JobVerb::cancel:
+      return cancel(call, reply);
+    case JobVerb::retry:
+      return retry(call, reply);
+    case JobVerb::purge:
+      return purge(call, reply);
+    case JobVerb::health:
+      return show_health(call, reply);
+    case JobVerb::list:
+      return list(call, reply);
+  }
+}
+
+void JobService::submit(const gateway::JobCall& call,
+                        const std::shared_ptr<gateway::JobReply>& reply) {
+  if (draining_) return reply->answer(503, error_json("the server is shutting down; try again"));
+  Result<JobWish> wish = read_wish(call.body, *call.deployment);
+  if (!wish) return reply->answer(400, error_json(wish.error().message));
+  const std::string fingerprint =
+      hex(access::Digest(call.deployment->name + '\n' + call.body).bytes());
+  if (!call.idempotency_key.empty() && repeated(call, fingerprint, reply)) return;
+  Queue& queue = queues_[call.deployment->name];
+  if (queue.open >= options_.most_open) {
+    return reply->answer(429, error_json(fmt::format("{} jobs of '{}' are waiting, the most there "
+                                                     "may be",
+                                                     queue.open, call.deployment->name)));
+  }
+  Result<std::string> id = new_job_id();
+  if (!id) return reply->answer(503, error_json(id.error().message));
+  auto live = std::make_shared<Live>();
+  Job& job = live->job;
+  job.id = std::move(*id);
+  job.deployment = call.deployment->name;
+  job.tenant = call.key->tenant_name;
+  job.key = call.key->id;
+  job.wish = std::move(*wish);
+  job.created_at = net::wall_now();
+  ++queue.open;
+  live_[job.id] = live;
+  submissions_.push_back({live, call.idempotency_key, fingerprint, [this, live, call,
+                                                                    reply](bool stored) {
+                            if (!stored) {
+                              reply->answer(503, error_json("the job could not be stored; free "
+                                                            "some disk space for the state "
+                                                            "directory"));
+                            } else if (call.verb == gateway::JobVerb::run) {
+                              reply->answer(200, short_json(live->job.id, JobState::in_queue));
+                            } else {
+                              wait_for(live, call, reply);
+                            }
+                          }});
+  loop_->at_round_end(*this);
+}
+
+/// Stripe's contract: the same key with the same content is the same submission, with other content
+/// it is a mistake.   Gives: true if `reply` has its answer, or will have it.
+bool JobService::repeated(const gateway::JobCall& call, const std::string& fingerprint,
+                          const std::shared_ptr<gateway::JobReply>& reply) {
+  const auto answer_for = [&](const std::string& known, const std::string& job) {
+    if (known != fingerprint) {
+      reply->answer(400, error_json("this Idempotency-Key was used for something else"));
+      return;
+    }
+    gateway::JobCall again = call;
+    again.job = job;
+    if (call.verb == gateway::JobVerb::run) {
+      reply->answer(200, short_json(job, JobState::in_queue));
+    } else {
+      again.verb = gateway::JobVerb::status_sync;
+      show(again, reply);
+    }
+  };
+  for (const Submission& each : submissions_) {
+    if (each.idempotency_key != call.idempotency_key ||
+        each.live->job.tenant != call.key->tenant_name) {
+      continue;
+    }
+    answer_for(each.fingerprint, each.live->job.id);
+    return true;
+  }
+  const Result<std::optional<Repeat>> known =
+      store_.repeat_of(call.key->tenant_name, call.idempotency_key);
+  if (!known) {
+    reply->answer(503, error_json(known.error().message));
+    return true;
+  }
+  if (!*known) return false;
+  answer_for((*known)->fingerprint, (*known)->job);
+  return true;
+}
+
+JobService::LivePtr JobService::find(const gateway::JobCall& call) const {
+  const auto found = live_.find(call.job);
+  if (found == live_.end()) return nullptr;
+  const Job& job = found->second->job;
+  const bool theirs =
+      job.tenant == call.key->tenant_name && job.deployment == call.deployment->name;
+  return theirs ? found->second : nullptr;
+}
+
+std::optional<Job> JobService::stored(const gateway::JobCall& call,
+                                      const std::shared_ptr<gateway::JobReply>& reply) {
+  Result<std::optional<Job>> job =
+      store_.find(call.job, call.key->tenant_name, call.deployment->name);
+  if (!job) {
+    reply->answer(503, error_json(job.error().message));
+    return std::nullopt;
+  }
+  if (!*job) reply->answer(404, error_json(fmt::format("there is no job '{}'", call.job)));
+  return std::move(*job);
+}
+
+std::string JobService::status_of(const Live& live) const {
+  std::optional<std::size_t> position;
+  if (live.job.state == JobState::in_queue) {
+    const Queue& queue = queues_.at(live.job.deployment);
+    const auto at = queue.waiting.find({live.job.wish.low_priority, live.job.number});
+    constexpr std::ptrdiff_t counted = 1000;  // beyond, the place is not worth the counting
+    std::ptrdiff_t ahead = 0;
+    if (at != queue.waiting.end()) {
+      for (auto each = queue.waiting.begin(); each != at && ahead < counted; ++each) ++ahead;
+    }
+    if (ahead < counted) {
+      position = (at == queue.waiting.end() ? 0 : queue.with_gateway + 1) +
+                 static_cast<std::size_t>(ahead);
+      if (at == queue.waiting.end()) position = 1;
+    }
+  }
+  return status_json(live.job, net::wall_now(), position);
+}
+
+void JobService::wait_for(const LivePtr& live, const gateway::JobCall& call,
+                          const std::shared_ptr<gateway::JobReply>& reply) {
+  if (has_ended(live->job.state)) return reply->answer(200, status_of(*live));
+  const net::TimerId timer =
+      loop_->run_at(net::monotonic_now() + wait_of(call.query), [this, live, reply] {
+        std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
+        reply->answer(200, status_of(*live));
+      });
+  live->waiters.push_back({reply, timer});
+}
+
+void JobService::show(const gateway::JobCall& call,
+                      const std::shared_ptr<gateway::JobReply>& reply) {
+  if (const LivePtr live = find(call)) {
+    if (call.verb == gateway::JobVerb::status_sync) return wait_for(live, call, reply);
+    return reply->answer(200, status_of(*live));
+  }
+  if (const std::optional<Job> job = stored(call, reply)) {
+    reply->answer(200, status_json(*job, net::wall_now(), std::nullopt));
+  }
+}
+
+void JobService::give_stream(Live& live, const std::shared_ptr<gateway::JobReply>& reply) {
+  reply->answer(200, stream_json(live.job.state, live.chunks, live.read_chunks));
+  live.read_chunks = live.chunks.size();
+}
+
+void JobService::answer_stream_waiters(Live& live) {
+  for (const Waiter& waiter : std::exchange(live.stream_waiters, {})) {
+    loop_->cancel(waiter.timer);
+    give_stream(live, waiter.reply);
+  }
+}
+
+void JobService::show_stream(const gateway::JobCall& call,
+                             const std::shared_ptr<gateway::JobReply>& reply) {
+  if (const LivePtr live = find(call)) {
+    // Clients ask again at once: with nothing new they wait here, not in a loop.
+    if (live->read_chunks < live->chunks.size() || has_ended(live->job.state)) {
+      return give_stream(*live, reply);
+    }
+    const net::TimerId timer =
+        loop_->run_at(net::monotonic_now() + stream_wait, [this, live, reply] {
+          std::erase_if(live->stream_waiters,
+                        [&](const Waiter& each) { return each.reply == reply; });
+          give_stream(*live, reply);
+        });
+    live->stream_waiters.push_back({reply, timer});
+    return;
+  }
+  if (const std::optional<Job> job = stored(call, reply)) {
+    // Long after its end nobody knows what was read: the whole output is one piece.
+    std::vector<std::string> chunks;
+    if (!job->output.empty()) chunks.push_back(job->output);
+    reply->answer(200, stream_json(job->state, chunks, 0));
+  }
+}
+
+void JobService::cancel(const gateway::JobCall& call,
+                        const std::shared_ptr<gateway::JobReply>& reply) {
+  const LivePtr live = find(call);
+  if (live == nullptr) {
+    if (const std::optional<Job> job = stored(call, reply)) {
+      reply->answer(200, short_json(job->id, job->state));
+    }
+    return;
+  }
+  if (!has_ended(live->job.state)) {
+    if (live->handed_over) launcher_->cancel_launched(live->job.request);
+    finish(live, JobState::cancelled, {});
+  }
+  after_commit([live, reply] { reply->answer(200, short_json(live->job.id, live->job.state)); });
+}
+
+void JobService::retry(const gateway::JobCall& call,
+                       const std::shared_ptr<gateway::JobReply>& reply) {
+  std::optional<Job> job = stored(call, reply);
+  if (!job) return;
+  const LivePtr known = find(call);
+  const JobState state = known ? known->job.state : job->state;
+  if (state != JobState::failed && state != JobState::timed_out && state != JobState::cancelled) {
+    return reply->answer(409, error_json(fmt::format("a job that is {} is not run again",
+                                                     to_text(state))));
+  }
+  auto live = std::make_shared<Live>();
+  live->job = std::move(*job);
+  Job& again = live->job;
+  // What was asked for as its time to live begins anew.
+  again.wish.ttl = Duration{net::wall_now().ns - again.created_at.ns} + again.wish.ttl;
+  again.state = JobState::in_queue;
+  again.started_at.reset();
+  again.finished_at.reset();
+  again.request = {};
+  again.output.clear();
+  again.error.clear();
+  again.worker.clear();
+  again.status = 0;
+  ++again.retries;
+  Queue& queue = queues_[again.deployment];
+  ++queue.retried;
+  ++queue.open;
+  live_[again.id] = live;
+  changed(live);
+  after_commit([this, live, reply] {
+    enqueue(live);
+    reply->answer(200, short_json(live->job.id, JobState::in_queue));
+    pump(live->job.deployment);
+  });
+}
+
+void JobService::purge(const gateway::JobCall& call,
+                       const std::shared_ptr<gateway::JobReply>& reply) {
+  std::vector<LivePtr> waiting;
+  for (const auto& [number, live] : queues_[call.deployment->name].by_number) {
+    if (live->job.tenant == call.key->tenant_name) waiting.push_back(live);
+  }
+  for (const LivePtr& live : waiting) finish(live, JobState::cancelled, "the queue was purged");
+  after_commit([reply, count = waiting.size()] {
+    reply->answer(200, fmt::format(R"({{"removed":{},"status":"completed"}})", count));
+  });
+}
+
+void JobService::show_health(const gateway::JobCall& call,
+                             const std::shared_ptr<gateway::JobReply>& reply) {
+  const Queue& queue = queues_[call.deployment->name];
+  std::int64_t running = 0;
+  std::int64_t waiting = 0;
+  for (const auto& [id, live] : live_) {
+    if (live->job.deployment != call.deployment->name) continue;
+    running += live->job.state == JobState::in_progress ? 1 : 0;
+    waiting += live->job.state == JobState::in_queue ? 1 : 0;
+  }
+  const Workers workers = parts_.workers(call.deployment->name);
+  JsonWriter json;
+  json.object([&] {
+    json.object("jobs", [&] {
+      json.field("completed", queue.completed);
+      json.field("failed", queue.failed);
+      json.field("inProgress", running);
+      json.field("inQueue", waiting);
+      json.field("retried", queue.retried);
+    });
+    json.object("workers", [&] {
+      const std::int64_t busy = std::min(workers.ready, workers.in_flight);
+      json.field("idle", workers.ready - busy);
+      json.field("initializing", workers.starting);
+      json.field("ready", workers.ready);
+      json.field("running", busy);
+      json.field("throttled", 0);
+    });
+  });
+  reply->answer(200, json.take());
+}
+
+void JobService::list(const gateway::JobCall& call,
+                      const std::shared_ptr<gateway::JobReply>& reply) {
+  const Result<std::vector<Job>> jobs =
+      store_.list(call.key->tenant_name, call.deployment->name, most_listed);
+  if (!jobs) return reply->answer(503, error_json(jobs.error().message));
+  JsonWriter json;
+  json.object([&] {
+    json.array("requests", [&] {
+      for (const Job& job : *jobs) json.raw(status_json(job, net::wall_now(), std::nullopt));
+    });
+  });
+  reply->answer(200, json.take());
+}
+
+// --- Running ---
+
+void JobService::enqueue(const LivePtr& live) {
+  Queue& queue = queues_[live->job.deployment];
+  queue.waiting.insert({live->job.wish.low_priority, live->job.number});
+  queue.by_number[live->job.number] = live;
+}
+
+/// Hands over what may be handed over now.
+void JobService::pump(const std::string& deployment) {
+  Queue& queue = queues_[deployment];
+  const auto window = options_.windows.find(deployment);
+  const std::size_t most = window == options_.windows.end() ? 1 : window->second;
+  const WallTime now = net::wall_now();
+  while (!queue.waiting.empty() && !draining_) {
+    const LivePtr live = queue.by_number.at(queue.waiting.begin()->second);
+    if (live->job.expires_at() <= now) {
+      finish(live, JobState::timed_out, "it waited longer than its ttl");
+      continue;
+    }
+    if (queue.with_gateway >= most) return;
+    queue.waiting.erase(queue.waiting.begin());
+    queue.by_number.erase(live->job.number);
+    hand_over(live);
+  }
+}
+
+/// Its request's number is on the disk before anybody hears of the request, so that a later life
+/// can ask the ledger what became of it.
+void JobService::hand_over(const LivePtr& live) {
+  live->handed_over = true;
+  live->dispatched = false;
+  live->job.request = parts_.new_request_id();
+  ++queues_[live->job.deployment].with_gateway;
+  changed(live);
+  to_launch_.push_back(live);
+}
+
+void JobService::launch(const LivePtr& live) {
+  Job& job = live->job;
+  if (has_ended(job.state)) return;  // cancelled meanwhile
+  const gateway::DeploymentPtr deployment = parts_.directory->find(job.deployment);
+  const access::KeyPtr key = keys_->find(job.key);
+  Result<std::optional<Job>> whole = store_.find(job.id);
+  if (!deployment || !key || !whole || !*whole) {
+    return finish(live, JobState::failed,
+                  !deployment ? fmt::format("'{}' is not configured any more", job.deployment)
+                  : !key      ? "the key that it was submitted with was revoked"
+                              : "its row cannot be read");
+  }
+  const Duration left{job.expires_at().ns - net::wall_now().ns};
+  launcher_->launch({.id = job.request,
+                     .deployment = deployment,
+                     .key = key,
+                     .target = (*whole)->wish.target,
+                     .body = std::move((*whole)->wish.body),
+                     .run_timeout = job.wish.execution_timeout,
+                     .deadline = net::monotonic_now() + std::max(left, ms(1))},
+                    std::make_shared<Sink>(*this, live));
+}
+
+void JobService::on_dispatched(const LivePtr& live, std::string worker) {
+  if (has_ended(live->job.state)) return;
+  live->dispatched = true;
+  live->job.state = JobState::in_progress;
+  live->job.started_at = net::wall_now();
+  live->job.worker = std::move(worker);
+  changed(live);
+}
+
+void JobService::on_bytes(const LivePtr& live, std::string_view bytes) {
+  if (has_ended(live->job.state)) return;
+  live->size += bytes.size();
+  if (live->size > options_.most_output) {
+    launcher_->cancel_launched(live->job.request);
+    return finish(live, JobState::failed,
+                  fmt::format("the answer is larger than {} bytes", options_.most_output));
+  }
+  if (!live->job.wish.stream) {
+    live->bytes.append(bytes);
+    return;
+  }
+  live->framer.feed(bytes);
+  net::SseEvent event;
+  while (live->framer.next(event) == net::SseFramer::Next::event) {
+    if (!event.has_data || event.data == "[DONE]") continue;
+    live->chunks.push_back(as_json(event.data));
+  }
+  if (live->read_chunks < live->chunks.size()) answer_stream_waiters(*live);
+}
+
+void JobService::on_end(const LivePtr& live, int status, const std::string& content_type,
+                        std::string body) {
+  Job& job = live->job;
+  if (has_ended(job.state)) return;
+  if (body.empty()) body = std::move(live->bytes);
+  job.status = status;
+  const bool refused = !live->dispatched && (status == 429 || status == 503);
+  if (refused && error_code(body) == "queue_timeout") {
+    return finish(live, JobState::timed_out, "it waited longer than its ttl");
+  }
+  if (refused) return give_back(live);
+  const bool streamed = job.wish.stream && content_type.starts_with("text/event-stream");
+  if (streamed) {
+    const std::string error =
+        live->chunks.empty() ? std::string() : error_code(live->chunks.back());
+    job.output = array_of(live->chunks);
+    if (!error.empty()) {
+      return finish(live,
+                    error == "request_timeout" ? JobState::timed_out : JobState::failed,
+                    error_message(live->chunks.back()));
+    }
+    return finish(live, status == 200 ? JobState::completed : JobState::failed, {});
+  }
+  if (status >= 200 && status < 300) {
+    job.output = as_json(body);
+    return finish(live, JobState::completed, {});
+  }
+  const bool late = error_code(body) == "request_timeout";
+  finish(live, late ? JobState::timed_out : JobState::failed,
+         status == 0 ? "the answer broke off" : error_message(body));
+}
+
+/// It was refused and never ran: it waits here again, for a while longer each time.
+void JobService::give_back(const LivePtr& live) {
+  leave_gateway(*live);
+  live->job.request = {};
+  live->job.status = 0;
+  live->bytes.clear();
+  changed(live);
+  const Duration pause = live->pause;
+  live->pause = std::min(Duration{pause.ns * 2}, longest_pause);
+  loop_->run_at(net::monotonic_now() + pause, [this, live] {
+    if (has_ended(live->job.state)) return;
+    enqueue(live);
+    pump(live->job.deployment);
+  });
+}
+
+void JobService::leave_gateway(Live& live) {
+  if (!std::exchange(live.handed_over, false)) return;
+  --queues_[live.job.deployment].with_gateway;
+}
+
+void JobService::finish(const LivePtr& live, JobState state, std::string error) {
+  Job& job = live->job;
+  Queue& queue = queues_[job.deployment];
+  queue.waiting.erase({job.wish.low_priority, job.number});
+  queue.by_number.erase(job.number);
+  leave_gateway(*live);
+  job.state = state;
+  job.error = std::move(error);
+  job.finished_at = net::wall_now();
+  --queue.open;
+  queue.completed += state == JobState::completed ? 1 : 0;
+  queue.failed += state == JobState::failed || state == JobState::timed_out ? 1 : 0;
+  changed(live);
+  after_commit([this, live] {
+    for (Waiter& waiter : std::exchange(live->waiters, {})) {
+      loop_->cancel(waiter.timer);
+      waiter.reply->answer(200, status_of(*live));
+    }
+    answer_stream_waiters(*live);
+    // The pieces of a stream stay for whoever reads them; the store has the rest.
+    if (!live->job.wish.stream) live_.erase(live->job.id);
+    pump(live->job.deployment);
+  });
+}
+
+// --- Writing ---
+
+void JobService::changed(const LivePtr& live) {
+  dirty_[live->job.number] = live;
+  loop_->at_round_end(*this);
+}
+
+void JobService::after_commit(std::function<void()> action) {
+  then_.push_back(std::move(action));
+  loop_->at_round_end(*this);
+}
+
+/// All of a round in one transaction. What cannot be written is tried again; what was being
+/// submitted is refused.
+void JobService::on_round_end() {
+  const auto write = [&]() -> Result<void> {
+    if (submissions_.empty() && dirty_.empty()) return {};
+    if (Result<void> begun = store_.begin(); !begun) return begun;
+    for (Submission& each : submissions_) {
+      if (Result<void> stored = store_.insert(each.live->job); !stored) return stored;
+      if (each.idempotency_key.empty()) continue;
+      const Result<void> remembered =
+          store_.remember(each.live->job.tenant, each.idempotency_key,
+                          {each.fingerprint, each.live->job.id}, each.live->job.created_at);
+      if (!remembered) return remembered;
+    }
+    for (const auto& [number, live] : dirty_) {
+      if (Result<void> updated = store_.update(live->job); !updated) return updated;
+    }
+    return store_.commit();
+  };
+  const Result<void> written = write();
+  std::vector<Submission> submissions = std::exchange(submissions_, {});
+  if (!written) {
+    store_.roll_back();
+    parts_.log.warn("jobs_unwritten", {{"text", written.error().message}});
+    for (Submission& each : submissions) {
+      live_.erase(each.live->job.id);
+      --queues_[each.live->job.deployment].open;
+      each.then(false);
+    }
+    loop_->run_at(net::monotonic_now() + retry_writing, [this] { loop_->at_round_end(*this); });
+    return;
+  }
+  dirty_.clear();
+  for (Submission& each : submissions) {
+    enqueue(each.live);
+    each.then(true);
+    pump(each.live->job.deployment);
+  }
+  for (const LivePtr& live : std::exchange(to_launch_, {})) {
+    // What has just been handed over is written at the end of the next round.
+    if (dirty_.contains(live->job.number)) {
+      to_launch_.push_back(live);
+    } else {
+      launch(live);
+    }
+  }
+  for (const auto& action : std::exchange(then_, {})) action();
+}
+
+}  // namespace stoker::jobs
