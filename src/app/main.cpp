@@ -7,7 +7,8 @@ int main(int argc, char** argv) {
   return stoker::cli::run(
       argc, argv,
       {[](const stoker::config::ServerConfig& config, const stoker::cli::ServeHooks& hooks) {
-         return stoker::app::serve(config, {hooks.on_listening, hooks.record_events});
+         return stoker::app::serve(config,
+                                   {hooks.on_listening, hooks.record_events, hooks.load_again});
        },
        stoker::app::simulated_server});
 }

@@ -106,12 +106,23 @@ core::MemoryNeed first_estimate(const DeploymentConfig& d, const std::string& mo
       need.private_bytes = unknown_engine_bytes;
       break;
   }
+  // What is in the file is spread over its devices; what is written is for each of them.
+  need.shared_bytes.value /= d.resources.devices;
+  need.private_bytes.value /= d.resources.devices;
   if (d.resources.memory) {
     const Bytes all = *d.resources.memory;
     need.shared_bytes = std::min(need.shared_bytes, all);
     need.private_bytes = all - need.shared_bytes;
   }
   return need;
+}
+
+/// "zone=a": as deployments and devices both write them.
+std::vector<std::string> label_texts(const std::map<std::string, std::string>& labels) {
+  std::vector<std::string> texts;
+  texts.reserve(labels.size());
+  for (const auto& [name, value] : labels) texts.push_back(fmt::format("{}={}", name, value));
+  return texts;
 }
 
 std::vector<core::DeviceKind> kinds_of(const DeploymentConfig& d) {
@@ -173,6 +184,10 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.estimate = first_estimate(d, model);
   spec.weights = spec.estimate.shared_bytes.value > 0 ? weights : WeightsId{};
   spec.needs.kinds = kinds_of(d);
+  spec.needs.labels = orchestrator::label_ids(label_texts(d.resources.labels));
+  spec.needs.devices = d.resources.devices;
+  spec.needs.share_permille = d.resources.share_percent.value_or(0) * 10;
+  spec.needs.exclusive = d.resources.exclusive;
   spec.finish_abandoned_load = d.abandoned_load == config::AbandonedLoad::finish;
   return spec;
 }
@@ -232,17 +247,26 @@ std::vector<std::string> option_paths(const DeploymentConfig& d) {
 
 }  // namespace
 
-Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config) {
+DeploymentId PlanIds::deployment(const std::string& name) {
+  const auto [known, is_new] = deployments_.try_emplace(name);
+  if (is_new) known->second = DeploymentId{++deployments_given_};
+  return known->second;
+}
+
+WeightsId PlanIds::weights(const std::string& model) {
+  return weights_.emplace(model, WeightsId{weights_.size() + 1}).first->second;
+}
+
+Result<std::vector<DeploymentPlan>> make_plans(const config::ServerConfig& config, PlanIds& ids) {
   std::vector<DeploymentPlan> plans;
-  std::map<std::string, WeightsId> weights;
   for (const DeploymentConfig& d : config.deployments) {
     const Result<WorkerKind> worker = worker_for(d);
     if (!worker) return tl::unexpected(worker.error());
     const std::string local = config::local_path(d.model);
     const std::string model = local.empty() ? d.model : local;
-    const auto known = weights.emplace(model, WeightsId{weights.size() + 1}).first;
     DeploymentPlan plan;
-    plan.spec = spec_of(d, DeploymentId{plans.size() + 1}, model, known->second);
+    plan.labels = label_texts(d.resources.labels);
+    plan.spec = spec_of(d, ids.deployment(d.name), model, ids.weights(model));
     plan.schedule = schedule_of(d);
     plan.prices = {d.pricing.per_request, d.pricing.per_gpu_second, d.pricing.per_1k_input_tokens,
                    d.pricing.per_1k_output_tokens};
@@ -290,6 +314,11 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
                                                          : gateway::UsageMode::none;
     out.request_timeout = d.limits.request_timeout;
     out.priority = d.priority;
+    out.max_instances = plans[i].spec.scale.max_instances;
+    out.reports_first_token = plans[i].spec.scale.on.first_token.has_value();
+    for (const WeeklyWindow& each : plans[i].schedule) {
+      out.max_instances = std::max(out.max_instances, each.max_instances.value_or(0));
+    }
     out.prices = plans[i].prices;
     deployments.push_back(std::move(out));
   }
@@ -307,6 +336,8 @@ std::vector<backend::DeviceRequest> device_requests(const config::ServerConfig& 
                                                         : backend::DeviceKind::cpu;
     request.memory = d.memory.value_or(Bytes{});
     request.slots = d.slots;
+    request.price_per_hour = d.price_per_hour;
+    request.labels = label_texts(d.labels);
     requests.push_back(std::move(request));
   }
   return requests;

@@ -3,6 +3,8 @@
 // reading the sizes of model files.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,10 +15,25 @@
 
 namespace stoker::app {
 
-/// One plan a deployment, in the order of the configuration; ids count from 1.
+/// The numbers that names have in one life of a server. None is used twice.
+class PlanIds {
+ public:
+  /// The deployment's, given on first use; they count from 1.
+  DeploymentId deployment(const std::string& name);
+  /// From now on `name` is another deployment, or none.
+  void forget(const std::string& name) { deployments_.erase(name); }
+  WeightsId weights(const std::string& model);
+
+ private:
+  std::map<std::string, DeploymentId> deployments_;
+  std::map<std::string, WeightsId> weights_;
+  std::uint64_t deployments_given_ = 0;
+};
+
+/// One plan a deployment, in the order of the configuration.
 /// Errors: invalid, naming the deployment (a runtime that this version cannot start).
 [[nodiscard]] Result<std::vector<orchestrator::DeploymentPlan>> make_plans(
-    const config::ServerConfig& config);
+    const config::ServerConfig& config, PlanIds& ids);
 
 /// Needs: `plans` were made from `config`.
 [[nodiscard]] Result<gateway::DirectoryPtr> make_directory(

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <future>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,9 +20,11 @@
 
 #include "access/key_admin.h"
 #include "app/plans.h"
+#include "app/reload.h"
 #include "app/trace_world.h"
 #include "backend/devices/nvml.h"
 #include "backend/process/process_backend.h"
+#include "backend/process/serial_executor.h"
 #include "base/text.h"
 #include "config/load.h"
 #include "gateway/journal_sink.h"
@@ -35,6 +38,8 @@
 #include "orchestrator/footprints.h"
 #include "orchestrator/orchestrator.h"
 #include "orchestrator/state_metrics.h"
+#include "tls/certificate_watch.h"
+#include "tls/tls_server.h"
 #include "traffic/recorder.h"
 
 namespace stoker::app {
@@ -89,6 +94,19 @@ int gateway_threads(const config::ServerConfig& config) {
   return static_cast<int>(std::clamp(cpus, 1U, 8U));
 }
 
+constexpr Duration certificate_period = seconds(1);
+
+/// Most connections of clients on one of so many loops: the other half of the descriptors is for
+/// workers, connections to them, and files, so that a crowd at the door takes nothing from those
+/// who are inside.
+std::size_t most_connections(int loops) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<std::size_t>::max();
+  }
+  return std::max<std::size_t>(1, limit.rlim_cur / 2 / static_cast<std::size_t>(loops));
+}
+
 /// Every connection is a descriptor: take as many as the machine lets us.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -115,7 +133,7 @@ class JournalOfInstances final : public orchestrator::InstanceJournal {
   obs::Logger& log_;
 };
 
-/// SIGINT and SIGTERM as events of the loop. Needs: both are blocked in all threads.
+/// SIGINT, SIGTERM and SIGHUP as events of the loop. Needs: they are blocked in all threads.
 class Signals final : private net::FdHandler {
  public:
   Signals(net::EventLoop& loop, std::function<void(int)> on_signal)
@@ -135,6 +153,7 @@ class Signals final : private net::FdHandler {
       ::sigemptyset(&signals);
       ::sigaddset(&signals, SIGINT);
       ::sigaddset(&signals, SIGTERM);
+      ::sigaddset(&signals, SIGHUP);
     }
     const sigset_t* get() const { return &signals; }
   };
@@ -163,11 +182,14 @@ class Server {
   }
 
   int run() {
-    Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config_);
+    Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config_, ids_);
     if (!plans) return complain(plans.error(), exit_usage);
     const Result<gateway::DirectoryPtr> directory = make_directory(config_, *plans);
     if (!directory) return complain(directory.error(), exit_usage);
     // Before the state directory: a server that cannot serve leaves nothing behind.
+    if (const Result<void> opened = open_tls(); !opened) {
+      return complain(opened.error(), exit_usage);
+    }
     if (const Result<void> bound = bind_listeners(); !bound) {
       return complain(bound.error(), exit_failed);
     }
@@ -186,11 +208,60 @@ class Server {
     if (const Result<void> made = make_gateway(*directory); !made) {
       return complain(made.error(), exit_failed);
     }
+    make_reloader(probe->devices);
     serve_until_signal();
     return 0;
   }
 
  private:
+  Result<void> open_tls() {
+    const config::TlsConfig& files = config_.tls;
+    if (files.certificate.empty()) return {};
+    Result<std::unique_ptr<tls::TlsServer>> opened =
+        tls::TlsServer::create({files.certificate, files.key});
+    if (!opened) return tl::unexpected(opened.error());
+    tls_ = std::move(*opened);
+    certificate_watch_.emplace(*tls_);
+    obs::Gauge& expires = registry_.gauge(
+        {.name = "stoker_certificate_expires_seconds",
+         .help = "When the certificate of the listener ends, in seconds since 1970"});
+    registry_.on_render(
+        [&expires, this] { expires.set(tls_->certificate().not_after.ns / 1'000'000'000); });
+    const tls::CertificateInfo info = tls_->certificate();
+    if (info.not_after < net::wall_now()) {
+      log_.warn("certificate_expired",
+                {{"subject", info.subject}, {"text", "clients will not trust this server"}});
+    }
+    return {};
+  }
+
+  /// Takes a changed certificate into use, on the loop's thread.
+  void watch_certificate() {
+    if (const std::optional<Result<void>> tried = certificate_watch_->look(net::wall_now())) {
+      const tls::CertificateInfo info = tls_->certificate();
+      const std::string sentence =
+          *tried
+              ? fmt::format("new connections get the certificate {} ({}...)", info.subject,
+                            info.fingerprint.substr(0, 16))
+              : fmt::format("the one in use stays, {}: {}", info.subject, tried->error().message);
+      const char* const event = *tried ? "certificate_replaced" : "certificate_unusable";
+      events_.append(net::wall_now(), {event, "", "", "", sentence});
+      if (*tried) {
+        log_.info(event, {{"text", sentence}});
+      } else {
+        log_.warn(event, {{"text", sentence}, {"fix", tried->error().hint}});
+      }
+    }
+    loop_->run_at(net::monotonic_now() + certificate_period, [this] { watch_certificate(); });
+  }
+
+  void make_reloader(const std::vector<backend::Device>& devices) {
+    reloader_.emplace(ReloadParts{*loop_, *orchestrator_, *admin_, *gateway_, *jobs_, *footprints_,
+                                  events_, log_, tls_.get()},
+                      devices, config_, ids_, options_.load_again);
+    admin_->set_reload([this] { return reloader_->reload(); });
+  }
+
   Result<void> bind_listeners() {
     Result<net::ListenAddress> address = net::parse_listen_address(config_.listen);
     if (!address) return tl::unexpected(address.error());
@@ -235,7 +306,7 @@ class Server {
     }
     footprints_.emplace(state_->footprints_path());
     recall_footprints(*footprints_, devices, plans);
-    if (config_.traffic.record) record_traffic(trace_world(config_, devices, plans));
+    if (config_.traffic.record) record_traffic(trace_world(devices, plans));
     ledger::SqliteLedgerOptions ledger_options;
     ledger_options.file = state_->ledger_path();
     ledger_options.listener = recorder_.get();
@@ -331,6 +402,12 @@ class Server {
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
+    for (const config::TenantConfig& each : config_.tenants) {
+      if (each.weight == 1) continue;
+      const Result<TenantId> id = keys_->tenant(each.name);
+      if (!id) return tl::unexpected(id.error());
+      orchestrator_->add_tenant(*id, each.weight);
+    }
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }
@@ -385,15 +462,12 @@ class Server {
   Result<void> make_jobs(const gateway::DirectoryPtr& directory) {
     Result<jobs::JobStore> store = jobs::JobStore::open(state_->jobs_path());
     if (!store) return tl::unexpected(store.error());
-    jobs::JobServiceOptions options;
-    for (const auto& [id, plan] : orchestrator_->plans()) {
-      options.windows[plan.spec.name] = job_window(plan.spec);
-    }
     Result<std::unique_ptr<jobs::JobService>> service = jobs::JobService::create(
-        std::move(*store), std::move(options),
+        std::move(*store), {},
         {.new_request_id = [this] { return orchestrator_->new_request_id(); },
          .earlier_end = [this](RequestId request) { return earlier_end(request); },
          .workers = [this](const std::string& name) { return workers_of(name); },
+         .window = [this](const std::string& name) { return job_window(name); },
          .directory = directory,
          .log = log_});
     if (!service) return tl::unexpected(service.error());
@@ -403,10 +477,16 @@ class Server {
 
   /// So many jobs may be with the gateway at a time: what all instances can run, and enough waiting
   /// ones that the scheduler sees that more instances are needed.
-  static std::size_t job_window(const core::DeploymentSpec& spec) {
-    return static_cast<std::size_t>(spec.scale.max_instances) *
-               static_cast<std::size_t>(spec.scale.concurrency) +
-           static_cast<std::size_t>(spec.scale.scale_up_threshold);
+  std::size_t job_window(const std::string& name) {
+    std::size_t window = 0;
+    for (const auto& [id, plan] : *orchestrator_->plans()) {
+      if (plan->spec.name != name) continue;
+      const core::ScalePolicy& scale = plan->spec.scale;
+      window = static_cast<std::size_t>(scale.max_instances) *
+                   static_cast<std::size_t>(scale.concurrency) +
+               static_cast<std::size_t>(scale.scale_up_threshold);
+    }
+    return window;
   }
 
   jobs::EarlierEnd earlier_end(RequestId request) {
@@ -422,8 +502,9 @@ class Server {
 
   jobs::Workers workers_of(const std::string& name) {
     jobs::Workers workers;
+    const auto plans = orchestrator_->plans();
     for (const core::DeploymentSummary& each : orchestrator_->summary().deployments) {
-      if (orchestrator_->plans().at(each.id).spec.name != name) continue;
+      if (plans->at(each.id)->spec.name != name) continue;
       workers.ready = each.ready_instances;
       workers.starting = each.live_instances - each.ready_instances;
       workers.in_flight = each.running;
@@ -436,9 +517,11 @@ class Server {
     options.listen = address_;
     options.threads = gateway_threads(config_);
     options.auth.keys_required = config_.auth == config::Auth::keys;
+    options.auth.origins = config_.cors.origins;
+    options.http.max_connections = most_connections(options.threads);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, *jobs_, registry_, log_}, directory,
-        keys_->ring(), std::move(*listeners_));
+        options, {*orchestrator_, *records_, *admin_, *jobs_, registry_, log_, tls_.get()},
+        directory, keys_->ring(), std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
     gateway_ = std::move(*server);
@@ -455,7 +538,9 @@ class Server {
     orchestrator_->start();
     gateway_->start();
     jobs_->start(*gateway_, keys_->ring());
+    if (tls_ != nullptr) watch_certificate();
     log_.info("server_listening", {{"address", gateway_->address()},
+                                   {"tls", tls_ != nullptr},
                                    {"deployments", config_.deployments.size()},
                                    {"config", config::fingerprint(config_)}});
     if (options_.on_listening) options_.on_listening(gateway_->address());
@@ -467,6 +552,10 @@ class Server {
   }
 
   void on_signal(int number) {
+    if (number == SIGHUP && options_.load_again) {
+      if (!shutdown_.joinable()) reload_thread_.submit([this] { (void)reloader_->reload(); });
+      return;
+    }
     if (shutdown_.joinable()) {
       log_.warn("server_killed", {{"signal", number}});
       ::_exit(128 + number);  // workers end by themselves when their control channels close
@@ -496,11 +585,14 @@ class Server {
 
   const config::ServerConfig& config_;
   const ServeOptions& options_;
+  PlanIds ids_;
   net::ListenAddress address_;
   std::optional<gateway::Listeners> listeners_;  // until the gateway takes them
   obs::Logger log_;
   obs::Registry registry_;
   orchestrator::EventLog events_;
+  std::unique_ptr<tls::TlsServer> tls_;  // null: plain HTTP
+  std::optional<tls::CertificateWatch> certificate_watch_;
   std::optional<ledger::StateDir> state_;
   std::unique_ptr<ledger::Journal> journal_;
   std::unique_ptr<traffic::Recorder> recorder_;  // null: nothing is recorded
@@ -516,6 +608,8 @@ class Server {
   std::optional<orchestrator::AdminService> admin_;
   std::unique_ptr<jobs::JobService> jobs_;
   std::unique_ptr<gateway::GatewayServer> gateway_;
+  std::optional<Reloader> reloader_;
+  backend::SerialExecutor reload_thread_{"reload"};
   std::thread shutdown_;
 };
 

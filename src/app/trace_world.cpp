@@ -1,6 +1,5 @@
 #include "app/trace_world.h"
 
-#include <algorithm>
 #include <filesystem>
 
 #include "app/plans.h"
@@ -17,8 +16,7 @@ void recall_footprints(const orchestrator::Footprints& footprints,
   }
 }
 
-sim::TraceWorld trace_world(const config::ServerConfig& config,
-                            const std::vector<backend::Device>& devices,
+sim::TraceWorld trace_world(const std::vector<backend::Device>& devices,
                             const std::vector<orchestrator::DeploymentPlan>& plans) {
   sim::TraceWorld world;
   for (const backend::Device& each : devices) {
@@ -27,10 +25,7 @@ sim::TraceWorld trace_world(const config::ServerConfig& config,
     device.kind = backend::to_text(each.kind);
     device.memory = each.memory;
     device.slots = each.slots;
-    const auto configured =
-        std::find_if(config.devices.begin(), config.devices.end(),
-                     [&](const config::DeviceConfig& d) { return d.id == each.id; });
-    if (configured != config.devices.end()) device.price_per_hour = configured->price_per_hour;
+    device.price_per_hour = each.price_per_hour;
     world.devices.push_back(std::move(device));
   }
   for (const orchestrator::DeploymentPlan& plan : plans) {
@@ -47,7 +42,8 @@ sim::TraceWorld trace_world(const config::ServerConfig& config,
 }
 
 Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
-  Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config);
+  PlanIds ids;
+  Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config, ids);
   if (!plans) return tl::unexpected(plans.error());
   const Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config)});
   if (!probe) return tl::unexpected(probe.error());
@@ -60,6 +56,7 @@ Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
   for (orchestrator::DeploymentPlan& plan : *plans) {
     server.deployments.push_back(std::move(plan.spec));
   }
+  for (const config::TenantConfig& each : config.tenants) server.weights[each.name] = each.weight;
   return server;
 }
 

@@ -19,9 +19,8 @@ void recall_footprints(const orchestrator::Footprints& footprints,
                        std::vector<orchestrator::DeploymentPlan>& plans);
 
 /// What the first line of recorded traffic says of this server.
-/// Needs: `plans` were made from `config`, and their footprints recalled.
-[[nodiscard]] sim::TraceWorld trace_world(const config::ServerConfig& config,
-                                          const std::vector<backend::Device>& devices,
+/// Needs: the footprints of `plans` were recalled.
+[[nodiscard]] sim::TraceWorld trace_world(const std::vector<backend::Device>& devices,
                                           const std::vector<orchestrator::DeploymentPlan>& plans);
 
 /// What the core of a server with this configuration would be told on this machine, with what an

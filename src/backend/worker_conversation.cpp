@@ -66,7 +66,7 @@ Result<void> WorkerConversation::complete_ready(WorkerReady& ready) const {
   if (ready.endpoint == rules_.endpoint) return {};
   // Anything else would let a worker send our requests, and their contents, where it likes.
   const Result<net::Endpoint> endpoint = net::parse_endpoint(ready.endpoint);
-  if (endpoint && rules_.loopback_allowed && is_loopback(*endpoint)) return {};
+  if (endpoint && !endpoint->tls && rules_.loopback_allowed && is_loopback(*endpoint)) return {};
   return failure(ErrorCode::invalid, "its `ready` names an endpoint that it may not have");
 }
 

@@ -1,13 +1,39 @@
 // stoker check
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <memory>
 
 #include "base/json_writer.h"
 #include "cli/commands.h"
 #include "config/describe.h"
+#include "net/clock.h"
+#include "tls/tls_server.h"
 
 namespace stoker::cli {
 namespace {
+
+/// What a server would say of its certificate.
+void check_certificate(config::Loaded& loaded) {
+  const config::TlsConfig& files = loaded.config.tls;
+  if (!loaded.ok() || files.certificate.empty()) return;
+  const Result<std::unique_ptr<tls::TlsServer>> server =
+      tls::TlsServer::create({files.certificate, files.key});
+  config::Problem problem;
+  problem.file = loaded.config.file;
+  problem.path = "tls";
+  if (!server) {
+    problem.message = server.error().message;
+    problem.hint = server.error().hint;
+  } else if ((*server)->certificate().not_after < net::wall_now()) {
+    problem.severity = config::Problem::Severity::warning;
+    problem.message =
+        fmt::format("the certificate {} has expired", (*server)->certificate().subject);
+  } else {
+    return;
+  }
+  loaded.problems.push_back(std::move(problem));
+}
 
 std::string problems_json(const config::Loaded& loaded) {
   JsonWriter json;
@@ -54,11 +80,12 @@ void add_check(const Program& program) {
       return;
     }
     if (!options->file.empty()) program.context.config_file = options->file;
-    const Result<config::Loaded> loaded = load_config(program.context);
+    Result<config::Loaded> loaded = load_config(program.context);
     if (!loaded) {
       program.exit_code = complain(program.context, loaded.error(), exit_usage);
       return;
     }
+    check_certificate(*loaded);
     if (program.context.json) {
       std::printf("%s\n", problems_json(*loaded).c_str());
       program.exit_code = loaded->ok() ? exit_ok : exit_usage;

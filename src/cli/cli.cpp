@@ -16,7 +16,7 @@ namespace stoker::cli {
 
 void add_server_options(CLI::App& command, Context& context) {
   command.add_option("--url", context.url,
-                     "Where the server is, http://HOST:PORT or unix:/PATH (STOKER_URL)");
+                     "Where the server is, http(s)://HOST:PORT or unix:/PATH (STOKER_URL)");
   command.add_option("--config", context.config_file,
                      "Its configuration: finds address and admin key (STOKER_CONFIG)");
 }
@@ -130,6 +130,7 @@ int run(int argc, char** argv, const Parts& parts) {
   add_keys(program);
   add_warm(program);
   add_stop(program);
+  add_reload(program);
   add_sim(program);
   add_replay(program, parts.simulated_server);
   Arguments arguments = with_command_first(argc, argv);

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "config/config.h"
+#include "config/load.h"
 #include "sim/trace_run.h"
 
 namespace stoker::cli {
@@ -16,6 +17,7 @@ namespace stoker::cli {
 struct ServeHooks {
   std::function<void(const std::string& address)> on_listening;
   std::string record_events;  // file for the events of the decision core; empty: none
+  std::function<config::Loaded()> load_again;  // the configuration, for a reload; null: it has none
 };
 /// Runs a server until it is told to stop; gives its exit code. Handed in, so that the command line
 /// does not link the server.

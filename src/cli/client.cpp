@@ -10,6 +10,7 @@
 #include "base/invariant.h"
 #include "ledger/state_dir.h"
 #include "net/http_server.h"
+#include "tls/tls_client.h"
 
 namespace stoker::cli {
 namespace {
@@ -117,7 +118,24 @@ Result<Client> Client::connect(const Context& context) {
   Result<net::Endpoint> endpoint =
       url ? net::parse_endpoint(*url) : endpoint_of_listener(config->listen);
   if (!endpoint) return tl::unexpected(endpoint.error());
-  return Client(std::move(*endpoint), std::move(key), std::move(key_trouble));
+  const std::string certificate = config ? config->tls.certificate : std::string();
+  if (!url && !certificate.empty()) endpoint->tls = true;
+  Client client(*endpoint, std::move(key), std::move(key_trouble));
+  if (!endpoint->tls) return client;
+  const Result<void> secured = client.use_tls(certificate);
+  if (!secured) return tl::unexpected(secured.error());
+  return client;
+}
+
+Result<void> Client::use_tls(const std::string& own_certificate) {
+  Result<std::unique_ptr<tls::TlsClient>> maker =
+      tls::TlsClient::create(endpoint_.host, own_certificate);
+  if (!maker) return tl::unexpected(maker.error());
+  secure_ = std::move(*maker);
+  net::ClientOptions options;
+  options.secure = secure_.get();
+  http_ = std::make_unique<net::HttpClient>(*loop_, endpoint_, options);
+  return {};
 }
 
 Client::Client(net::Endpoint endpoint, std::string key, std::string key_trouble)

@@ -11,6 +11,7 @@
 #include "cli/context.h"
 #include "net/event_loop.h"
 #include "net/http_client.h"
+#include "net/secure_channel.h"
 
 namespace stoker::cli {
 
@@ -50,6 +51,10 @@ class Client {
   [[nodiscard]] Result<std::string> get(std::string_view target);
   [[nodiscard]] Result<std::string> post(std::string_view target, std::string_view body = {});
 
+  /// Speaks TLS from now on. `own_certificate`: of the server's configuration, trusted as it is;
+  /// empty: the machine's roots decide. Errors: it cannot be read.
+  Result<void> use_tls(const std::string& own_certificate);
+
   [[nodiscard]] const net::Endpoint& endpoint() const { return endpoint_; }
   [[nodiscard]] const std::string& key() const { return key_; }  // empty: none is sent
 
@@ -58,6 +63,7 @@ class Client {
   std::string key_;
   std::string key_trouble_;
   std::unique_ptr<net::EventLoop> loop_;
+  std::unique_ptr<net::ChannelMaker> secure_;  // null: plain HTTP
   std::unique_ptr<net::HttpClient> http_;
 };
 

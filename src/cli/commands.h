@@ -29,6 +29,7 @@ void add_usage(const Program& program);
 void add_keys(const Program& program);
 void add_warm(const Program& program);
 void add_stop(const Program& program);
+void add_reload(const Program& program);
 void add_sim(const Program& program);
 void add_replay(const Program& program, const ServerFunction& simulated_server);
 void add_demo(const Program& program, const ServeFunction& serve);

@@ -232,6 +232,7 @@ void add_limit(const Program& program, CLI::App& keys) {
 void add_keys(const Program& program) {
   CLI::App* keys = program.app.add_subcommand("keys", "Make, list, limit and revoke keys");
   keys->require_subcommand(1);
+  keys->footer("Example:\n  stoker keys create --tenant acme --scopes inference,read --rpm 600");
   add_create(program, *keys);
   add_list(program, *keys);
   add_revoke(program, *keys);

@@ -27,7 +27,8 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       "Examples:\n"
       "  stoker serve --config stoker.yaml\n"
       "  stoker serve --config stoker.yaml --listen 127.0.0.1:9000 --set log.level=debug\n"
-      "Ctrl-C finishes what runs and ends; a second one ends at once.");
+      "Ctrl-C finishes what runs and ends; a second one ends at once. SIGHUP, like `stoker "
+      "reload`, reads the configuration anew.");
   command->callback([program, options, serve] {
     std::vector<config::Override> overrides;
     if (options->listen) overrides.push_back({"listen", *options->listen, "--listen"});
@@ -51,7 +52,14 @@ void add_serve(const Program& program, const ServeFunction& serve) {
       program.exit_code = code;
       return;
     }
-    program.exit_code = serve(loaded->config, {{}, options->record_events});
+    const auto load_again = [context = program.context, overrides]() -> config::Loaded {
+      Result<config::Loaded> again = load_config(context, overrides);
+      if (again) return std::move(*again);
+      config::Loaded nothing;
+      nothing.problems.emplace_back().message = again.error().message;
+      return nothing;
+    };
+    program.exit_code = serve(loaded->config, {{}, options->record_events, load_again});
   });
 }
 

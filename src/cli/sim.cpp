@@ -110,7 +110,7 @@ int run(const Options& options, bool json) {
   many.each.requests = options.requests;
   many.each.sweep_every = options.sweep_every;
   many.each.with_faults = !options.calm;
-  many.each.paired = !options.unpaired;
+  if (options.unpaired) many.each.paired_in = 0;
   if (options.trace) {
     many.threads = 1;
     many.recheck_every = 0;

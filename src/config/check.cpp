@@ -16,8 +16,6 @@
 namespace stoker::config {
 namespace {
 
-constexpr std::string_view no_effect_yet = "accepted, has no effect yet in this version";
-
 std::string path_of(const DeploymentConfig& deployment, std::string_view key) {
   return fmt::format("deployments.{}.{}", deployment.name, key);
 }
@@ -45,6 +43,33 @@ void check_traffic(const ServerConfig& config, Reader& reader) {
                   fmt::format("{} is less than one file may hold, {}", to_text(traffic.total_size),
                               to_text(traffic.file_size)),
                   "raise it, or lower traffic.file_size");
+}
+
+void check_tls(const ServerConfig& config, Reader& reader) {
+  const TlsConfig& tls = config.tls;
+  if (tls.certificate.empty() != tls.key.empty()) {
+    reader.error_at("tls", fmt::format("has no {}", tls.key.empty() ? "key" : "certificate"),
+                    "give both, or neither for plain HTTP");
+  }
+  if (!tls.certificate.empty() && config.listen.starts_with("unix:")) {
+    reader.error_at("tls", "has no use on a Unix socket", "listen on HOST:PORT, or remove tls");
+  }
+}
+
+void check_tls_files(const TlsConfig& tls, Reader& reader) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  for (const auto& [path, file] :
+       {std::pair("tls.certificate", tls.certificate), {"tls.key", tls.key}}) {
+    if (!file.empty() && !fs::is_regular_file(file, error)) {
+      reader.error_at(path, fmt::format("{} is no file", file), "it is needed to serve at all");
+    }
+  }
+  const fs::perms open_to = fs::status(tls.key, error).permissions();
+  if (!tls.key.empty() && !error && (open_to & fs::perms::others_read) != fs::perms::none) {
+    reader.warning_at("tls.key", fmt::format("{} can be read by every user", tls.key),
+                      "chmod o-r takes that away");
+  }
 }
 
 void check_names(const ServerConfig& config, Reader& reader) {
@@ -165,6 +190,53 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
   }
 }
 
+/// What no device of the file can give. Of those that are found at the start nothing is known.
+void check_resources(const ServerConfig& config, const DeploymentConfig& deployment,
+                     Reader& reader) {
+  const ResourcesConfig& needs = deployment.resources;
+  const auto path = [&](std::string_view key) {
+    return path_of(deployment, fmt::format("resources.{}", key));
+  };
+  if (needs.exclusive && needs.share_percent) {
+    reader.warning_at(path("share"), "has no effect where nobody shares (resources.exclusive)",
+                      "remove one of them");
+  }
+  if (config.devices_auto) {
+    for (const auto& [name, value] : needs.labels) {
+      reader.error_at(path("labels." + name),
+                      "is asked for, and with devices: auto none has labels",
+                      "list the devices with their labels");
+    }
+    return;
+  }
+  const auto of_kind = [&](const DeviceConfig& device) {
+    return !needs.kind || device.kind == *needs.kind;
+  };
+  bool all_labels_known = true;
+  for (const auto& [name, value] : needs.labels) {
+    const bool known = std::ranges::any_of(config.devices, [&](const DeviceConfig& device) {
+      const auto label = device.labels.find(name);
+      return of_kind(device) && label != device.labels.end() && label->second == value;
+    });
+    all_labels_known = all_labels_known && known;
+    if (known) continue;
+    reader.error_at(path("labels." + name),
+                    fmt::format("no device that it can run on has {}: {}", name, value),
+                    "give one that label, under devices:");
+  }
+  const auto fitting = std::ranges::count_if(config.devices, [&](const DeviceConfig& device) {
+    return of_kind(device) && std::ranges::includes(device.labels, needs.labels);
+  });
+  if (!all_labels_known || (needs.devices <= 1 && needs.labels.empty())) return;
+  if (fitting >= needs.devices) return;
+  reader.error_at(needs.devices > 1 ? path("devices") : path("labels"),
+                  fmt::format("needs {} that fit, and of those under devices: only {} {}",
+                              needs.devices > 1 ? fmt::format("{} devices", needs.devices)
+                                                : std::string("a device"),
+                              fitting, fitting == 1 ? "does" : "do"),
+                  "list more devices of its kind and labels, or ask for less");
+}
+
 /// Single values that nothing acts on yet; whole keys are marked in the tables.
 void check_support(const DeploymentConfig& deployment, Reader& reader) {
   if (deployment.runtime == Runtime::container) {
@@ -179,10 +251,6 @@ void check_support(const DeploymentConfig& deployment, Reader& reader) {
   if (deployment.model.find("://") != std::string::npos) {
     reader.warning_at(path_of(deployment, "model"), "models are not downloaded yet",
                       "download the file and write its path");
-  }
-  if (deployment.resources.devices > 1) {
-    reader.warning_at(path_of(deployment, "resources.devices"), std::string(no_effect_yet),
-                      "an instance gets one device");
   }
 }
 
@@ -220,6 +288,7 @@ void check(const ServerConfig& config, Reader& reader) {
         fmt::format("none is allowed on a loopback listener only, and listen is {}", config.listen),
         "write auth: keys, or listen: 127.0.0.1:8080");
   }
+  check_tls(config, reader);
   check_devices(config, reader);
   check_traffic(config, reader);
   check_names(config, reader);
@@ -230,6 +299,7 @@ void check(const ServerConfig& config, Reader& reader) {
     check_scaling(deployment, reader);
     check_runtime(deployment, reader);
     check_options(deployment, reader);
+    check_resources(config, deployment, reader);
     check_support(deployment, reader);
     if (deployment.keep_warm.min > deployment.keep_warm.max) {
       reader.error_at(path_of(deployment, "keep_warm.min"),
@@ -246,6 +316,7 @@ std::string local_path(const std::string& model) {
 }
 
 void check_files(const ServerConfig& config, Reader& reader) {
+  check_tls_files(config.tls, reader);
   for (const DeploymentConfig& deployment : config.deployments) {
     const std::string path = local_path(deployment.model);
     // A foreign engine may take "org/name" and fetch it itself.

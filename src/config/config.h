@@ -20,6 +20,17 @@ inline constexpr Duration never = seconds(std::int64_t{100} * 365 * 86'400);
 enum class Auth : std::uint8_t { keys, none };
 enum class Durability : std::uint8_t { process, disk };
 enum class Sandbox : std::uint8_t { automatic, off, required };
+/// Both empty: plain HTTP.
+struct TlsConfig {
+  std::string certificate;  // PEM file: the server's, then those that lead to the root
+  std::string key;          // PEM file
+};
+
+/// Pages of other origins that may call the API.
+struct CorsConfig {
+  std::vector<std::string> origins;  // "https://console.example.com"
+};
+
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 enum class LogFormat : std::uint8_t { automatic, text, logfmt, json };
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
@@ -34,7 +45,8 @@ struct DeviceConfig {
   DeviceKind kind = DeviceKind::cpu;
   std::optional<Bytes> memory;  // unset: measured
   std::int32_t slots = 0;       // instances at once; 0: as many as memory allows
-  NanoPrice price_per_hour;     // what this device costs you, for `usage` and `plan`
+  NanoPrice price_per_hour;     // what this device costs you; 0: not known
+  std::map<std::string, std::string> labels;
 };
 
 struct ModelStoreConfig {
@@ -42,6 +54,13 @@ struct ModelStoreConfig {
   std::optional<Bytes> disk;  // most that downloaded models may take; unset: free space rules
   std::optional<Bytes> host_memory;  // lent to suspended instances, part of a cpu device's memory;
                                      // unset: nothing is suspended
+};
+
+/// Whose keys are counted together, and whose requests share a queue with those of others.
+inline constexpr const char* default_tenant = "default";
+struct TenantConfig {
+  std::string name;  // [a-z0-9][a-z0-9._-]{0,62}
+  std::int32_t weight = 1;
 };
 
 /// The traffic that is recorded in `state_dir`, for `stoker replay`.
@@ -92,7 +111,8 @@ struct KeepWarmConfig {
   KeepWarmPolicy policy = KeepWarmPolicy::break_even;  // fixed: always `max`
   Duration min = seconds(30);
   Duration max = minutes(15);
-  /// What a second of a request's wait for a start is worth, in seconds of an idle device.
+  /// What a second of a request's wait for a start is worth, in seconds of an idle device that
+  /// costs one unit of the currency per hour, or has no price.
   std::int32_t wait_weight = 30;
 };
 
@@ -119,9 +139,10 @@ struct PricingConfig {
 struct ResourcesConfig {
   std::int32_t devices = 1;
   std::optional<Bytes> memory;  // first reservation per device; unset: from the model's metadata
-  std::int32_t share_percent = 100;  // of each device's compute
-  std::optional<DeviceKind> kind;    // unset: any
-  std::map<std::string, std::string> labels;
+  std::optional<std::int32_t> share_percent;  // promised, of each device's compute; unset: none
+  bool exclusive = false;                     // nobody else on its devices
+  std::optional<DeviceKind> kind;             // unset: any
+  std::map<std::string, std::string> labels;  // that each of its devices must have
 };
 
 /// Further reasons to scale up. Unset: not looked at.
@@ -162,11 +183,14 @@ struct ServerConfig {
   std::string file;  // that it was loaded from, absolute; no setting
   std::string listen = "127.0.0.1:8080";
   std::string state_dir = "./state";
+  TlsConfig tls;
+  CorsConfig cors;
   Auth auth = Auth::keys;
   bool devices_auto = true;  // false: `devices` is the whole list
   std::vector<DeviceConfig> devices;
   ModelStoreConfig model_store;
   std::string currency = "USD";
+  std::vector<TenantConfig> tenants = {{default_tenant}};  // sorted by name, that one always there
   Durability durability = Durability::process;
   Duration drain_timeout = seconds(30);
   TrafficConfig traffic;

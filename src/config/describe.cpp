@@ -274,7 +274,8 @@ void write_example(std::string& out, std::size_t level, const std::vector<KeyInf
       out += '\n';
       write_example(out, level + 1, key.children);
     } else if (key.nesting == Nesting::map_of_blocks) {
-      out += fmt::format("\n{}  {}:\n", indent, example_name);
+      out +=
+          fmt::format("\n{}  {}:\n", indent, key.name == "tenants" ? default_tenant : example_name);
       write_example(out, level + 2, key.children);
     } else {
       out += ' ' + to_flow(key.initial) + '\n';

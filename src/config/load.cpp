@@ -228,6 +228,40 @@ std::string to_yaml(const ServerConfig& config) {
   return to_block(print_block(server_table(), config));
 }
 
+std::vector<std::string> changed_settings(const ServerConfig& a, const ServerConfig& b) {
+  std::vector<std::string> names;
+  for (const Key<ServerConfig>& key : server_table()) {
+    const auto text = [&](const ServerConfig& config) {
+      YamlValue only{.line = {}, .is_map = true};
+      only.entries.emplace_back("", key.print(config));
+      return to_block(only);
+    };
+    if (text(a) != text(b)) names.emplace_back(key.info.name);
+  }
+  return names;
+}
+
+bool same(const DeploymentConfig& a, const DeploymentConfig& b) {
+  const auto text = [](const DeploymentConfig& d) {
+    return to_block(print_block(deployment_table(), d));
+  };
+  return text(a) == text(b);
+}
+
+bool same_instances(const DeploymentConfig& a, DeploymentConfig b) {
+  b.aliases = a.aliases;
+  b.usage = a.usage;
+  b.priority = a.priority;
+  b.mode = a.mode;
+  b.abandoned_load = a.abandoned_load;
+  b.autoscaling = a.autoscaling;
+  b.keep_warm = a.keep_warm;
+  b.limits = a.limits;
+  b.pricing = a.pricing;
+  b.scale_on = a.scale_on;
+  return same(a, b);
+}
+
 std::string fingerprint(const ServerConfig& config) {
   ServerConfig shown = config;
   // It stands in logs, and a short secret could be guessed from it.

@@ -53,4 +53,13 @@ struct Loaded {
 /// start, kept with traces.
 [[nodiscard]] std::string fingerprint(const ServerConfig& config);
 
+/// Names of the top-level settings that differ, in the order of the reference.
+[[nodiscard]] std::vector<std::string> changed_settings(const ServerConfig& a,
+                                                        const ServerConfig& b);
+/// True if instances that were started with the one can serve for the other: they differ at most in
+/// names, bounds, limits, prices and what else is not theirs.
+[[nodiscard]] bool same_instances(const DeploymentConfig& a, DeploymentConfig b);
+/// True if they differ in nothing.
+[[nodiscard]] bool same(const DeploymentConfig& a, const DeploymentConfig& b);
+
 }  // namespace stoker::config

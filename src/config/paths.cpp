@@ -106,6 +106,8 @@ void resolve_options(DeploymentConfig& d, const fs::path& base) {
 void resolve_paths(ServerConfig& config, const std::string& file, const Reader& reader) {
   const Resolver resolver(file, reader);
   resolver.resolve(config.state_dir, "state_dir");
+  resolver.resolve(config.tls.certificate, "tls.certificate");
+  resolver.resolve(config.tls.key, "tls.key");
   resolver.resolve(config.model_store.path, "model_store.path");
   constexpr std::string_view unix_socket = "unix:";
   if (config.listen.starts_with(unix_socket)) {

@@ -38,15 +38,23 @@ std::string_view host_of(std::string_view listen) {
 
 }  // namespace
 
-std::optional<Mistake> check_deployment_name(std::string_view text) {
+std::optional<Mistake> check_tenant_name(std::string_view text) {
   const auto first = [](char c) { return is_lower(c) || is_digit(c); };
   const auto inner = [&](char c) { return first(c) || c == '.' || c == '_' || c == '-'; };
-  if (text.empty() || text.size() > 63 || !first(text.front()) ||
-      !std::ranges::all_of(text, inner)) {
-    return Mistake{fmt::format("'{}' is not a name: it must be 1 to 63 of a-z 0-9 . _ - and begin "
-                               "with a letter or a digit",
-                               text.substr(0, 80)),
-                   "other names that requests use can stand under aliases:"};
+  if (!text.empty() && text.size() <= 63 && first(text.front()) &&
+      std::ranges::all_of(text, inner)) {
+    return std::nullopt;
+  }
+  return Mistake{fmt::format("'{}' is not a name: it must be 1 to 63 of a-z 0-9 . _ - and begin "
+                             "with a letter or a digit",
+                             text.substr(0, 80)),
+                 {}};
+}
+
+std::optional<Mistake> check_deployment_name(std::string_view text) {
+  if (std::optional<Mistake> wrong = check_tenant_name(text)) {
+    wrong->hint = "other names that requests use can stand under aliases:";
+    return wrong;
   }
   if (std::ranges::find(reserved, text) != reserved.end()) {
     return Mistake{fmt::format("'{}' is a reserved name", text), "choose another one"};
@@ -111,6 +119,23 @@ bool is_loopback(std::string_view listen) {
   const bool four = host.starts_with("127.") && std::ranges::count(host, '.') == 3 &&
                     std::ranges::all_of(host, [](char c) { return is_digit(c) || c == '.'; });
   return four || host == "::1" || host == "localhost";
+}
+
+std::optional<Mistake> check_origin(std::string_view text) {
+  const std::size_t scheme = text.find("://");
+  const std::string_view host = scheme == std::string_view::npos ? "" : text.substr(scheme + 3);
+  const auto good = [](char c) {
+    return is_lower(c) || is_digit(c) ||
+           std::string_view(".-:[]").find(c) != std::string_view::npos;
+  };
+  if (!host.empty() && (text.starts_with("https://") || text.starts_with("http://")) &&
+      std::ranges::all_of(host, good)) {
+    return std::nullopt;
+  }
+  return Mistake{fmt::format("'{}' is not an origin", text.substr(0, 80)),
+                 text == "*" ? "name each one; any page at all could call the server otherwise"
+                             : "write it as browsers do: https://HOST or https://HOST:PORT, in "
+                               "small letters, without a path"};
 }
 
 std::optional<Mistake> check_model(std::string_view text) {

@@ -12,11 +12,15 @@ namespace stoker::config {
 [[nodiscard]] std::optional<Mistake> check_deployment_name(std::string_view text);
 /// What a request may say instead of a name; slashes and capitals are welcome.
 [[nodiscard]] std::optional<Mistake> check_alias(std::string_view text);
+/// [a-z0-9][a-z0-9._-]{0,62}
+[[nodiscard]] std::optional<Mistake> check_tenant_name(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_device_id(std::string_view text);
 /// "127.0.0.1:8080", "[::1]:8080", ":8080", "unix:/path". Not "8080": as likely a typing mistake.
 [[nodiscard]] std::optional<Mistake> check_listen(std::string_view text);
 /// Can only this machine reach the (well-formed) address?
 [[nodiscard]] bool is_loopback(std::string_view listen);
+/// "https://console.example.com", "http://localhost:3000": as a browser sends it.
+[[nodiscard]] std::optional<Mistake> check_origin(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_model(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_sha256(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_currency(std::string_view text);

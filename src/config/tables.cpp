@@ -36,8 +36,11 @@ const Table<DeviceConfig>& device_table() {
                    "Memory that instances may take; unset: what is measured"),
       value_key("slots", &S::slots, Count{0, 1024},
                 "Instances at the same time; 0: as many as memory allows"),
-      value_key("price_per_hour", &S::price_per_hour, Price{}, "What the device costs you", {},
-                Effect::later),
+      value_key("price_per_hour", &S::price_per_hour, Price{},
+                "What the device costs you: the dearer, the shorter an idle instance is kept where "
+                "`keep_warm` decides. Also in recorded traffic"),
+      text_map_key("labels", &S::labels, Text{"label", check_label},
+                   "What deployments may ask for with `resources.labels`"),
   };
   return table;
 }
@@ -55,6 +58,26 @@ const Table<ModelStoreConfig>& model_store_table() {
                    "Host memory for suspended instances (and, later, models that are not on a "
                    "device); part of a "
                    "`cpu` device's memory; unset: nothing is suspended"),
+  };
+  return table;
+}
+
+const Table<TlsConfig>& tls_table() {
+  using S = TlsConfig;
+  static const Table<S> table = {
+      value_key("certificate", &S::certificate, Text{"path"},
+                "PEM file with the server's certificate and those that lead to the root; read anew "
+                "when it changes"),
+      value_key("key", &S::key, Text{"path"}, "PEM file with its private key, without a password"),
+  };
+  return table;
+}
+
+const Table<CorsConfig>& cors_table() {
+  using S = CorsConfig;
+  static const Table<S> table = {
+      list_key("origins", &S::origins, Text{"origin", check_origin},
+               "Origins such as `https://console.example.com` whose pages may call the API"),
   };
   return table;
 }
@@ -191,9 +214,10 @@ const Table<KeepWarmConfig>& keep_warm_table() {
       value_key("min", &S::min, Time{}, "Shortest time that the policy may choose"),
       value_key("max", &S::max, Time{.may_be_never = true},
                 "Longest time that the policy may choose"),
-      value_key("wait_weight", &S::wait_weight, Count{0, 10'000},
+      value_key("wait_weight", &S::wait_weight, Count{0, 1'000'000},
                 "What a second of waiting for a start is worth, in seconds of an idle device: more "
-                "keeps instances longer"),
+                "keeps instances longer. Where a device has `price_per_hour`: what an hour of "
+                "waiting is worth, in units of `currency`"),
   };
   return table;
 }
@@ -252,16 +276,22 @@ const Table<PricingConfig>& pricing_table() {
 const Table<ResourcesConfig>& resources_table() {
   using S = ResourcesConfig;
   static const Table<S> table = {
-      value_key("devices", &S::devices, Count{1, 64}, "Devices of one instance",
+      value_key("devices", &S::devices, Count{1, 64},
+                "Devices of one instance; it is billed for each of them",
                 {{"gpus"}, {"num_gpus"}, {"gpu_count"}, {"gpuCount"}}),
       optional_key(
           "memory", &S::memory, Size{mib(1)},
-          "Memory to reserve on each device before the first load; unset: from the model's file"),
-      value_key("share", &S::share_percent, Percent{1, 100}, "Share of a device's processors", {},
-                Effect::later),
+          "Memory to reserve on each device before the first load; unset: from the model's file, "
+          "in equal parts"),
+      optional_key(
+          "share", &S::share_percent, Percent{1, 100},
+          "Share of each device's computing power that an instance is promised: no more is "
+          "promised than there is. Instances that ask for none may be there too"),
+      value_key("exclusive", &S::exclusive, Flag{},
+                "An instance has its devices for itself: no other one is resident there"),
       optional_key("kind", &S::kind, device_kinds(), "Kind of device; unset: any"),
-      text_map_key("labels", &S::labels, Text{"label", check_label}, "Labels that a node must have",
-                   Effect::later),
+      text_map_key("labels", &S::labels, Text{"label", check_label},
+                   "Labels that each of its devices must have, with these values"),
   };
   return table;
 }
@@ -459,11 +489,63 @@ Key<ServerConfig> deployments_key() {
   return key;
 }
 
+const Table<TenantConfig>& tenant_table() {
+  using S = TenantConfig;
+  static const Table<S> table = {
+      value_key("weight", &S::weight, Count{1, 1000},
+                "Share of a queue while several tenants wait in it: one of 3 is served three times "
+                "as much as one of 1"),
+  };
+  return table;
+}
+
+Key<ServerConfig> tenants_key() {
+  using S = ServerConfig;
+  Key<S> key;
+  key.info = {
+      "tenants",
+      "Who shares the queues: NAME and its settings, for the tenants that keys name; whoever "
+      "is not listed has the weight 1",
+      {},
+      Effect::now,
+      "map of blocks",
+      {},
+      Nesting::map_of_blocks,
+      infos_of(tenant_table())};
+  key.read = [](Reader& reader, const Sources& sources, S& out) {
+    std::map<std::string, Sources> by_name;
+    for (const auto& [block, entry] : entries_of(reader, sources, "a block of NAME: settings")) {
+      by_name[entry->key].push_back(block->child(*entry, entry->key));
+    }
+    for (const auto& [name, blocks] : by_name) {
+      if (auto wrong = check_tenant_name(name)) {
+        reader.error(blocks.front(), wrong->message, wrong->hint);
+      }
+      for (const Source& block : blocks) reader.note(block);
+      const auto known = std::ranges::find(out.tenants, name, &TenantConfig::name);
+      TenantConfig& tenant =
+          known == out.tenants.end() ? out.tenants.emplace_back(TenantConfig{name}) : *known;
+      read_block(reader, tenant_table(), blocks, tenant);
+    }
+    std::ranges::sort(out.tenants, {}, &TenantConfig::name);
+  };
+  key.print = [](const S& from) {
+    YamlValue map{.line = {}, .is_map = true};
+    for (const TenantConfig& tenant : from.tenants) {
+      map.entries.emplace_back(tenant.name, print_block(tenant_table(), tenant));
+    }
+    return map;
+  };
+  return key;
+}
+
 Table<ServerConfig> make_server_table() {
   using S = ServerConfig;
   return {
       value_key("listen", &S::listen, Text{"HOST:PORT", check_listen},
                 "Address of the API; also `unix:/path`"),
+      block_key("tls", &S::tls, tls_table(), "HTTPS on `listen`; unset: plain HTTP"),
+      block_key("cors", &S::cors, cors_table(), "Pages of other origins"),
       value_key("state_dir", &S::state_dir, Text{"path", check_not_empty},
                 "Journal, ledger, keys and models; made with mode 0700"),
       value_key("auth", &S::auth, Choice<Auth>{{{"keys", Auth::keys}, {"none", Auth::none}}},
@@ -472,6 +554,7 @@ Table<ServerConfig> make_server_table() {
       block_key("model_store", &S::model_store, model_store_table(), "Tiers of the model store"),
       value_key("currency", &S::currency, Text{"currency code", check_currency},
                 "Of every price in the file"),
+      tenants_key(),
       value_key(
           "durability", &S::durability,
           Choice<Durability>{{{"process", Durability::process}, {"disk", Durability::disk}}},

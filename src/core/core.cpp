@@ -45,6 +45,8 @@ void Core::handle(const Event& event) {
                  [&](const DeploymentAdded& e) { on(e); },
                  [&](const DeploymentChanged& e) { on(e); },
                  [&](const BoundsChanged& e) { on(e); },
+                 [&](const TenantWeighed& e) { on(e); },
+                 [&](const FirstTokenSent& e) { on(e); },
                  [&](const DeploymentRemoved& e) { on(e); },
                  [&](const RequestArrived& e) { on(e); },
                  [&](const RequestEnded& e) { on(e); },

@@ -192,6 +192,7 @@ class Core {
     std::int32_t pool_devices = 0;
     std::int32_t priority = 0;  // of its deployment when it was planned
     std::int32_t share_permille = 0;
+    NanoPrice price_per_hour;  // of its devices together; {0}: not known
     bool exclusive = false;
     Instant wanted_at;
     Instant started_at;
@@ -271,6 +272,7 @@ class Core {
   void on(const RequestArrived& e);
   void admit(const RequestArrived& e, Deployment& d);
   void on(const RequestEnded& e);
+  void on(const FirstTokenSent& e);
   void on(const RequestCancelled& e);
   void on(const RequestUndelivered& e);
   void dispatch(RequestId id, Request& request, Instance& to);
@@ -294,6 +296,7 @@ class Core {
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
+  void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
   void on(const StartOutcomeUnknown& e);
@@ -386,12 +389,12 @@ class Core {
   void check_keep(Instance& instance);
   void note_arrival(Deployment& d);
   void note_if_idle(Deployment& d);
-  [[nodiscard]] KeepPlan keep_plan(Deployment& d);
+  [[nodiscard]] KeepPlan keep_plan(const Instance& instance);
   void look_again_at_idle(Deployment& d);
   void prewarm(Deployment& d);
-  void plan_prewarm(Deployment& d);
+  void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
-  [[nodiscard]] Duration break_even_of(const Deployment& d) const;
+  [[nodiscard]] Duration break_even_of(const Instance& instance) const;
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
@@ -469,6 +472,7 @@ class Core {
   ReadyTimes ready_times_;                                   // buffer of find_place
   std::map<NodeId, Node> nodes_;                             // that lend host memory
   std::map<PoolId, Pool> pools_;
+  std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;
   std::map<WaitKey, Instance*> waiting_;
   std::vector<DeviceId> changed_devices_;  // whose room changed since waiters were asked

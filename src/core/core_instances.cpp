@@ -132,6 +132,7 @@ void Core::on(const DeploymentAdded& e) {
                                                 : Duration{spec.expected_start.ns / resume_part});
   d->jitter = Prng(config_.seed ^ spec.id.value * 0x9e3779b97f4a7c15ULL);
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
+  for (const auto& [tenant, weight] : weights_) d->queue.set_weight(tenant, weight);
   deployment_by_id_.insert(spec.id, d.get());
   scale(*d);
 }
@@ -203,6 +204,11 @@ void Core::shed_surplus(Deployment& d) {
     }
     --surplus;
   }
+}
+
+void Core::on(const TenantWeighed& e) {
+  weights_[e.tenant] = e.weight;
+  for (const auto& [id, each] : deployments_) each->queue.set_weight(e.tenant, e.weight);
 }
 
 void Core::on(const DeploymentRemoved& e) {

@@ -78,7 +78,6 @@ void Core::on(const RequestEnded& e) {
     d.service_time = Duration{d.service_time.ns + (took.ns - d.service_time.ns) / 8};
   }
   if (e.cost > 0) d.queue.charge(request.tenant, e.cost - request.cost);
-  if (d.load && e.first_token.ns > 0) d.load->first_token(e.first_token);
   if (instance.state == InstanceState::draining && instance.in_flight.empty()) {
     drained(instance);
   } else if (instance.state == InstanceState::suspending && instance.in_flight.empty()) {
@@ -91,6 +90,16 @@ void Core::on(const RequestEnded& e) {
   }
   note_if_idle(d);
   if (shutting_down_ || d.removed) wind_down(d);
+}
+
+/// The next look at the load acts on it: within a second, as long as it runs.
+void Core::on(const FirstTokenSent& e) {
+  const Request* found = requests_.find(e.request);
+  if (found == nullptr || found->state != RequestState::running) return;
+  Deployment& d = *found->deployment;
+  if (!d.load || e.took.ns <= 0) return;
+  d.load->first_token(e.took);
+  watch_load(d);
 }
 
 void Core::on(const RequestCancelled& e) {

@@ -207,6 +207,13 @@ bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
     });
     if (!here) return false;  // its room is being made elsewhere
+    const bool still_comes = std::any_of(
+        instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
+          const std::vector<Instance*>& there = device(id).residents;
+          return std::any_of(there.begin(), there.end(),
+                             [](const Instance* each) { return is_leaving(*each); });
+        });
+    if (still_comes) return false;
     // What it was promised did not come; it looks everywhere again.
     await_at(instance, {});
     return try_anywhere(instance);
@@ -473,8 +480,10 @@ void Core::take_room(Instance& instance, const std::vector<DeviceId>& devices) {
   instance.devices = devices;
   instance.share_permille = d.spec.needs.share_permille;
   instance.exclusive = d.spec.needs.exclusive;
+  instance.price_per_hour = {};
   for (const DeviceId id : devices) {
     Device& on_device = device_to_change(id);
+    instance.price_per_hour.value += on_device.spec.price_per_hour.value;
     on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
     on_device.residents.push_back(&instance);
     on_device.share_permille += instance.share_permille;

@@ -3,6 +3,7 @@
 
 #include "base/invariant.h"
 #include "core/autoscaler.h"
+#include "core/break_even.h"
 #include "core/core.h"
 
 namespace stoker::core {
@@ -270,10 +271,11 @@ void Core::drop_planned(Instance& instance) {
   instances_.erase(id);
 }
 
-/// The idling that is worth coming back: the device's time that it takes, and that of those who
-/// wait for it.
-Duration Core::break_even_of(const Deployment& d) const {
-  return Duration{reload_time(d).ns * (1 + d.spec.scale.keep_warm.wait_weight)};
+/// The idling that is worth coming back, by the price of the devices. A device has its price
+/// whatever else is on it: who needs the room takes it (evictable_at).
+Duration Core::break_even_of(const Instance& instance) const {
+  const Deployment& d = *instance.owner;
+  return break_even(reload_time(d), d.spec.scale.keep_warm.wait_weight, instance.price_per_hour);
 }
 
 void Core::note_arrival(Deployment& d) {
@@ -297,9 +299,11 @@ void Core::note_if_idle(Deployment& d) {
   if (d.came_up && d.in_flight == 0 && d.queue.empty()) next_use_.idle(d.next_use, now_);
 }
 
-KeepPlan Core::keep_plan(Deployment& d) {
+/// For the last one, with nothing to do.
+KeepPlan Core::keep_plan(const Instance& instance) {
+  Deployment& d = *instance.owner;
   next_use_.silent(d.next_use, now_);
-  return next_use_.plan(d.next_use, now_, break_even_of(d));
+  return next_use_.plan(d.next_use, now_, break_even_of(instance));
 }
 
 /// Needs: it is idle. When it may stop if no request comes.
@@ -313,12 +317,12 @@ Instant Core::keep_until(const Instance& instance) {
   if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
   Instant until;
   if (last && d.in_flight == 0 && d.queue.empty()) {
-    until = keep_plan(d).stop_at;
+    until = keep_plan(instance).stop_at;
   } else if (last) {
-    until = instance.idle_since + break_even_of(d);
+    until = instance.idle_since + break_even_of(instance);
   } else if (d.levels) {
     // Nullopt: requests need as many as there are, and yet this one idles; they are about to fall.
-    const Duration start_cost = break_even_of(d);
+    const Duration start_cost = break_even_of(instance);
     until = d.levels->keep_until(d.counts.placed(), start_cost)
                 .value_or(now_ + Duration{start_cost.ns / 4} + ms(1));
   }
@@ -361,7 +365,7 @@ void Core::check_keep(Instance& instance) {
     d.scaled_down_at = now_;
     drop_load_plans(d);  // before one that is there already goes
     put_away(instance, StopReason::idle);
-    if (last) plan_prewarm(d);
+    if (last) plan_prewarm(instance);
     scale(d);
   }
   // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
@@ -384,10 +388,11 @@ double Core::idle_loss(const Instance& instance) {
 
 /// It stops for want of requests; with `adaptive` it comes back ahead of the next one, if that can
 /// be told.
-void Core::plan_prewarm(Deployment& d) {
+void Core::plan_prewarm(const Instance& last) {
+  Deployment& d = *last.owner;
   const ScalePolicy& policy = d.spec.scale;
   if (policy.scale_to_zero_delay || policy.keep_warm.policy != KeepWarmPolicy::adaptive) return;
-  const KeepPlan plan = keep_plan(d);
+  const KeepPlan plan = keep_plan(last);
   if (!plan.start_at) return;
   timers_.set(TimerKind::prewarm, d.spec.id.value,
               std::max(now_ + ms(1), *plan.start_at - bring_time(d)));

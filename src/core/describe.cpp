@@ -162,6 +162,13 @@ std::string describe(const Event& event, const Names& n) {
           },
           [](const ShutdownRequested&) { return std::string("the server shall end"); },
           [](const WokeUp&) { return std::string("time passes"); },
+          [&](const FirstTokenSent& e) {
+            return fmt::format("the first token of {} went out after {}", n.request(e.request),
+                               to_text(e.took));
+          },
+          [&](const TenantWeighed& e) {
+            return fmt::format("tenant {} has the weight {}", e.tenant.value, e.weight);
+          },
           [&](const BoundsChanged& e) {
             return fmt::format("{} shall have {} to {} instances from now on",
                                n.deployment(e.deployment), e.min_instances, e.max_instances);

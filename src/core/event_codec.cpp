@@ -24,6 +24,10 @@ template <class V>
 void fields(V& v, Instant& x) {
   v(x.ns);
 }
+template <class V>
+void fields(V& v, NanoPrice& x) {
+  v(x.value);
+}
 template <class V, class Tag>
 void fields(V& v, Id<Tag>& x) {
   v(x.value);
@@ -57,7 +61,7 @@ void fields(V& v, DeviceNeed& x) {
 }
 template <class V>
 void fields(V& v, DeviceSpec& x) {
-  v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels);
+  v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels, x.price_per_hour);
 }
 template <class V>
 void fields(V& v, NodeSpec& x) {
@@ -116,7 +120,7 @@ void fields(V& v, RequestArrived& x) {
 }
 template <class V>
 void fields(V& v, RequestEnded& x) {
-  v(x.request, x.cost, x.first_token);
+  v(x.request, x.cost);
 }
 template <class V>
 void fields(V& v, RequestCancelled& x) {
@@ -181,6 +185,14 @@ void fields(V&, WokeUp&) {}
 template <class V>
 void fields(V& v, BoundsChanged& x) {
   v(x.deployment, x.min_instances, x.max_instances);
+}
+template <class V>
+void fields(V& v, TenantWeighed& x) {
+  v(x.tenant, x.weight);
+}
+template <class V>
+void fields(V& v, FirstTokenSent& x) {
+  v(x.request, x.took);
 }
 
 template <class V>

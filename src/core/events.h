@@ -38,6 +38,12 @@ struct BoundsChanged {
   std::int32_t min_instances = 0;
   std::int32_t max_instances = 1;
 };
+/// Its share of a queue against that of others, in every deployment; 1 unless told.
+/// Needs: weight >= 1.
+struct TenantWeighed {
+  TenantId tenant;
+  std::int32_t weight = 1;
+};
 /// What waits is refused, what runs may finish, then all instances stop.
 struct DeploymentRemoved {
   DeploymentId deployment;
@@ -56,7 +62,12 @@ struct RequestArrived {
 struct RequestEnded {
   RequestId request;
   std::int64_t cost = 0;  // what it took, in the unit of its arrival; 0: not known
-  Duration first_token;   // from its arrival; {0}: not known
+};
+/// The first token of a stream went out. Told where an objective asks for it
+/// (ScaleOn::first_token).
+struct FirstTokenSent {
+  RequestId request;
+  Duration took;  // from its arrival
 };
 /// The client left, or a deadline of the gateway passed.
 struct RequestCancelled {
@@ -188,7 +199,7 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp, BoundsChanged, NodeAdded, InstanceSuspended, SuspendFailed,
-                 InstanceResumed, ResumeFailed, ModelInTier, ModelLost, TierLost>;
+                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, NodeAdded, InstanceSuspended,
+                 SuspendFailed, InstanceResumed, ResumeFailed, ModelInTier, ModelLost, TierLost>;
 
 }  // namespace stoker::core

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/money.h"
 #include "base/units.h"
 
 namespace stoker::core {
@@ -37,6 +38,7 @@ struct DeviceSpec {
   std::int32_t slots = 1;  // most instances that may be resident at once
   NodeId node;
   std::vector<LabelId> labels;  // ascending
+  NanoPrice price_per_hour;     // {0}: not known
 };
 
 /// A machine that devices are in. One that the core is not told of has no host memory to lend.
@@ -62,7 +64,8 @@ struct KeepWarm {
   KeepWarmPolicy policy = KeepWarmPolicy::break_even;
   Duration min;
   Duration max = minutes(60);
-  /// What a second of waiting for a cold start is worth, in seconds of an idle device.
+  /// What a second of waiting for a cold start is worth, in seconds of an idle device that costs
+  /// one unit of the currency per hour. See break_even.h.
   std::int32_t wait_weight = 30;
   /// Suspend an instance that is not needed instead of stopping it, where it can and is worth it.
   bool suspend = true;

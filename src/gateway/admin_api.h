@@ -69,6 +69,13 @@ struct UsageFilter {
   Sight sight;
 };
 
+/// What became of reading the configuration anew.
+struct ReloadReport {
+  bool ok = false;  // false: everything stays as it was
+  std::string
+      json;  // {"ok", "added", "changed", "replaced", "removed", "needs_restart", "problems"}
+};
+
 /// Where a deployment or an instance is named, an alias does too. A filter for a deployment that is
 /// neither configured nor in what is read gives not_found, so that a misspelling is not silence.
 ///
@@ -106,6 +113,9 @@ class AdminApi {
   /// Drains and stops all instances of a deployment, or one instance ("chat/3"); gives the state of
   /// the deployment.
   virtual Result<std::string> stop(std::string_view name) = 0;
+
+  /// Reads the configuration file anew and does what it says.
+  virtual ReloadReport reload() = 0;
 
   // Keys: bodies and answers as access::KeyAdmin has them.
   virtual Result<std::string> keys_json() = 0;

@@ -190,13 +190,17 @@ void AdminRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
                     sight_of(key)};
   const std::string& query = question.query;
   const bool follows = (route == Route::events || route == Route::logs) && flag(query, "follow");
-  if (draining_ && (follows || route == Route::warm)) {
+  if (draining_ && (follows || route == Route::warm || route == Route::reload)) {
     send_error(*exchange, Dialect::plain,
                {503, "draining", "the server is shutting down", {}, seconds(1)}, id);
     return;
   }
   if (follows) {
     follow(exchange, id, match, question.sight);
+    return;
+  }
+  if (route == Route::reload) {
+    reload(exchange, id);
     return;
   }
   AnswerForm form;
@@ -220,6 +224,17 @@ void AdminRoutes::answer(const net::ExchangePtr& exchange, RequestId id, AnswerF
           }
         });
       });
+  if (!queued) send_error(*exchange, Dialect::plain, busy(), id);
+}
+
+void AdminRoutes::reload(const net::ExchangePtr& exchange, RequestId id) {
+  constexpr int unprocessable = 422;
+  const bool queued = thread_.submit([this, id, exchange = exchange]() mutable {
+    loop_.post([id, report = api_.reload(), exchange = std::move(exchange)] {
+      exchange->respond(report.ok ? 200 : unprocessable, plain_fields("application/json", id),
+                        report.json);
+    });
+  });
   if (!queued) send_error(*exchange, Dialect::plain, busy(), id);
 }
 

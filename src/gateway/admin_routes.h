@@ -35,6 +35,7 @@ class AdminRoutes {
     std::string_view content_type = "application/json";
   };
   void answer(const net::ExchangePtr& exchange, RequestId id, AnswerForm form, Query query);
+  void reload(const net::ExchangePtr& exchange, RequestId id);
   void follow(const net::ExchangePtr& exchange, RequestId id, const RouteMatch& match,
               const Sight& sight);
 

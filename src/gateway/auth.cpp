@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "gateway/cors.h"
+
 namespace stoker::gateway {
 namespace {
 
@@ -44,7 +46,7 @@ bool is_loopback_ipv4(std::string_view host) {
   }
 }
 
-std::optional<ApiError> refuse_foreign(const net::HttpRequest& head) {
+std::optional<ApiError> refuse_foreign(const AuthOptions& auth, const net::HttpRequest& head) {
   const auto host = head.fields.find("host");
   if (host && !is_loopback_host(*host)) {
     return ApiError{403,
@@ -55,7 +57,7 @@ std::optional<ApiError> refuse_foreign(const net::HttpRequest& head) {
                     {}};
   }
   const auto origin = head.fields.find("origin");
-  if (!origin) return std::nullopt;
+  if (!origin || from_allowed_origin(auth.origins, head)) return std::nullopt;
   const std::size_t scheme_end = origin->find("://");
   if (scheme_end == origin->npos || !is_loopback_host(origin->substr(scheme_end + 3))) {
     return ApiError{403,
@@ -120,7 +122,7 @@ bool is_loopback_host(std::string_view host) {
 Admittance admit(const AuthOptions& auth, const access::KeyRing& keys, Scope scope,
                  const net::HttpRequest& head, WallTime now) {
   if (!auth.keys_required) {
-    if (auto refusal = auth.unix_listener ? std::nullopt : refuse_foreign(head)) {
+    if (auto refusal = auth.unix_listener ? std::nullopt : refuse_foreign(auth, head)) {
       return {nullptr, std::move(refusal)};
     }
     return {keys.find(access::first_key), {}};

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "access/key_ring.h"
 #include "gateway/api_error.h"
@@ -15,7 +17,8 @@ namespace stoker::gateway {
 
 struct AuthOptions {
   bool keys_required = true;
-  bool unix_listener = false;  // no browser can reach it: Host and Origin are not looked at
+  bool unix_listener = false;        // no browser can reach it: Host and Origin are not looked at
+  std::vector<std::string> origins;  // besides our own, whose pages may call
 };
 
 /// Either a key, or why there is none. A route that is open to everybody has neither.

@@ -12,8 +12,7 @@ std::string content_type_of(std::string_view fields) {
     const std::size_t end = std::min(fields.find("\r\n"), fields.size());
     std::string_view line = fields.substr(0, end);
     fields.remove_prefix(std::min(end + 2, fields.size()));
-    if (line.size() < name.size() ||
-        !net::equal_ignoring_case(line.substr(0, name.size()), name)) {
+    if (line.size() < name.size() || !net::equal_ignoring_case(line.substr(0, name.size()), name)) {
       continue;
     }
     line.remove_prefix(name.size());
@@ -27,10 +26,7 @@ std::string content_type_of(std::string_view fields) {
 
 DetachedExchange::DetachedExchange(DetachedRequest request, std::shared_ptr<DetachedSink> sink,
                                    Instant now)
-    : what_(std::move(request)),
-      sink_(std::move(sink)),
-      accepted_at_(now),
-      context_(what_.key) {
+    : what_(std::move(request)), sink_(std::move(sink)), accepted_at_(now), context_(what_.key) {
   const std::string_view target = what_.target;
   const std::size_t question = target.find('?');
   head_.method = "POST";

@@ -36,6 +36,8 @@ struct Deployment {
   std::string engine_model;
   Duration request_timeout = minutes(10);  // from dispatch to the last byte; 0: none
   std::int32_t priority = 0;
+  std::int32_t max_instances = 1;    // at any time
+  bool reports_first_token = false;  // it scales by the time to first token
   Prices prices;
 };
 using DeploymentPtr = std::shared_ptr<const Deployment>;

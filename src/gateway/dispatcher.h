@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "base/units.h"
@@ -32,8 +33,9 @@ struct StartTimeline {
 struct DispatchTarget {
   InstanceId instance;
   Generation generation;
-  std::string name;    // "chat/3", for receipts and logs
-  std::string device;  // "cpu0"
+  std::string name;          // "chat/3", for receipts and logs
+  std::string device;        // "cpu0", "cuda0,cuda1"
+  std::int32_t devices = 1;  // so many; it is billed for each of them
   net::Endpoint endpoint;
   bool speaks_contract = true;  // false: a foreign engine, usage is what it reports
   StartTimeline timeline;
@@ -108,9 +110,10 @@ struct Arrival {
   DeploymentId deployment;
   TenantId tenant;
   KeyId key;
-  std::int32_t priority = 0;  // larger is served first
-  Instant deadline;           // latest dispatch; {0}: the deployment's queue_timeout
-  TokenCounts estimate;       // what it may use, as far as that is known
+  std::int32_t priority = 0;   // larger is served first
+  Instant deadline;            // latest dispatch; {0}: the deployment's queue_timeout
+  TokenCounts estimate;        // what it may use, as far as that is known
+  std::uint64_t affinity = 0;  // of its session or prompt, see session_affinity.h; 0: none
 };
 
 struct Queued {};
@@ -146,14 +149,15 @@ class Dispatcher {
   /// The request provably never reached its worker. It goes back to the front of its queue: either
   /// on_dispatched or on_rejected follows.
   virtual void undelivered(RequestId request) = 0;
+  /// The first token of a stream went out, `took` after its acceptance. To be told where
+  /// Deployment::reports_first_token says so, at most once a run.
+  virtual void first_token(RequestId request, Duration took) = 0;
   /// A running request has used more than was reserved for it.
   /// Gives: false if a limit forbids more: end it.
   virtual bool within_limits(RequestId request, const TokenCounts& used) = 0;
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
-  /// `first_token`: of a stream, from its acceptance; {0}: there was none.
   /// Gives: its device time in ms. Late and repeated calls are ignored.
-  virtual std::int64_t ended(RequestId request, EndState state, Duration first_token,
-                             const TokenCounts& used) = 0;
+  virtual std::int64_t ended(RequestId request, EndState state, const TokenCounts& used) = 0;
   /// Threads: any. For the x-ratelimit fields.
   virtual Standings standings(KeyId key) = 0;
 };

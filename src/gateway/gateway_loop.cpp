@@ -2,17 +2,22 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/json_writer.h"
 #include "base/text.h"
+#include "gateway/cors.h"
 #include "gateway/forwarding.h"
 #include "gateway/rate_limit.h"
+#include "gateway/session_affinity.h"
 #include "net/clock.h"
 
 namespace stoker::gateway {
 namespace {
+
+constexpr Duration accept_trouble_again = seconds(10);
 
 /// Code of an error that the HTTP server itself answers with.
 const char* code_of(int status) {
@@ -102,7 +107,8 @@ GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener
       admin_(*loop_, parts.admin, admin_thread),
       jobs_(*loop_, parts.jobs),
       server_(std::make_unique<net::HttpServer>(*loop_, std::move(listener), options.http,
-                                                static_cast<net::RequestHandler&>(*this))) {}
+                                                static_cast<net::RequestHandler&>(*this),
+                                                parts.secure)) {}
 
 GatewayLoop::~GatewayLoop() = default;
 
@@ -203,10 +209,19 @@ net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   const std::optional<RouteMatch> match = match_route(head.path);
   // A path that is no route needs a key too: without one nobody learns what exists.
   const Scope scope = match ? match->spec->scope : Scope::inference;
+  net::HeadVerdict verdict;
+  if (from_allowed_origin(options_.auth.origins, head)) {
+    verdict.answer_fields = cors_fields(head);
+    if (match && is_preflight(head)) return verdict;  // a browser sends no key with it
+  }
   Admittance admittance = admit(options_.auth, *keys_, scope, head, net::coarse_wall_now());
-  if (!admittance.refusal) return {0, {}, std::move(admittance.key)};
+  if (!admittance.refusal) {
+    verdict.context = std::move(admittance.key);
+    return verdict;
+  }
   ApiError& error = *admittance.refusal;
-  net::HeadVerdict verdict{error.status, error.message, nullptr};
+  verdict.status = error.status;
+  verdict.message = error.message;
   refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(error));
   return verdict;
 }
@@ -228,6 +243,10 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
     send_error(*exchange, Dialect::plain, {404, "not_found", "there is no such route", {}, {}}, id);
     return;
   }
+  if (is_preflight(request) && from_allowed_origin(options_.auth.origins, request)) {
+    answer_preflight(*exchange, *match, id);
+    return;
+  }
   if (!allows(*match->spec, request.method)) {
     const ApiError error{405,
                          "method_not_allowed",
@@ -246,6 +265,29 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
   } else {
     handle(exchange, *match, key.get(), id);
   }
+}
+
+void GatewayLoop::answer_preflight(net::Exchange& exchange, const RouteMatch& match,
+                                   RequestId id) const {
+  exchange.respond(204,
+                   fmt::format("X-Request-Id: {}\r\n", public_id(id)) +
+                       preflight_fields(exchange.request(), allowed_methods(*match.spec)),
+                   {});
+}
+
+/// Told once in a while: it can happen ten times a second.
+void GatewayLoop::on_accept_paused(int error) {
+  metrics_.accept_paused();
+  const Instant now = loop_->now();
+  if (accept_trouble_told_ != Instant{} && now - accept_trouble_told_ < accept_trouble_again)
+    return;
+  accept_trouble_told_ = now;
+  parts_.log.warn("accept_paused",
+                  {{"connections", server_->connections()},
+                   {"text", error == 0 ? "as many connections are open as are allowed; the next "
+                                         "ones wait until one goes"
+                                       : std::strerror(error)},
+                   {"fix", "raise the limit of open files (ulimit -n, LimitNOFILE=)"}});
 }
 
 /// `key`: null on routes that are open to everybody.
@@ -323,6 +365,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                id);
     return;
   }
+  const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
@@ -335,11 +378,22 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .estimate = estimate_tokens(spec.route, facts, request.body),
                     .detached = std::move(detached),
                     .stream = facts.stream,
+                    .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = json_.rewrite(request.body, change);
   }
   InferenceRequest::start(host_, std::move(incoming));
+}
+
+/// With one instance there is nothing to choose, so the body is not looked at again.
+/// Needs: check_body() was the last to read it.
+std::uint64_t GatewayLoop::affinity_of(const net::HttpRequest& request, Route route,
+                                       const Deployment& deployment, TenantId tenant) const {
+  if (deployment.max_instances <= 1) return 0;
+  const std::string_view session = request.fields.find(session_field).value_or(std::string_view{});
+  if (session.empty() && keeps_prompts(route)) return json_.affinity(tenant);
+  return session_affinity(tenant, session);
 }
 
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,

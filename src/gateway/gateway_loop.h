@@ -37,6 +37,7 @@ struct GatewayParts {
   JobApi& jobs;
   obs::Registry& registry;
   obs::Logger& log;
+  net::ChannelMaker* secure = nullptr;  // TLS on every connection; null: plain HTTP
 };
 
 class GatewayLoop final : private net::RequestHandler {
@@ -69,7 +70,9 @@ class GatewayLoop final : private net::RequestHandler {
   net::HeadVerdict check_head(const net::HttpRequest& head) override;
   std::string error_body(int status, std::string_view message) const override;
   void on_request(net::ExchangePtr exchange) override;
+  void on_accept_paused(int error) override;
 
+  void answer_preflight(net::Exchange& exchange, const RouteMatch& match, RequestId id) const;
   void handle(const net::ExchangePtr& exchange, const RouteMatch& match, const access::Key* key,
               RequestId id);
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
@@ -77,6 +80,8 @@ class GatewayLoop final : private net::RequestHandler {
   [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);
+  [[nodiscard]] std::uint64_t affinity_of(const net::HttpRequest& request, Route route,
+                                          const Deployment& deployment, TenantId tenant) const;
   [[nodiscard]] ApiError unknown_model(std::string_view model, const access::Key& key) const;
   void list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const;
   void show_model(net::Exchange& exchange, const std::string& name, const access::Key& key,
@@ -103,6 +108,7 @@ class GatewayLoop final : private net::RequestHandler {
   std::unique_ptr<net::HttpServer> server_;
   std::map<RequestId, std::weak_ptr<DetachedExchange>> launched_;
   bool draining_ = false;
+  Instant accept_trouble_told_;
   std::function<void()> when_drained_;
   std::function<void()> when_ended_;
   /// Shape of the error that check_head() has just refused with; error_body() is asked next.

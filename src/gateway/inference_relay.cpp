@@ -80,6 +80,9 @@ void InferenceRequest::relay_events(std::string_view bytes) {
   const bool is_whole = relay_->feed(bytes, out);
   if (timeline_.first_byte.ns == 0 && relay_->data_events() > 0) {
     timeline_.first_byte = net::monotonic_now();
+    if (in_.stream && in_.deployment->reports_first_token) {
+      host_.dispatcher.first_token(in_.id, timeline_.first_byte - timeline_.accepted);
+    }
     if (answer_.form() == ClientAnswer::Form::held) start_events();
   }
   if (answer_.form() == ClientAnswer::Form::events && !out.empty()) {

@@ -83,7 +83,8 @@ void InferenceRequest::begin() {
                         .key = in_.key->id,
                         .priority = in_.deployment->priority,
                         .deadline = in_.detached ? in_.detached->what().deadline : Instant{},
-                        .estimate = in_.estimate};
+                        .estimate = in_.estimate,
+                        .affinity = in_.affinity};
   if (const std::optional<Rejection> rejection = host_.dispatcher.reserve(arrival)) {
     refuse_by_limit(*rejection);
     return;
@@ -282,10 +283,7 @@ void InferenceRequest::record() {
   // The slot is free from here on; how long the journal takes is not the instance's time.
   std::int64_t device_ms = 0;
   if (ran_) {
-    const bool streamed = in_.stream && timeline_.first_byte.ns > 0;
-    device_ms = host_.dispatcher.ended(
-        in_.id, end_state_, streamed ? timeline_.first_byte - timeline_.accepted : Duration{},
-        used());
+    device_ms = host_.dispatcher.ended(in_.id, end_state_, used());
   }
   ending_ = ending(now, device_ms);
   switch (host_.records.ended(ending_, shared_from_this())) {

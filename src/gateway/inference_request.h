@@ -77,7 +77,8 @@ struct Incoming {
   TokenCounts estimate;                        // what it may use at most, as far as that is known
   std::shared_ptr<DetachedExchange> detached;  // `exchange`, of a job; null: a client is connected
   bool stream = false;
-  bool hide_usage = false;  // of a stream whose client did not ask for it
+  std::uint64_t affinity = 0;  // of session_affinity.h
+  bool hide_usage = false;     // of a stream whose client did not ask for it
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.

@@ -44,10 +44,10 @@ class Reply final : public JobReply {
   void answer(int status, std::string json) override {
     if (exchange_ == nullptr) return;
     // The pointer is moved on, not copied, so that the exchange is always let go on its own loop.
-    loop_.post([exchange = std::exchange(exchange_, nullptr), id = id_, status,
-                json = std::move(json)] {
-      exchange->respond(status, plain_fields("application/json", id), json);
-    });
+    loop_.post(
+        [exchange = std::exchange(exchange_, nullptr), id = id_, status, json = std::move(json)] {
+          exchange->respond(status, plain_fields("application/json", id), json);
+        });
   }
 
  private:

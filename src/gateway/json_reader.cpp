@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json_writer.h"
+#include "gateway/session_affinity.h"
 
 namespace stoker::gateway {
 namespace {
@@ -159,6 +160,10 @@ std::optional<ApiError> JsonReader::read_request(std::string_view body, BodyFact
   }
   if (!seen[0]) return bad_request("missing_field", "the body must name its 'model'", "model");
   return std::nullopt;
+}
+
+std::uint64_t JsonReader::affinity(TenantId tenant) const {
+  return body_affinity(tenant, object(impl_->parser.doc.root()));
 }
 
 std::string JsonReader::rewrite(std::string_view body, const BodyChange& change) {

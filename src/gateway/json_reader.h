@@ -37,6 +37,9 @@ class JsonReader {
   /// A key that the gateway acts on must not come twice, as two readers would take different ones.
   /// Errors: a 400 that names the field. Cost: one copy and one pass.
   [[nodiscard]] std::optional<ApiError> read_request(std::string_view body, BodyFacts& facts);
+  /// body_affinity() of the body that read_request() read last.
+  /// Needs: it gave no error, and nothing was read since.
+  [[nodiscard]] std::uint64_t affinity(TenantId tenant) const;
   /// The same check for a body whose model the path names: it must be one JSON object.
   [[nodiscard]] std::optional<ApiError> check_object(std::string_view body);
   /// `body` with `change` made. Values keep their text, but white space between them goes.

@@ -39,7 +39,10 @@ GatewayMetrics::GatewayMetrics(obs::Registry& registry)
                                         .labels = {"deployment", "kind"}})),
       bytes_(&registry.counter_family({.name = "stoker_body_bytes_total",
                                        .help = "Bytes of request and answer bodies",
-                                       .labels = {"deployment", "direction"}})) {}
+                                       .labels = {"deployment", "direction"}})),
+      accept_paused_(
+          &registry.counter({.name = "stoker_accept_paused_total",
+                             .help = "Times that no client was let in for want of descriptors"})) {}
 
 DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
   DeploymentMetrics m;

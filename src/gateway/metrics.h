@@ -38,6 +38,7 @@ class GatewayMetrics {
   explicit GatewayMetrics(obs::Registry& registry);
   /// Threads: any, under locks; keep the result.
   [[nodiscard]] DeploymentMetrics of(std::string_view deployment);
+  void accept_paused() const { accept_paused_->add(); }
 
  private:
   obs::Family<obs::Counter>* requests_;
@@ -48,6 +49,7 @@ class GatewayMetrics {
   obs::Family<obs::Histogram>* cold_start_;
   obs::Family<obs::Counter>* tokens_;
   obs::Family<obs::Counter>* bytes_;
+  obs::Counter* accept_paused_;
 };
 
 }  // namespace stoker::gateway

@@ -84,6 +84,8 @@ constexpr std::array routes = {
     RouteSpec{Route::usage, "/api/v1/usage", method::get, Scope::read, Dialect::plain, "usage"},
     RouteSpec{Route::warm, "/api/v1/warm/{*}", method::post, Scope::admin, Dialect::plain, "warm"},
     RouteSpec{Route::stop, "/api/v1/stop/{*}", method::post, Scope::admin, Dialect::plain, "stop"},
+    RouteSpec{Route::reload, "/api/v1/reload", method::post, Scope::admin, Dialect::plain,
+              "reload"},
     RouteSpec{Route::keys, "/api/v1/keys", method::get | method::post, Scope::admin, Dialect::plain,
               "keys"},
     RouteSpec{Route::key, "/api/v1/keys/{}", method::patch | method::remove, Scope::admin,

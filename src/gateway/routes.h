@@ -56,6 +56,7 @@ enum class Route : std::uint8_t {
   usage,
   warm,
   stop,
+  reload,
   keys,
   key,
   metrics,

@@ -67,8 +67,9 @@ Result<void> read_input(const element& input, const gateway::Deployment& deploym
     wish.target = fmt::format("/invoke/{}/", deployment.name);
     wish.body = simdjson::minify(input);
   } else {
-    return wrong("input", "must have 'messages', 'prompt', 'inputs', or 'openai_route' with "
-                          "'openai_input'");
+    return wrong("input",
+                 "must have 'messages', 'prompt', 'inputs', or 'openai_route' with "
+                 "'openai_input'");
   }
   return {};
 }

@@ -79,9 +79,8 @@ class JobService::Sink final : public gateway::DetachedSink {
  private:
   template <class Action>
   void post(Action action) {
-    service_.loop_->post([&service = service_, live = live_, action = std::move(action)] {
-      action(service, live);
-    });
+    service_.loop_->post(
+        [&service = service_, live = live_, action = std::move(action)] { action(service, live); });
   }
 
   JobService& service_;
@@ -92,8 +91,8 @@ Result<std::unique_ptr<JobService>> JobService::create(JobStore store, JobServic
                                                        JobServiceParts parts) {
   Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
   if (!loop) return tl::unexpected(loop.error());
-  return std::unique_ptr<JobService>(new JobService(std::move(store), std::move(options),
-                                                    std::move(parts), std::move(*loop)));
+  return std::unique_ptr<JobService>(
+      new JobService(std::move(store), std::move(options), std::move(parts), std::move(*loop)));
 }
 
 JobService::JobService(JobStore store, JobServiceOptions options, JobServiceParts parts,
@@ -101,7 +100,8 @@ JobService::JobService(JobStore store, JobServiceOptions options, JobServicePart
     : store_(std::move(store)),
       options_(std::move(options)),
       parts_(std::move(parts)),
-      loop_(std::move(loop)) {}
+      loop_(std::move(loop)),
+      directory_(parts_.directory) {}
 
 JobService::~JobService() {
   stop();
@@ -119,6 +119,10 @@ void JobService::start(gateway::RequestLauncher& launcher, access::KeyRingPtr ke
 
 void JobService::replace_keys(access::KeyRingPtr keys) {
   loop_->post([this, keys = std::move(keys)] { keys_ = keys; });
+}
+
+void JobService::replace_directory(gateway::DirectoryPtr directory) {
+  loop_->post([this, directory = std::move(directory)] { directory_ = directory; });
 }
 
 void JobService::begin_drain() {
@@ -153,8 +157,7 @@ void JobService::take_up() {
     live->job = std::move(job);
     live_[live->job.id] = live;
     ++queues_[live->job.deployment].open;
-    const bool ran =
-        live->job.request && parts_.earlier_end(live->job.request) == EarlierEnd::ran;
+    const bool ran = live->job.request && parts_.earlier_end(live->job.request) == EarlierEnd::ran;
     if (ran) {
       finish(live, JobState::failed,
              "the server stopped while a worker had this job, which may have run in part; retry it "
@@ -241,18 +244,18 @@ void JobService::submit(const gateway::JobCall& call,
   job.created_at = net::wall_now();
   ++queue.open;
   live_[job.id] = live;
-  submissions_.push_back({live, call.idempotency_key, fingerprint, [this, live, call,
-                                                                    reply](bool stored) {
-                            if (!stored) {
-                              reply->answer(503, error_json("the job could not be stored; free "
-                                                            "some disk space for the state "
-                                                            "directory"));
-                            } else if (call.verb == gateway::JobVerb::run) {
-                              reply->answer(200, short_json(live->job.id, JobState::in_queue));
-                            } else {
-                              wait_for(live, call, reply);
-                            }
-                          }});
+  submissions_.push_back(
+      {live, call.idempotency_key, fingerprint, [this, live, call, reply](bool stored) {
+         if (!stored) {
+           reply->answer(503, error_json("the job could not be stored; free "
+                                         "some disk space for the state "
+                                         "directory"));
+         } else if (call.verb == gateway::JobVerb::run) {
+           reply->answer(200, short_json(live->job.id, JobState::in_queue));
+         } else {
+           wait_for(live, call, reply);
+         }
+       }});
   loop_->at_round_end(*this);
 }
 
@@ -374,12 +377,11 @@ void JobService::show_stream(const gateway::JobCall& call,
     if (live->read_chunks < live->chunks.size() || has_ended(live->job.state)) {
       return give_stream(*live, reply);
     }
-    const net::TimerId timer =
-        loop_->run_at(net::monotonic_now() + stream_wait, [this, live, reply] {
-          std::erase_if(live->stream_waiters,
-                        [&](const Waiter& each) { return each.reply == reply; });
-          give_stream(*live, reply);
-        });
+    const net::TimerId timer = loop_->run_at(net::monotonic_now() + stream_wait, [this, live,
+                                                                                  reply] {
+      std::erase_if(live->stream_waiters, [&](const Waiter& each) { return each.reply == reply; });
+      give_stream(*live, reply);
+    });
     live->stream_waiters.push_back({reply, timer});
     return;
   }
@@ -414,8 +416,8 @@ void JobService::retry(const gateway::JobCall& call,
   const LivePtr known = find(call);
   const JobState state = known ? known->job.state : job->state;
   if (state != JobState::failed && state != JobState::timed_out && state != JobState::cancelled) {
-    return reply->answer(409, error_json(fmt::format("a job that is {} is not run again",
-                                                     to_text(state))));
+    return reply->answer(
+        409, error_json(fmt::format("a job that is {} is not run again", to_text(state))));
   }
   auto live = std::make_shared<Live>();
   live->job = std::move(*job);
@@ -512,8 +514,7 @@ void JobService::enqueue(const LivePtr& live) {
 /// Hands over what may be handed over now.
 void JobService::pump(const std::string& deployment) {
   Queue& queue = queues_[deployment];
-  const auto window = options_.windows.find(deployment);
-  const std::size_t most = window == options_.windows.end() ? 1 : window->second;
+  const std::size_t most = std::max<std::size_t>(1, parts_.window(deployment));
   const WallTime now = net::wall_now();
   while (!queue.waiting.empty() && !draining_) {
     const LivePtr live = queue.by_number.at(queue.waiting.begin()->second);
@@ -542,7 +543,7 @@ void JobService::hand_over(const LivePtr& live) {
 void JobService::launch(const LivePtr& live) {
   Job& job = live->job;
   if (has_ended(job.state)) return;  // cancelled meanwhile
-  const gateway::DeploymentPtr deployment = parts_.directory->find(job.deployment);
+  const gateway::DeploymentPtr deployment = directory_->find(job.deployment);
   const access::KeyPtr key = keys_->find(job.key);
   Result<std::optional<Job>> whole = store_.find(job.id);
   if (!deployment || !key || !whole || !*whole) {
@@ -609,8 +610,7 @@ void JobService::on_end(const LivePtr& live, int status, const std::string& cont
         live->chunks.empty() ? std::string() : error_code(live->chunks.back());
     job.output = array_of(live->chunks);
     if (!error.empty()) {
-      return finish(live,
-                    error == "request_timeout" ? JobState::timed_out : JobState::failed,
+      return finish(live, error == "request_timeout" ? JobState::timed_out : JobState::failed,
                     error_message(live->chunks.back()));
     }
     return finish(live, status == 200 ? JobState::completed : JobState::failed, {});
@@ -724,7 +724,7 @@ void JobService::on_round_end() {
     // What has just been handed over is written at the end of the next round.
     if (dirty_.contains(live->job.number)) {
       to_launch_.push_back(live);
-    } else {
+    } else if (!draining_) {  // else the next life finds that its request never was
       launch(live);
     }
   }

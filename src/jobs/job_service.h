@@ -38,11 +38,9 @@ struct Workers {
 };
 
 struct JobServiceOptions {
-  std::size_t most_open = 100'000;            // of a deployment; beyond: 429
+  std::size_t most_open = 100'000;  // of a deployment; beyond: 429
   std::size_t most_output = std::size_t{16} << 20;
-  Duration retention = minutes(24 * 60);      // of ended jobs
-  /// How many of a deployment may be with the gateway at a time; by name.
-  std::map<std::string, std::size_t> windows;
+  Duration retention = minutes(24 * 60);  // of ended jobs
 };
 
 /// What the service is built on. All of it outlives the service; threads: any.
@@ -50,7 +48,9 @@ struct JobServiceParts {
   std::function<RequestId()> new_request_id;
   std::function<EarlierEnd(RequestId)> earlier_end;
   std::function<Workers(const std::string& deployment)> workers;
-  gateway::DirectoryPtr directory;
+  /// How many of a deployment may be with the gateway at a time.
+  std::function<std::size_t(const std::string& deployment)> window;
+  gateway::DirectoryPtr directory;  // the first one
   obs::Logger& log;
 };
 
@@ -68,6 +68,8 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   void call(gateway::JobCall call, std::shared_ptr<gateway::JobReply> reply) override;
   /// Threads: any.
   void replace_keys(access::KeyRingPtr keys);
+  /// Threads: any.
+  void replace_directory(gateway::DirectoryPtr directory);
   /// Hands nothing over any more; what runs goes on. Threads: any.
   void begin_drain();
   /// Writes what is not written and ends the thread; who waits for an answer is told. Threads: any
@@ -91,7 +93,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
     net::SseFramer framer{std::size_t{1} << 20};
     std::vector<Waiter> waiters;         // for its end
     std::vector<Waiter> stream_waiters;  // for the next pieces of its stream
-    Duration pause = seconds(1);  // before it is handed over again
+    Duration pause = seconds(1);         // before it is handed over again
   };
   using LivePtr = std::shared_ptr<Live>;
   class Sink;
@@ -158,13 +160,14 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   std::thread thread_;
   gateway::RequestLauncher* launcher_ = nullptr;
   access::KeyRingPtr keys_;
+  gateway::DirectoryPtr directory_;
   bool draining_ = false;
   std::map<std::string, LivePtr> live_;
   std::map<std::string, Queue> queues_;
-  std::vector<Submission> submissions_;       // of this round
-  std::map<std::uint64_t, LivePtr> dirty_;    // changed since they were written
-  std::vector<LivePtr> to_launch_;            // once they are written
-  std::vector<std::function<void()>> then_;   // once all is written
+  std::vector<Submission> submissions_;      // of this round
+  std::map<std::uint64_t, LivePtr> dirty_;   // changed since they were written
+  std::vector<LivePtr> to_launch_;           // once they are written
+  std::vector<std::function<void()>> then_;  // once all is written
 };
 
 }  // namespace stoker::jobs

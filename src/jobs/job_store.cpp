@@ -146,7 +146,8 @@ void JobStore::roll_back() {
 Result<void> JobStore::insert(Job& job) {
   Result<Statement> insert = db_.prepare(
       "INSERT INTO jobs (id, deployment, tenant, key, target, body, stream, webhook, low_priority, "
-      "execution_timeout_ns, ttl_ns, created_at_ns, state, request, retries, status, output, error, "
+      "execution_timeout_ns, ttl_ns, created_at_ns, state, request, retries, status, output, "
+      "error, "
       "worker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', '', '') "
       "RETURNING number");
   if (!insert) return tl::unexpected(insert.error());
@@ -189,9 +190,8 @@ Result<void> JobStore::update(const Job& job) {
 
 Result<std::optional<Job>> JobStore::find(std::string_view id, std::string_view tenant,
                                           std::string_view deployment) {
-  return first_of(
-      select(select_sql(false, true) + "WHERE id = ? AND tenant = ? AND deployment = ?",
-             {std::string(id), std::string(tenant), std::string(deployment)}));
+  return first_of(select(select_sql(false, true) + "WHERE id = ? AND tenant = ? AND deployment = ?",
+                         {std::string(id), std::string(tenant), std::string(deployment)}));
 }
 
 Result<std::optional<Job>> JobStore::find(std::string_view id) {
@@ -199,16 +199,15 @@ Result<std::optional<Job>> JobStore::find(std::string_view id) {
 }
 
 Result<std::vector<Job>> JobStore::open_jobs() {
-  return select(select_sql(false, false) +
-                    "WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') ORDER BY number",
-                {});
+  return select(
+      select_sql(false, false) + "WHERE state IN ('IN_QUEUE', 'IN_PROGRESS') ORDER BY number", {});
 }
 
 Result<std::vector<Job>> JobStore::list(std::string_view tenant, std::string_view deployment,
                                         std::int64_t limit) {
-  return select(select_sql(false, false) +
-                    "WHERE tenant = ? AND deployment = ? ORDER BY number DESC LIMIT ?",
-                {std::string(tenant), std::string(deployment)}, limit);
+  return select(
+      select_sql(false, false) + "WHERE tenant = ? AND deployment = ? ORDER BY number DESC LIMIT ?",
+      {std::string(tenant), std::string(deployment)}, limit);
 }
 
 Result<std::vector<Job>> JobStore::select(const std::string& columns_and_where,
@@ -231,8 +230,8 @@ Result<std::vector<Job>> JobStore::select(const std::string& columns_and_where,
 
 Result<std::optional<Repeat>> JobStore::repeat_of(std::string_view tenant,
                                                   std::string_view idempotency_key) {
-  Result<Statement> statement = db_.prepare(
-      "SELECT fingerprint, job FROM repeats WHERE tenant = ? AND idempotency_key = ?");
+  Result<Statement> statement =
+      db_.prepare("SELECT fingerprint, job FROM repeats WHERE tenant = ? AND idempotency_key = ?");
   if (!statement) return tl::unexpected(statement.error());
   statement->bind(tenant);
   statement->bind(idempotency_key);

@@ -75,6 +75,7 @@ void ClientConnection::send_again(const CallRequest& request, CallHandler& handl
 }
 
 void ClientConnection::on_round_end() {
+  if (holds_input()) return on_events(EPOLLIN);
   if (phase_ != Phase::head || out_.empty()) return;  // cancelled, or opened anew meanwhile
   // A Unix socket refuses bytes for a peer that is gone; TCP takes them, so there we look first.
   char byte = 0;
@@ -106,6 +107,7 @@ void ClientConnection::open_anew() {
   phase_ = Phase::connecting;
   if (interest_ != 0) shared_.loop.remove(fd_.get());
   interest_ = 0;
+  channel_.reset();
   open();
 }
 
@@ -142,6 +144,36 @@ bool ClientConnection::on_connected() {
     const int on = 1;
     ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
+  if (!shared_.endpoint.tls) return begin_to_send();
+  channel_ = shared_.options.secure->make(fd_.get());
+  phase_ = Phase::securing;
+  connect_timer_ =
+      shared_.loop.run_at(shared_.loop.now() + shared_.options.connect_timeout, [this] {
+        connect_timer_ = 0;
+        fail(CallFailure::connect_failed, "TLS: no answer in time");
+      });
+  return shake_hands();
+}
+
+/// Gives false after the handler has been told of a failure.
+bool ClientConnection::shake_hands() {
+  switch (channel_->shake_hands()) {
+    case SecureChannel::Handshake::under_way:
+      set_interest();
+      return true;
+    case SecureChannel::Handshake::done:
+      shared_.loop.cancel(std::exchange(connect_timer_, 0));
+      return begin_to_send();
+    case SecureChannel::Handshake::not_tls:
+    case SecureChannel::Handshake::failed:
+      break;
+  }
+  fail(CallFailure::connect_failed, "TLS: " + channel_->failure());
+  return false;
+}
+
+/// Gives false after the handler has been told of a failure.
+bool ClientConnection::begin_to_send() {
   phase_ = Phase::head;
   if (send_queued()) return true;
   fail(CallFailure::not_delivered, "the peer closed the connection at once");
@@ -156,6 +188,7 @@ void ClientConnection::close() {
   shared_.loop.cancel(std::exchange(connect_timer_, 0));
   if (interest_ != 0) shared_.loop.remove(fd_.get());
   interest_ = 0;
+  channel_.reset();
   fd_.reset();
   // The last one takes our place; we die at the end of the round, for we may be on the stack.
   std::shared_ptr<ClientConnection>& place = shared_.connections[index_];
@@ -185,13 +218,23 @@ void ClientConnection::pause() {
 void ClientConnection::resume() {
   paused_ = false;
   set_interest();
+  if (holds_input()) shared_.loop.at_round_end(*this);
+}
+
+/// An answer is awaited, and some of it has been read from the socket but not given yet.
+bool ClientConnection::holds_input() const {
+  return channel_ != nullptr && !paused_ && (phase_ == Phase::head || phase_ == Phase::body) &&
+         channel_->holds_input();
 }
 
 /// A paused connection is not registered at all: epoll would report the end of the peer for ever.
 void ClientConnection::set_interest() {
   if (phase_ == Phase::closed) return;
   std::uint32_t wanted = 0;
-  if (phase_ == Phase::connecting || !out_.empty()) wanted |= EPOLLOUT;
+  const bool seals = channel_ != nullptr && channel_->holds_output();
+  if (phase_ == Phase::connecting || (phase_ != Phase::securing && !out_.empty()) || seals) {
+    wanted |= EPOLLOUT;
+  }
   if (phase_ != Phase::connecting && !paused_) wanted |= EPOLLIN | EPOLLRDHUP;
   if (wanted == interest_) return;
   if (wanted == 0) {
@@ -209,7 +252,9 @@ void ClientConnection::set_interest() {
 /// Gives false if the peer is gone and nothing of this request was ever taken. If it is gone later,
 /// it may have answered before: reading tells.
 bool ClientConnection::send_queued() {
-  const std::ptrdiff_t sent = ::send(fd_.get(), out_.data(), out_.size(), MSG_NOSIGNAL);
+  const std::ptrdiff_t sent = channel_ == nullptr
+                                  ? ::send(fd_.get(), out_.data(), out_.size(), MSG_NOSIGNAL)
+                                  : channel_->send(out_.view());
   if (sent > 0) {
     out_.consume(static_cast<std::size_t>(sent));
     sent_any_ = true;
@@ -227,9 +272,14 @@ bool ClientConnection::send_queued() {
 
 void ClientConnection::on_events(std::uint32_t events) {
   if (phase_ == Phase::connecting) return on_connecting(events);
+  if (phase_ == Phase::securing) {
+    (void)shake_hands();
+    return;
+  }
   if (phase_ == Phase::idle) return close();  // the peer closed it, or speaks out of turn
   if (kept_ && !sent_any_ && events != EPOLLOUT) return open_anew();  // the same
-  if ((events & EPOLLOUT) != 0 && !out_.empty() && !send_queued()) {
+  const bool may_send = !out_.empty() || (channel_ != nullptr && channel_->holds_output());
+  if ((events & EPOLLOUT) != 0 && may_send && !send_queued()) {
     return fail(CallFailure::not_delivered, "the peer closed the connection at once");
   }
   if (paused_) {
@@ -244,7 +294,7 @@ void ClientConnection::on_events(std::uint32_t events) {
   if ((events & ~std::uint32_t{EPOLLOUT}) == 0) return;
   // With the end of the input announced, what is left is read in one go.
   peer_ended_ = peer_ended_ || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-  while (read_once() && peer_ended_) {
+  while (read_once() && (peer_ended_ || holds_input())) {
   }
 }
 
@@ -253,7 +303,9 @@ bool ClientConnection::read_once() {
   Buffer& scratch = shared_.scratch;
   scratch.clear();
   scratch.make_room(read_bytes);
-  const std::ptrdiff_t got = ::recv(fd_.get(), scratch.free_space(), read_bytes, 0);
+  const std::ptrdiff_t got = channel_ == nullptr
+                                 ? ::recv(fd_.get(), scratch.free_space(), read_bytes, 0)
+                                 : channel_->receive(scratch.free_space(), read_bytes);
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return false;
     fail(CallFailure::closed_early, describe("the connection broke", errno));

@@ -15,6 +15,7 @@
 #include "net/event_loop.h"
 #include "net/http_client.h"
 #include "net/http_parser.h"
+#include "net/secure_channel.h"
 #include "net/socket_address.h"
 
 namespace stoker::net {
@@ -67,7 +68,7 @@ class ClientConnection final : public FdHandler, public RoundEndHook, public Cal
   void on_round_end() override;
 
  private:
-  enum class Phase : std::uint8_t { connecting, idle, head, body, closed };
+  enum class Phase : std::uint8_t { connecting, securing, idle, head, body, closed };
 
   void begin(const CallRequest& request, CallHandler& handler);
   std::string_view make_head(const CallRequest& request);
@@ -77,6 +78,9 @@ class ClientConnection final : public FdHandler, public RoundEndHook, public Cal
   void connect_later();
   void on_connecting(std::uint32_t events);
   bool on_connected();
+  bool shake_hands();
+  bool begin_to_send();
+  [[nodiscard]] bool holds_input() const;
   bool send_queued();
   bool read_once();
   void take(std::string_view bytes);
@@ -92,6 +96,7 @@ class ClientConnection final : public FdHandler, public RoundEndHook, public Cal
   ClientShared& shared_;
   std::size_t index_;  // in shared_.connections
   UniqueFd fd_;
+  std::unique_ptr<SecureChannel> channel_;  // null: plain
   Phase phase_ = Phase::connecting;
   CallHandler* handler_ = nullptr;
   ResponseHeadParser parser_;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,8 +47,10 @@ struct HttpLimits {
   Duration body_idle_timeout = seconds(10);     // beyond: 408
   std::size_t body_min_bytes_per_s = 1024;      // on average after 5 s; below: 408
   Duration keep_alive_timeout = seconds(75);    // idle connection is closed
-  std::size_t write_buffer_bytes = 256 << 10;   // a stalled reader may leave so much unsent
-  Duration write_stall_timeout = seconds(30);   // no progress for so long: connection is aborted
+  /// Beyond: nobody is let in until one goes, and idle ones go after a second.
+  std::size_t max_connections = std::numeric_limits<std::size_t>::max();
+  std::size_t write_buffer_bytes = 256 << 10;  // a stalled reader may leave so much unsent
+  Duration write_stall_timeout = seconds(30);  // no progress for so long: connection is aborted
 };
 
 /// A request as received. All views are valid until the exchange has ended.

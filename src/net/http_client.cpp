@@ -12,26 +12,29 @@ namespace stoker::net {
 
 std::string Endpoint::text() const {
   if (!unix_path.empty()) return "unix:" + unix_path;
-  if (host.find(':') != host.npos) return fmt::format("http://[{}]:{}", host, port);
-  return fmt::format("http://{}:{}", host, port);
+  const std::string_view scheme = tls ? "https" : "http";
+  if (host.find(':') != host.npos) return fmt::format("{}://[{}]:{}", scheme, host, port);
+  return fmt::format("{}://{}:{}", scheme, host, port);
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
   constexpr std::string_view unix_prefix = "unix:";
   constexpr std::string_view http_prefix = "http://";
+  constexpr std::string_view https_prefix = "https://";
   Endpoint endpoint;
   if (text.starts_with(unix_prefix)) {
     endpoint.unix_path = text.substr(unix_prefix.size());
     if (SocketAddress::unix_path(endpoint.unix_path)) return endpoint;
-  } else if (text.starts_with(http_prefix)) {
-    std::string_view rest = text.substr(http_prefix.size());
+  } else if (text.starts_with(http_prefix) || text.starts_with(https_prefix)) {
+    endpoint.tls = text.starts_with(https_prefix);
+    std::string_view rest = text.substr(endpoint.tls ? https_prefix.size() : http_prefix.size());
     if (rest.ends_with('/')) rest.remove_suffix(1);
     const std::size_t bracket = rest.rfind(']');
     const std::size_t colon = rest.find(':', bracket == rest.npos ? 0 : bracket);
     std::string_view host = rest.substr(0, colon);
     if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
     endpoint.host = host;
-    endpoint.port = 80;
+    endpoint.port = endpoint.tls ? 443 : 80;
     bool port_ok = true;
     if (colon != rest.npos) {
       const std::string_view port = rest.substr(colon + 1);
@@ -44,8 +47,9 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
       return endpoint;
     }
   }
-  return failure(ErrorCode::invalid, fmt::format("\"{}\" is not an endpoint", text),
-                 "write unix:/path or http://HOST:PORT with a numeric host or localhost");
+  return failure(
+      ErrorCode::invalid, fmt::format("\"{}\" is not an endpoint", text),
+      "write unix:/path, http://HOST:PORT or https://HOST:PORT with a numeric host or localhost");
 }
 
 namespace {
@@ -68,8 +72,9 @@ struct HttpClient::Impl : ClientShared {
       address_ok = true;
     }
     const bool is_unix = !endpoint.unix_path.empty();
-    host_field =
-        is_unix ? "Host: localhost\r\n" : fmt::format("Host: {}\r\n", endpoint.text().substr(7));
+    host_field = is_unix
+                     ? "Host: localhost\r\n"
+                     : fmt::format("Host: {}\r\n", endpoint.text().substr(endpoint.tls ? 8 : 7));
     answer_limits.header_block_bytes = options.head_bytes;
     answer_limits.header_fields = 256;
     answer_limits.body_bytes = std::numeric_limits<std::size_t>::max();  // streamed, not kept
@@ -106,6 +111,10 @@ Call* HttpClient::send(std::string_view method, std::string_view target,
   const CallRequest request{method, target, head_fields, body};
   if (!impl.address_ok) {
     handler.on_failure(CallFailure::connect_failed, "not an address: " + impl.endpoint.text());
+    return nullptr;
+  }
+  if (impl.endpoint.tls && impl.options.secure == nullptr) {
+    handler.on_failure(CallFailure::connect_failed, "no TLS here: " + impl.endpoint.text());
     return nullptr;
   }
   if (!impl.idle.empty()) {

@@ -18,10 +18,14 @@ struct Endpoint {
   std::string unix_path;  // or:
   std::string host;       // numeric address or "localhost"
   int port = 0;
-  /// "unix:/path" or "http://host:port".
+  bool tls = false;
+  /// "unix:/path", "http://host:port" or "https://host:port".
   [[nodiscard]] std::string text() const;
 };
+/// Reads what Endpoint::text() gives.
 Result<Endpoint> parse_endpoint(std::string_view text);
+
+class ChannelMaker;
 
 enum class CallFailure {
   connect_failed,  // nothing of the request was sent: it never reached the peer
@@ -59,6 +63,7 @@ struct ClientOptions {
   Duration idle_timeout = seconds(30);
   Duration connect_timeout = seconds(5);
   std::size_t head_bytes = 64 << 10;  // largest answer head accepted
+  ChannelMaker* secure = nullptr;     // for an endpoint with TLS; outlives the client
 };
 
 class HttpClient {

@@ -30,11 +30,13 @@ Duration sweep_period(const HttpLimits& limits) {
 struct HttpServer::Impl final : ServerShared, FdHandler {
   UniqueFd listener;
   TimerId sweep = 0;         // set while there are connections
-  TimerId accept_again = 0;  // set while accepting is paused
+  TimerId accept_again = 0;  // set while there are no descriptors
+  bool accepting = true;     // what epoll knows
   std::function<void()> drained;
 
-  Impl(EventLoop& loop_, UniqueFd listener_, HttpLimits limits_, RequestHandler& handler_)
-      : ServerShared(loop_, limits_, handler_), listener(std::move(listener_)) {
+  Impl(EventLoop& loop_, UniqueFd listener_, HttpLimits limits_, RequestHandler& handler_,
+       ChannelMaker* secure_)
+      : ServerShared(loop_, limits_, handler_, secure_), listener(std::move(listener_)) {
     loop.add(listener.get(), EPOLLIN, *this);
   }
   ~Impl() override {
@@ -45,8 +47,9 @@ struct HttpServer::Impl final : ServerShared, FdHandler {
   }
 
   void on_events(std::uint32_t events) override;
-  void on_empty() override;
-  void pause_accepting();
+  void on_closed() override;
+  void pause_accepting(int error);
+  void set_accepting();
   void stop_accepting();
   void sweep_later();
   void check_deadlines();
@@ -56,8 +59,9 @@ void HttpServer::Impl::on_events(std::uint32_t) {
   SocketAddress peer;
   UniqueFd fd(::accept4(listener.get(), peer.raw(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd) {
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-      pause_accepting();
+    const int error = errno;
+    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+      pause_accepting(error);
     return;  // else the peer is gone again already
   }
   if (peer.family() != AF_UNIX) {
@@ -67,14 +71,28 @@ void HttpServer::Impl::on_events(std::uint32_t) {
   connections.push_back(std::make_shared<ServerConnection>(
       *this, std::move(fd), peer.family() == AF_UNIX ? "unix" : peer.text(), connections.size()));
   if (sweep == 0) sweep_later();
+  if (!full && connections.size() >= limits.max_connections) {
+    full = true;
+    set_accepting();
+    handler.on_accept_paused(0);
+  }
 }
 
-void HttpServer::Impl::pause_accepting() {
-  loop.modify(listener.get(), 0, *this);
+void HttpServer::Impl::pause_accepting(int error) {
+  if (accept_again != 0) return;
   accept_again = loop.run_at(loop.now() + accept_pause, [this] {
     accept_again = 0;
-    loop.modify(listener.get(), EPOLLIN, *this);
+    set_accepting();
   });
+  set_accepting();
+  handler.on_accept_paused(error);
+}
+
+void HttpServer::Impl::set_accepting() {
+  const bool wanted = accept_again == 0 && !full;
+  if (!listener || wanted == accepting) return;
+  accepting = wanted;
+  loop.modify(listener.get(), accepting ? std::uint32_t{EPOLLIN} : 0U, *this);
 }
 
 void HttpServer::Impl::stop_accepting() {
@@ -97,14 +115,18 @@ void HttpServer::Impl::check_deadlines() {
   if (!connections.empty()) sweep_later();
 }
 
-void HttpServer::Impl::on_empty() {
+void HttpServer::Impl::on_closed() {
+  if (full && connections.size() < limits.max_connections) {
+    full = false;
+    set_accepting();
+  }
   // Through the loop, because one of our connections is on the stack.
-  if (drained) loop.post(std::exchange(drained, nullptr));
+  if (connections.empty() && drained) loop.post(std::exchange(drained, nullptr));
 }
 
 HttpServer::HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits,
-                       RequestHandler& handler)
-    : impl_(std::make_unique<Impl>(loop, std::move(listener), limits, handler)) {}
+                       RequestHandler& handler, ChannelMaker* secure)
+    : impl_(std::make_unique<Impl>(loop, std::move(listener), limits, handler, secure)) {}
 
 HttpServer::~HttpServer() = default;
 
@@ -119,7 +141,7 @@ void HttpServer::drain(std::function<void()> done) {
     impl_->connections[i]->close_if_idle();
   }
   impl_->drained = std::move(done);
-  if (impl_->connections.empty()) impl_->on_empty();
+  if (impl_->connections.empty()) impl_->on_closed();
 }
 
 std::size_t HttpServer::connections() const {

@@ -22,6 +22,8 @@
 
 namespace stoker::net {
 
+class ChannelMaker;
+
 /// One request and its answer. Lives from on_request until finish(), respond() or abort(), or
 /// until the connection breaks (on_gone). Threads: the loop's only, but the last pointer may be
 /// dropped on any. Holders keep an ExchangePtr; a call on an exchange whose connection is gone does
@@ -76,6 +78,7 @@ struct HeadVerdict {
   int status = 0;       // 0 goes on; else it is answered at once, without reading the body
   std::string message;  // for error_body()
   std::shared_ptr<const void> context;  // kept for on_request: Exchange::context()
+  std::string answer_fields;            // go into the head of whatever is answered: raw text
 };
 
 class RequestHandler {
@@ -89,6 +92,9 @@ class RequestHandler {
   /// Called with the head as soon as it is complete, before any body byte is read. A status, for
   /// example 401 or 413, is answered with error_body(status, message).
   [[nodiscard]] virtual HeadVerdict check_head(const HttpRequest& head) = 0;
+  /// Nobody is let in for now; who comes waits in the kernel. `error`: EMFILE and its like, where a
+  /// descriptor could not be had; 0: HttpLimits::max_connections are open.
+  virtual void on_accept_paused(int /*error*/) {}
 };
 
 struct ListenAddress {
@@ -126,7 +132,9 @@ class HttpServer {
  public:
   /// Serves connections of `listener` until destroyed. `listener` is duplicated by nobody: the
   /// server owns it. `loop` and `handler` must outlive it.
-  HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler);
+  /// `secure`: TLS on every connection; null: plain HTTP. It outlives the server.
+  HttpServer(EventLoop& loop, UniqueFd listener, HttpLimits limits, RequestHandler& handler,
+             ChannelMaker* secure = nullptr);
   /// Closes all connections without telling anybody. Not inside a callback of the server.
   ~HttpServer();
   /// From now on each answer is the last of its connection and says so. Goes on accepting, so that

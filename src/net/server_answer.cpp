@@ -101,7 +101,7 @@ std::string_view ServerConnection::make_head(int status, std::string_view head_f
   append_number(head, static_cast<std::uint64_t>(status));
   head.append(" ").append(reason_phrase(status)).append("\r\n");
   head.append(shared_.date.text(coarse_wall_now()));
-  head.append(head_fields);
+  head.append(head_fields).append(exchange_->answer_fields_);
   if (content_length && status != 204 && status != 304) {
     head.append("Content-Length: ");
     append_number(head, *content_length);
@@ -175,7 +175,7 @@ void ServerConnection::abort() {
   } else if (!out_.empty() && !blocked_) {
     send_now({}, {});
   }
-  close();
+  close();  // without the goodbye of TLS, so that its peer sees it too
 }
 
 /// The answer has been given, though not all of it may have been sent.
@@ -194,16 +194,19 @@ void ServerConnection::end_exchange() {
 }
 
 void ServerConnection::close_after_answer() {
-  lingers_ = !input_whole_ || (interest_ & EPOLLIN) == 0 || bytes_behind_request() > 0;
+  // Of TLS the goodbye of the peer is still to come.
+  lingers_ = channel_ != nullptr || !input_whole_ || (interest_ & EPOLLIN) == 0 ||
+             bytes_behind_request() > 0;
   phase_ = Phase::closing;
   set_interest();
-  if (out_.empty() && !broken_) send_soon();  // flush() closes: not now, callers are on the stack
+  if (!has_unsent() && !broken_) send_soon();  // flush() closes: not now, callers are on the stack
 }
 
 // --- Sending ---------------------------------------------------------------------------------
 
 /// Sends what is queued and then the given pieces, in one system call; queues what is not taken.
 void ServerConnection::send_now(std::string_view first, std::string_view second) {
+  if (channel_ != nullptr) return send_sealed(first, second);
   const std::array pieces = {out_.view(), first, second};
   std::size_t taken = 0;
   if (!blocked_ && !broken_) {
@@ -229,14 +232,36 @@ void ServerConnection::send_now(std::string_view first, std::string_view second)
   set_interest();
 }
 
+/// The same over TLS: what is sent becomes records of its own, so it is put together first.
+void ServerConnection::send_sealed(std::string_view first, std::string_view second) {
+  if (!broken_) {
+    out_.append(first);
+    out_.append(second);
+    if (!blocked_) {
+      const std::ptrdiff_t taken = channel_->send(out_.view());
+      broken_ = taken < 0;
+      if (taken > 0) out_.consume(static_cast<std::size_t>(taken));
+      write_progress_ = shared_.loop.now();
+      if (broken_) send_soon();
+    }
+  }
+  if (broken_) return out_.clear();
+  blocked_ = has_unsent();
+  set_interest();
+}
+
+bool ServerConnection::has_unsent() const {
+  return !out_.empty() || (channel_ != nullptr && channel_->holds_output());
+}
+
 void ServerConnection::flush() {
   if (phase_ == Phase::closed) return;
-  if (!out_.empty()) {
+  if (has_unsent()) {
     blocked_ = false;
     send_now({}, {});
     if (broken_) return lose();
   }
-  if (out_.empty()) {
+  if (!has_unsent()) {
     if (out_.capacity() > max_kept_out_bytes) out_.release();
     if (phase_ == Phase::closing) return close_or_linger();
   }
@@ -252,6 +277,7 @@ void ServerConnection::flush() {
 /// and could take the answer away from it: so we say that we are done, and read on for a while.
 void ServerConnection::close_or_linger() {
   if (!lingers_) return close();
+  if (channel_ != nullptr) channel_->say_goodbye();
   ::shutdown(fd_.get(), SHUT_WR);
   phase_ = Phase::lingering;
   phase_since_ = shared_.loop.now();

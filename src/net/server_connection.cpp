@@ -18,7 +18,8 @@ namespace {
 /// How long, after a refusal, we read and drop what the client still sends. Closing at once would
 /// reset the connection, and the client might never see the answer.
 constexpr Duration linger_time = seconds(2);
-constexpr Duration rate_grace = seconds(5);  // before body_min_bytes_per_s is looked at
+constexpr Duration rate_grace = seconds(5);       // before body_min_bytes_per_s is looked at
+constexpr Duration full_keep_alive = seconds(1);  // while others wait to be let in
 constexpr std::size_t min_chunked_room = 4 << 10;
 constexpr std::size_t first_body_bytes = 64 << 10;
 
@@ -34,6 +35,10 @@ ServerConnection::ServerConnection(ServerShared& shared, UniqueFd fd, std::strin
       decoder_(shared.limits),
       interest_(EPOLLIN | EPOLLRDHUP),
       phase_since_(shared.loop.now()) {
+  if (shared_.secure != nullptr) {
+    channel_ = shared_.secure->make(fd_.get());
+    phase_ = Phase::securing;
+  }
   shared_.loop.add(fd_.get(), interest_, *this);
 }
 
@@ -43,6 +48,7 @@ ServerConnection::~ServerConnection() = default;
 
 void ServerConnection::on_events(std::uint32_t events) {
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) return lose();
+  if (phase_ == Phase::securing) return shake_hands();
   if ((events & EPOLLOUT) != 0) {
     flush();
     if (phase_ == Phase::idle) run_requests();  // what was held back while the peer did not read
@@ -65,6 +71,24 @@ void ServerConnection::on_events(std::uint32_t events) {
 void ServerConnection::on_round_end() {
   if (broken_) return lose();
   flush();
+  if (holds_input()) on_readable();
+}
+
+/// A handshake has no time of its own: it and the first header share one deadline.
+void ServerConnection::shake_hands() {
+  switch (channel_->shake_hands()) {
+    case SecureChannel::Handshake::under_way:
+      return set_interest();
+    case SecureChannel::Handshake::done:
+      phase_ = Phase::idle;
+      return set_interest();
+    case SecureChannel::Handshake::not_tls:
+      channel_.reset();
+      begin_request();
+      return refuse(400, "this port speaks TLS; write https:// instead of http://", false);
+    case SecureChannel::Handshake::failed:
+      return close();
+  }
 }
 
 /// The connection is of no use any more. Whoever works on an answer is told.
@@ -80,6 +104,7 @@ void ServerConnection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   shared_.loop.remove(fd_.get());
+  channel_.reset();
   fd_.reset();
   if (exchange_ != nullptr) {
     exchange_->connection_ = nullptr;
@@ -95,17 +120,36 @@ void ServerConnection::close() {
     place->index_ = index_;
   }
   shared_.connections.pop_back();
-  if (shared_.connections.empty()) shared_.on_empty();
+  shared_.on_closed();
+}
+
+/// Closes where the peer may know that this is the end of what it gets.
+void ServerConnection::close_politely() {
+  if (channel_ != nullptr && phase_ != Phase::closed) channel_->say_goodbye();
+  close();
+}
+
+bool ServerConnection::may_read() const {
+  // No new request from a peer that does not read its answers.
+  return (phase_ == Phase::idle || phase_ == Phase::head || phase_ == Phase::body) &&
+         out_.size() <= shared_.limits.write_buffer_bytes;
+}
+
+/// There is something to read that epoll does not know of.
+bool ServerConnection::holds_input() const {
+  return channel_ != nullptr && channel_->holds_input() && may_read();
 }
 
 std::uint32_t ServerConnection::wanted_events() const {
-  const std::uint32_t out = blocked_ ? std::uint32_t{EPOLLOUT} : 0U;
+  const bool waits = blocked_ || (channel_ != nullptr && channel_->holds_output());
+  const std::uint32_t out = waits ? std::uint32_t{EPOLLOUT} : 0U;
   switch (phase_) {
+    case Phase::securing:
+      return out | EPOLLIN | EPOLLRDHUP;
     case Phase::idle:
     case Phase::head:
     case Phase::body:
-      // No new request from a peer that does not read its answers.
-      return out_.size() <= shared_.limits.write_buffer_bytes ? out | EPOLLIN | EPOLLRDHUP : out;
+      return may_read() ? out | EPOLLIN | EPOLLRDHUP : out;
     case Phase::busy:
       return out | EPOLLRDHUP | (interest_ & EPOLLIN);
     case Phase::lingering:
@@ -119,6 +163,7 @@ std::uint32_t ServerConnection::wanted_events() const {
 
 void ServerConnection::set_interest() {
   if (phase_ == Phase::closed) return;
+  if (holds_input()) send_soon();  // on_round_end() reads it
   const std::uint32_t wanted = wanted_events();
   if (wanted == interest_) return;
   interest_ = wanted;
@@ -126,7 +171,8 @@ void ServerConnection::set_interest() {
 }
 
 void ServerConnection::close_if_idle() {
-  if (phase_ == Phase::idle && out_.empty()) close();
+  if (phase_ == Phase::securing) return close();
+  if (phase_ == Phase::idle && !has_unsent()) close_politely();
 }
 
 void ServerConnection::check_deadlines() {
@@ -135,15 +181,20 @@ void ServerConnection::check_deadlines() {
   const Duration in_phase = now - phase_since_;
   if (blocked_ && now - write_progress_ > limits.write_stall_timeout) return lose();
   switch (phase_) {
-    case Phase::idle:
-      if (in_phase > (served_any_ ? limits.keep_alive_timeout : limits.header_timeout)) {
-        return close();
-      }
+    case Phase::securing:
+      if (in_phase > limits.header_timeout) close();
+      return;
+    case Phase::idle: {
+      const Duration most = !served_any_   ? limits.header_timeout
+                            : shared_.full ? std::min(limits.keep_alive_timeout, full_keep_alive)
+                                           : limits.keep_alive_timeout;
+      if (in_phase > most) return close_politely();
       if (exchange_ != nullptr && bytes_behind_request() == 0) {
         recycle_exchange();
         shared_.buffers.give_back(std::move(exchange_->input_));
       }
       return;
+    }
     case Phase::head:
       if (in_phase > limits.header_timeout) refuse(408, "the request header took too long", false);
       return;
@@ -169,8 +220,9 @@ void ServerConnection::check_deadlines() {
 
 /// Gives what recv gives; -1 only when the connection was lost or there was nothing to read.
 std::ptrdiff_t ServerConnection::receive(Buffer& into, std::size_t most) {
-  const std::ptrdiff_t got =
-      ::recv(fd_.get(), into.free_space(), std::min(most, into.free_bytes()), 0);
+  const std::size_t room = std::min(most, into.free_bytes());
+  const std::ptrdiff_t got = channel_ == nullptr ? ::recv(fd_.get(), into.free_space(), room, 0)
+                                                 : channel_->receive(into.free_space(), room);
   if (got > 0) {
     into.commit(static_cast<std::size_t>(got));
     read_progress_ = shared_.loop.now();
@@ -209,12 +261,13 @@ void ServerConnection::on_readable() {
   if (phase_ == Phase::idle) begin_request();
   const std::ptrdiff_t got = receive_more();
   if (got == 0) return on_end_of_input();
-  if (got > 0) run_requests();
+  if (got > 0) return run_requests();
+  if (channel_ != nullptr) set_interest();  // it may have something to say itself
 }
 
 /// The peer sends no more. What it was sent already still goes out.
 void ServerConnection::on_end_of_input() {
-  if (out_.empty()) return close();
+  if (!has_unsent()) return close_politely();
   phase_ = Phase::closing;
   set_interest();
 }
@@ -247,6 +300,7 @@ void ServerConnection::begin_request() {
   recycle_exchange();
   if (exchange_->input_.capacity() == 0) exchange_->input_ = shared_.buffers.take();
   exchange_->accepted_at_ = shared_.loop.now();
+  exchange_->answer_fields_.clear();
   // The first request is counted from the moment of connecting.
   if (served_any_) phase_since_ = shared_.loop.now();
   phase_ = Phase::head;
@@ -331,6 +385,7 @@ bool ServerConnection::take_head() {
   phase_since_ = read_progress_ = shared_.loop.now();
 
   HeadVerdict verdict = shared_.handler.check_head(request);
+  exchange_->answer_fields_ = std::move(verdict.answer_fields);
   if (verdict.status != 0) {
     input_whole_ = request_end_ > 0 && exchange_->input_.size() >= request_end_;
     refuse(verdict.status, verdict.message, input_whole_);

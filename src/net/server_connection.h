@@ -1,8 +1,8 @@
 // One accepted connection: reads requests, hands them over one at a time, sends the answers.
 // Internal to the HTTP server.
 //
-// Phases: idle -> head -> body -> busy -> idle ..., or closing (-> lingering) -> closed.
-// System calls of a warm request: one recv, one send; epoll is told nothing.
+// Phases: (securing ->) idle -> head -> body -> busy -> idle ..., or closing (-> lingering) ->
+// closed. System calls of a warm request: one recv, one send; epoll is told nothing.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,7 @@
 #include "net/event_loop.h"
 #include "net/http_parser.h"
 #include "net/http_server.h"
+#include "net/secure_channel.h"
 
 namespace stoker::net {
 
@@ -27,19 +28,22 @@ struct ServerShared {
   EventLoop& loop;
   HttpLimits limits;
   RequestHandler& handler;
+  ChannelMaker* secure;  // null: plain
   BufferPool buffers;
   DateField date;
   std::string head;  // scratch for the head of an answer
   bool draining = false;
+  bool full = false;  // HttpLimits::max_connections are open
   std::vector<std::shared_ptr<ServerConnection>> connections;
 
   virtual ~ServerShared() = default;
-  /// The last connection has gone.
-  virtual void on_empty() = 0;
+  /// One of the connections has gone.
+  virtual void on_closed() = 0;
 
  protected:
-  ServerShared(EventLoop& loop_, HttpLimits limits_, RequestHandler& handler_)
-      : loop(loop_), limits(limits_), handler(handler_) {}
+  ServerShared(EventLoop& loop_, HttpLimits limits_, RequestHandler& handler_,
+               ChannelMaker* secure_)
+      : loop(loop_), limits(limits_), handler(handler_), secure(secure_) {}
 };
 
 class ServerConnection final : public FdHandler, public RoundEndHook {
@@ -58,9 +62,12 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
 
  private:
   friend class ServerExchange;
-  enum class Phase : std::uint8_t { idle, head, body, busy, closing, lingering, closed };
+  enum class Phase : std::uint8_t { securing, idle, head, body, busy, closing, lingering, closed };
 
   // Reading.
+  void shake_hands();
+  [[nodiscard]] bool may_read() const;
+  [[nodiscard]] bool holds_input() const;
   void on_readable();
   std::ptrdiff_t receive(Buffer& into, std::size_t most);
   std::ptrdiff_t receive_more();
@@ -88,18 +95,22 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   std::string_view make_head(int status, std::string_view head_fields,
                              std::optional<std::uint64_t> content_length);
   void send_now(std::string_view first, std::string_view second);
+  void send_sealed(std::string_view first, std::string_view second);
+  [[nodiscard]] bool has_unsent() const;
   void send_soon() { shared_.loop.at_round_end(*this); }
   void flush();
   void end_exchange();
   void close_after_answer();
   void close_or_linger();
 
+  void close_politely();
   void lose();
   void set_interest();
   [[nodiscard]] std::uint32_t wanted_events() const;
 
   ServerShared& shared_;
   UniqueFd fd_;
+  std::unique_ptr<SecureChannel> channel_;  // null: plain
   std::shared_ptr<const std::string> peer_;
   std::size_t index_;  // in shared_.connections
   Phase phase_ = Phase::idle;
@@ -159,6 +170,7 @@ class ServerExchange final : public Exchange {
   Buffer body_;   // the body if it does not
   Instant accepted_at_;
   std::shared_ptr<const void> context_;
+  std::string answer_fields_;
   Callbacks callbacks_;
   bool started_ = false;
 };

@@ -72,7 +72,10 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
     json.field("state", warming ? "warming" : core::to_text(instance.state));
     json.field("since_ms", whole_ms(now - instance.since));
     if (record != nullptr) {
-      json.field("device", record->device.id);
+      json.field("device", record->device_names());
+      json.array("devices", [&] {
+        for (const backend::Device& each : record->devices) json.value(each.id);
+      });
       json.field("pid", static_cast<std::int64_t>(record->pid));
       json.field("endpoint", record->endpoint);
       if (record->load_fraction) json.field("load_fraction", *record->load_fraction);
@@ -80,12 +83,26 @@ void write_instance(JsonWriter& json, const core::InstanceSummary& instance,
       if (!record->failure.empty()) json.field("failure", record->failure);
     } else {
       json.null_field("device");
+      json.array("devices", [] {});
       json.field("pid", 0);
       json.field("endpoint", "");
     }
     json.field("in_flight", instance.in_flight);
     json.field("private_bytes", instance.private_bytes.value);
     json.field("shared_bytes", instance.shared_bytes.value);
+  });
+}
+
+/// What one instance asks of its devices.
+void write_resources(JsonWriter& json, const DeploymentPlan& plan) {
+  const core::DeviceNeed& needs = plan.spec.needs;
+  json.object("resources", [&] {
+    json.field("devices", needs.devices);
+    json.field("share_percent", needs.share_permille / 10);
+    json.field("exclusive", needs.exclusive);
+    json.array("labels", [&] {
+      for (const std::string& each : plan.labels) json.value(each);
+    });
   });
 }
 
@@ -116,6 +133,24 @@ AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend&
       directory_(std::move(directory)),
       currency_(std::move(currency)) {}
 
+gateway::DirectoryPtr AdminService::directory() const {
+  const std::lock_guard lock(mutex_);
+  return directory_;
+}
+
+void AdminService::replace_directory(gateway::DirectoryPtr directory) {
+  const std::lock_guard lock(mutex_);
+  directory_ = std::move(directory);
+}
+
+void AdminService::set_reload(std::function<gateway::ReloadReport()> reload) {
+  reload_ = std::move(reload);
+}
+
+gateway::ReloadReport AdminService::reload() {
+  return reload_();
+}
+
 bool AdminService::ready() const {
   return !orchestrator_.shutting_down();
 }
@@ -128,24 +163,28 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
                                           const gateway::Sight& sight) {
   DeploymentId only;
   if (!deployment.empty()) {
-    const gateway::DeploymentPtr found = directory_->find(deployment);
+    const gateway::DeploymentPtr found = directory()->find(deployment);
     if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(deployment));
     only = found->id;
   }
-  const auto shown = [&](DeploymentId id) {
-    return only ? id == only : sight.covers(orchestrator_.plans().at(id).spec.name);
-  };
+  const gateway::DirectoryPtr names = directory();
   const core::Summary summary = orchestrator_.summary();
   const std::map<InstanceId, InstanceRecord> records = orchestrator_.records();
+  const std::shared_ptr<const Orchestrator::Plans> plans = orchestrator_.plans();
+  const auto shown = [&](DeploymentId id) {
+    return only ? id == only : sight.covers(plans->at(id)->spec.name);
+  };
   const Instant now = net::monotonic_now();
   JsonWriter json;
   json.object([&] {
     json.array("deployments", [&] {
       for (const core::DeploymentSummary& d : summary.deployments) {
         if (!shown(d.id)) continue;
-        const core::DeploymentSpec& spec = orchestrator_.plans().at(d.id).spec;
+        const core::DeploymentSpec& spec = plans->at(d.id)->spec;
         json.object([&] {
           json.field("name", spec.name);
+          const gateway::DeploymentPtr current = names->find(spec.name);
+          if (!current || current->id != d.id) json.field("leaving", true);
           json.field("queued", d.queued);
           json.field("running", d.running);
           json.field("ready_instances", d.ready_instances);
@@ -154,6 +193,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
           json.field("min_instances", spec.scale.min_instances);
           json.field("max_instances", spec.scale.max_instances);
           json.field("concurrency", spec.scale.concurrency);
+          write_resources(json, *plans->at(d.id));
           json.field("failures", d.failures);
           json.field("crash_loop", d.crash_loop);
           const Duration wait = d.retry_at - now;
@@ -170,7 +210,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
         if (!shown(instance.deployment)) continue;
         const auto record = records.find(instance.id);
         write_instance(json, instance, record == records.end() ? nullptr : &record->second,
-                       orchestrator_.plans().at(instance.deployment).spec.name, now);
+                       plans->at(instance.deployment)->spec.name, now);
       }
     });
     if (only) return;
@@ -192,14 +232,15 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
 }
 
 Error AdminService::unknown(std::string_view name) const {
-  const std::string_view nearest = directory_->nearest(name.substr(0, name.rfind('/')));
+  const gateway::DirectoryPtr known = directory();
+  const std::string_view nearest = known->nearest(name.substr(0, name.rfind('/')));
   return {ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
           nearest.empty() ? "`stoker ps` shows the deployments"
                           : fmt::format("did you mean '{}'?", nearest)};
 }
 
 Result<std::string> AdminService::deployment_name(std::string_view name) const {
-  const gateway::DeploymentPtr found = directory_->find(name);
+  const gateway::DeploymentPtr found = directory()->find(name);
   if (!found) return tl::unexpected(unknown(name));
   return found->name;
 }
@@ -227,7 +268,7 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_events(
 Result<std::string> AdminService::decisions_json(const gateway::EventFilter& filter) {
   return known(filter).map([&](const auto& wanted) {
     DecisionNames names;
-    for (const auto& [id, plan] : orchestrator_.plans()) names.deployments[id] = plan.spec.name;
+    for (const auto& [id, plan] : *orchestrator_.plans()) names.deployments[id] = plan->spec.name;
     for (const core::DeviceSummary& each : orchestrator_.summary().devices) {
       names.devices[each.id] = each.name;
     }
@@ -237,19 +278,19 @@ Result<std::string> AdminService::decisions_json(const gateway::EventFilter& fil
 
 std::string AdminService::plain_name(std::string_view name) const {
   // An alias may hold slashes itself, so the whole is looked up first.
-  if (const gateway::DeploymentPtr whole = directory_->find(name)) return whole->name;
+  if (const gateway::DeploymentPtr whole = directory()->find(name)) return whole->name;
   const std::size_t slash = name.rfind('/');
-  const gateway::DeploymentPtr found = directory_->find(name.substr(0, slash));
+  const gateway::DeploymentPtr found = directory()->find(name.substr(0, slash));
   if (!found || slash == std::string_view::npos) return std::string(name);
   return found->name + std::string(name.substr(slash));
 }
 
 Result<AdminService::Target> AdminService::resolve(std::string_view name) const {
   const std::string plain = plain_name(name);
-  const gateway::DeploymentPtr whole = directory_->find(plain);
+  const gateway::DeploymentPtr whole = directory()->find(plain);
   if (whole) return Target{whole->id, {}};
   const std::size_t slash = plain.rfind('/');
-  const gateway::DeploymentPtr owner = directory_->find(std::string_view(plain).substr(0, slash));
+  const gateway::DeploymentPtr owner = directory()->find(std::string_view(plain).substr(0, slash));
   if (!owner || slash == std::string::npos) return tl::unexpected(unknown(name));
   for (const auto& [instance, record] : orchestrator_.records()) {
     if (record.name == plain) return Target{owner->id, instance};
@@ -413,14 +454,14 @@ Result<std::string> AdminService::warm(std::string_view deployment) {
   const std::string never = orchestrator_.why_never(target->deployment);
   if (!never.empty()) return failure(ErrorCode::no_capacity, never);
   orchestrator_.warm(target->deployment);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name, {});
+  return ps_json(orchestrator_.plans()->at(target->deployment)->spec.name, {});
 }
 
 Result<std::string> AdminService::stop(std::string_view name) {
   const Result<Target> target = resolve(name);
   if (!target) return tl::unexpected(target.error());
   orchestrator_.stop(target->deployment, target->instance);
-  return ps_json(orchestrator_.plans().at(target->deployment).spec.name, {});
+  return ps_json(orchestrator_.plans()->at(target->deployment)->spec.name, {});
 }
 
 Result<std::string> AdminService::keys_json() {

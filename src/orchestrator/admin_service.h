@@ -2,8 +2,10 @@
 // ledger. Reads only, but for warm() and stop(), which become core events.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -25,6 +27,11 @@ class AdminService final : public gateway::AdminApi {
                EventLog& events, ledger::Ledger& ledger, access::KeyAdmin& keys,
                gateway::DirectoryPtr directory, std::string currency);
 
+  /// Threads: any.
+  void replace_directory(gateway::DirectoryPtr directory);
+  /// What reload() does. Needs: called before anything is served.
+  void set_reload(std::function<gateway::ReloadReport()> reload);
+
   bool ready() const override;
   bool can_serve(DeploymentId deployment) const override;
   Result<std::string> ps_json(std::string_view deployment, const gateway::Sight& sight) override;
@@ -42,6 +49,7 @@ class AdminService final : public gateway::AdminApi {
   Result<std::string> usage_json(const gateway::UsageFilter& filter) override;
   Result<std::string> warm(std::string_view deployment) override;
   Result<std::string> stop(std::string_view name) override;
+  gateway::ReloadReport reload() override;
   Result<std::string> keys_json() override;
   Result<std::string> create_key(std::string_view body) override;
   Result<std::string> change_key(std::string_view id, std::string_view body) override;
@@ -52,6 +60,7 @@ class AdminService final : public gateway::AdminApi {
     DeploymentId deployment;
     InstanceId instance;  // zero: all of the deployment
   };
+  [[nodiscard]] gateway::DirectoryPtr directory() const;
   [[nodiscard]] Error unknown(std::string_view name) const;
   /// The name of the deployment that `name`, maybe an alias, means.
   [[nodiscard]] Result<std::string> deployment_name(std::string_view name) const;
@@ -68,7 +77,9 @@ class AdminService final : public gateway::AdminApi {
   EventLog& events_;
   ledger::Ledger& ledger_;
   access::KeyAdmin& keys_;
-  gateway::DirectoryPtr directory_;
+  mutable std::mutex mutex_;
+  gateway::DirectoryPtr directory_;  // guarded by mutex_
+  std::function<gateway::ReloadReport()> reload_;
   std::string currency_;
 };
 

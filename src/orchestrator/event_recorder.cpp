@@ -13,7 +13,7 @@ Result<std::unique_ptr<EventRecorder>> EventRecorder::create(const std::string& 
     return tl::unexpected(errno_error("cannot write " + path, "name a file in a folder of yours"));
   }
   std::unique_ptr<EventRecorder> recorder(new EventRecorder(file));
-  recorder->pending_ = "stoker-events 1\n";
+  recorder->pending_ = "stoker-events 2\n";
   return recorder;
 }
 

@@ -2,7 +2,7 @@
 // decided again elsewhere and compared byte for byte (`stoker replay --events`). For finding bugs:
 // it costs a copy per event under the core's lock, and nothing bounds the file.
 //
-// The file: the line "stoker-events 1", then 'C' and the core's configuration, then for each step
+// The file: the line "stoker-events 2", then 'C' and the core's configuration, then for each step
 // 'E' and the event and for each order of it 'A' and the action, as core/event_codec writes them.
 // No prompt, answer, key or address is in an event.
 #pragma once

@@ -108,6 +108,7 @@ std::string footprint_key(const DeploymentPlan& plan) {
     json.field("changed_ns", file.st_mtim.tv_nsec);
     json.field("options", plan.launch.options);
     json.field("concurrency", plan.spec.scale.concurrency);
+    if (plan.spec.needs.devices > 1) json.field("devices", plan.spec.needs.devices);
     json.object("env", [&] {
       for (const auto& [name, value] : plan.launch.env) json.field(name, value);
     });

@@ -31,6 +31,8 @@ const char* how_room_comes(core::WaitReason reason) {
   return "it waits";
 }
 
+constexpr Duration retired_period = ms(50);  // a queue that empties is no event of its own
+
 core::LoadFailure core_failure(backend::LoadFailure failure) {
   switch (failure) {
     case backend::LoadFailure::model_missing:
@@ -85,6 +87,7 @@ Orchestrator::~Orchestrator() {
   loop_.cancel(wakeup_timer_);
   loop_.cancel(health_timer_);
   loop_.cancel(schedule_timer_);
+  loop_.cancel(retired_timer_);
 }
 
 void Orchestrator::add_device(const backend::Device& device) {
@@ -99,18 +102,93 @@ void Orchestrator::lend_host_memory(Bytes bytes) {
   deliver(outcome);
 }
 
-void Orchestrator::add_deployment(DeploymentPlan plan) {
+std::string InstanceRecord::device_names() const {
+  std::string names;
+  for (const backend::Device& each : devices)
+    names.append(names.empty() ? "" : ",").append(each.id);
+  return names;
+}
+
+void Orchestrator::add_tenant(TenantId tenant, std::int32_t weight) {
+  Outcome outcome = step(core::TenantWeighed{tenant, weight});
+  deliver(outcome);
+}
+
+/// Needs: on the loop's thread, or before it runs.
+void Orchestrator::keep_plan(DeploymentPlan plan) {
+  const std::lock_guard lock(core_mutex_);
+  // Somebody may be reading what was given to him.
+  if (plans_.use_count() > 1) plans_ = std::make_shared<Plans>(*plans_);
+  const DeploymentId id = plan.spec.id;
+  (*plans_)[id] = std::make_shared<const DeploymentPlan>(std::move(plan));
+}
+
+/// The spec with the bounds that hold now.
+core::DeploymentSpec Orchestrator::scheduled_spec(const DeploymentPlan& plan) {
   core::DeploymentSpec spec = plan.spec;
-  if (!plan.schedule.empty()) {
-    const InstanceBounds now = scheduled_bounds(plan, options_.calendar()).bounds;
-    spec.scale.min_instances = now.min_instances;
-    spec.scale.max_instances = now.max_instances;
-    bounds_[spec.id] = now;
-  }
-  meter_.add_deployment(spec.id, plan.prices);
-  plans_[spec.id] = std::move(plan);
+  bounds_.erase(spec.id);
+  if (plan.schedule.empty()) return spec;
+  const InstanceBounds now = scheduled_bounds(plan, options_.calendar()).bounds;
+  spec.scale.min_instances = now.min_instances;
+  spec.scale.max_instances = now.max_instances;
+  bounds_[spec.id] = now;
+  return spec;
+}
+
+void Orchestrator::add_deployment(DeploymentPlan plan) {
+  const core::DeploymentSpec spec = scheduled_spec(plan);
+  meter_.set_prices(spec.id, plan.prices);
+  keep_plan(std::move(plan));
   Outcome outcome = step(core::DeploymentAdded{spec});
   deliver(outcome);
+}
+
+void Orchestrator::change_deployment(DeploymentPlan plan) {
+  const core::DeploymentSpec spec = scheduled_spec(plan);
+  meter_.set_prices(spec.id, plan.prices);
+  keep_plan(std::move(plan));
+  Outcome outcome = step(core::DeploymentChanged{spec});
+  deliver(outcome);
+  if (schedule_timer_ == 0) follow_schedules();
+}
+
+void Orchestrator::retire_deployment(DeploymentId deployment) {
+  // Nothing new is kept warm for it; only what its queue needs may still start.
+  DeploymentPlan plan = plan_of(deployment);
+  plan.schedule.clear();
+  plan.spec.scale.min_instances = 0;
+  plan.spec.scale.spare_instances = 0;
+  change_deployment(std::move(plan));
+  retired_.insert(deployment);
+  // Not at once: a request may be on its way to it.
+  if (retired_timer_ != 0) return;
+  retired_timer_ =
+      loop_.run_at(net::monotonic_now() + retired_period, [this] { remove_retired(); });
+}
+
+/// Those whose queue is empty go.
+void Orchestrator::remove_retired() {
+  retired_timer_ = 0;
+  std::vector<DeploymentId> ready_to_go;
+  for (const core::DeploymentSummary& each : summary().deployments) {
+    if (each.queued == 0 && retired_.contains(each.id)) ready_to_go.push_back(each.id);
+  }
+  for (const DeploymentId id : ready_to_go) {
+    retired_.erase(id);
+    tell({"deployment_removed", plan_of(id).spec.name, "", "",
+          fmt::format("'{}' is no longer in the configuration, or was replaced; its instances stop",
+                      plan_of(id).spec.name)});
+    Outcome outcome = step(core::DeploymentRemoved{id});
+    deliver(outcome);
+  }
+  if (retired_.empty()) return;
+  retired_timer_ =
+      loop_.run_at(net::monotonic_now() + retired_period, [this] { remove_retired(); });
+}
+
+std::shared_ptr<const Orchestrator::Plans> Orchestrator::plans() const {
+  const std::lock_guard lock(core_mutex_);
+  return plans_;
 }
 
 void Orchestrator::start() {
@@ -121,11 +199,12 @@ void Orchestrator::start() {
 /// Tells the core when a window begins or ends. The calendar may be set while it waits, so it is
 /// looked at once a minute at least.
 void Orchestrator::follow_schedules() {
+  schedule_timer_ = 0;
   if (bounds_.empty()) return;
   Duration next = minutes(1);
   const WallTime now = options_.calendar();
   for (auto& [id, bounds] : bounds_) {
-    const DeploymentPlan& plan = plans_.at(id);
+    const DeploymentPlan& plan = plan_of(id);
     const ScheduledBounds scheduled = scheduled_bounds(plan, now);
     next = std::min(next, scheduled.valid_for);
     if (scheduled.bounds == bounds) continue;
@@ -225,7 +304,7 @@ void Orchestrator::look_for_crash_loop(DeploymentId deployment) {
     if (!each.crash_loop) {
       crash_loops_.erase(deployment);
     } else if (crash_loops_.insert(deployment).second) {
-      const std::string& name = plans_.at(deployment).spec.name;
+      const std::string& name = plan_of(deployment).spec.name;
       tell(
           {"crash_loop", name, "", "crash_loop",
            fmt::format("'{}' failed {} times in a row, the last: {}; its requests are refused, the "
@@ -248,21 +327,22 @@ void Orchestrator::tell(EventLine line, bool warn) {
 }
 
 void Orchestrator::carry_out(const core::StartInstance& order) {
-  const DeploymentPlan& plan = plans_.at(order.deployment);
+  const DeploymentPlan& plan = plan_of(order.deployment);
   InstanceRecord record;
   record.key = {order.instance, order.generation};
   record.name = fmt::format("{}/{}", plan.spec.name, order.instance.value);
   record.deployment = order.deployment;
   record.nonce = make_nonce();
-  record.device = devices_.at(order.devices.front());  // several come with pools
+  for (const DeviceId id : order.devices) record.devices.push_back(devices_.at(id));
   record.timeline.wanted = order.wanted_at;
   record.timeline.placed = net::monotonic_now();
   const Bytes reserved = order.reserved.private_bytes + order.reserved.shared_bytes;
   tell({"instance_starting", plan.spec.name, record.name, core::to_text(order.reason),
-        fmt::format("starting {} on {}, {} reserved ({})", record.name, record.device.id,
-                    to_text(reserved), core::to_text(order.reason))});
+        fmt::format("starting {} on {}, {} reserved{} ({})", record.name, record.device_names(),
+                    to_text(reserved), record.devices.size() > 1 ? " on each" : "",
+                    core::to_text(order.reason))});
   const ledger::InstanceStart intent{order.instance,  order.generation, options_.epoch,
-                                     net::wall_now(), plan.spec.name,   record.device.id,
+                                     net::wall_now(), plan.spec.name,   record.device_names(),
                                      record.nonce};
   const backend::InstanceKey key = record.key;
   {
@@ -287,21 +367,26 @@ void Orchestrator::spawn(backend::InstanceKey key, bool journalled, const std::s
     return;
   }
   if (!r->stop_ordered) {
-    const DeploymentPlan& plan = plans_.at(r->deployment);
+    const DeploymentPlan& plan = plan_of(r->deployment);
     backend::StartRequest request;
     request.key = key;
     request.name = r->name;
     request.worker = plan.launch.worker;
     request.nonce = r->nonce;
     request.env = plan.launch.env;
-    request.load_order = load_order_json(plan, r->device);
+    request.load_order = load_order_json(plan, r->devices.front());
     request.sandbox = plan.launch.sandbox;
-    if (r->device.kind == backend::DeviceKind::cuda) {
-      request.device = {backend::DeviceBinding::Kind::cuda, r->device.uuid};
+    if (r->kind() == backend::DeviceKind::cuda) {
+      std::string visible;
+      for (const backend::Device& each : r->devices) {
+        visible.append(visible.empty() ? "" : ",").append(each.uuid);
+      }
+      request.device = {backend::DeviceBinding::Kind::cuda, std::move(visible)};
     }
     const core::MemoryNeed& need = plan.spec.estimate;
     if (plan.launch.memory_limit_percent > 0) {
-      const std::int64_t reserved = need.private_bytes.value + need.shared_bytes.value;
+      const std::int64_t reserved = (need.private_bytes.value + need.shared_bytes.value) *
+                                    static_cast<std::int64_t>(r->devices.size());
       request.memory_limit = Bytes{reserved / 100 * plan.launch.memory_limit_percent +
                                    plan.launch.memory_limit_slack.value};
     }
@@ -339,7 +424,7 @@ void Orchestrator::start_failed(backend::InstanceKey key, const std::string& why
     const std::lock_guard lock(records_mutex_);
     records_.erase(key.instance);
   }
-  tell({"instance_start_failed", plans_.at(deployment).spec.name, name, "start_failed",
+  tell({"instance_start_failed", plan_of(deployment).spec.name, name, "start_failed",
         fmt::format("{} could not be started: {}", name, why)},
        true);
   Outcome outcome = step(core::StartFailed{key.instance, key.generation, failure});
@@ -354,8 +439,7 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
   if (r == nullptr) return;
   health_.disarm(key);
   note_why_it_is_killed(*r, order.reason);
-  tell({"instance_stopping", plans_.at(r->deployment).spec.name, r->name,
-        core::to_text(order.reason),
+  tell({"instance_stopping", plan_of(r->deployment).spec.name, r->name, core::to_text(order.reason),
         fmt::format("stopping {} ({}, {})", r->name, core::to_text(order.reason),
                     core::to_text(order.mode))});
   {
@@ -372,7 +456,7 @@ void Orchestrator::carry_out(const core::StopInstance& order) {
 /// Where the core's clock ended a life nobody has said yet what was wrong with it.
 void Orchestrator::note_why_it_is_killed(InstanceRecord& r, core::StopReason reason) {
   if (!r.failure.empty()) return;
-  const core::RequestLimits& limits = plans_.at(r.deployment).spec.limits;
+  const core::RequestLimits& limits = plan_of(r.deployment).spec.limits;
   std::string what;
   if (reason == core::StopReason::start_timeout) {
     what = fmt::format("{} did not come up within {} (limits.start_timeout)", r.name,
@@ -443,7 +527,7 @@ void Orchestrator::carry_out(const core::CancelRequest& order) {
 }
 
 void Orchestrator::carry_out(const core::AwaitRoom& order) {
-  const std::string& name = plans_.at(order.deployment).spec.name;
+  const std::string& name = plan_of(order.deployment).spec.name;
   tell({"instance_waiting", name, fmt::format("{}/{}", name, order.instance.value),
         core::to_text(order.reason),
         fmt::format("'{}' needs {}, the most free is {}: {}", name, to_text(order.needed),
@@ -464,7 +548,7 @@ void Orchestrator::watch_health() {
     }
     const DeploymentId deployment = r->deployment;
     note_failure(deployment, what);
-    tell({"instance_hung", plans_.at(r->deployment).spec.name, r->name,
+    tell({"instance_hung", plan_of(r->deployment).spec.name, r->name,
           silent ? "silent" : "no_progress", what},
          true);
     Outcome outcome =
@@ -485,7 +569,7 @@ void Orchestrator::on_hello(backend::InstanceKey key, const backend::WorkerHello
       if (info.key == key) r->pid = info.pid;
     }
   }
-  tell({"instance_up", plans_.at(r->deployment).spec.name, r->name, "",
+  tell({"instance_up", plan_of(r->deployment).spec.name, r->name, "",
         fmt::format("{} is up (worker {} {}), loading", r->name, hello.worker, hello.version)});
   Outcome outcome = step(core::InstanceUp{key.instance, key.generation});
   deliver(outcome);
@@ -513,7 +597,7 @@ void Orchestrator::on_message(backend::InstanceKey key, const backend::WorkerMes
 void Orchestrator::on_progress(const InstanceRecord& r, const backend::WorkerProgress& m) {
   // A foreign engine may compute for minutes without a byte: its worker asks its health path
   // itself, and of the worker only silence counts.
-  const bool shows_steps = plans_.at(r.deployment).launch.speaks_contract;
+  const bool shows_steps = plan_of(r.deployment).launch.speaks_contract;
   health_.heard(r.key, shows_steps ? m.active : 0, m.steps, net::monotonic_now());
 }
 
@@ -547,11 +631,11 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     on_contract_breach(r.key, "ready names an endpoint that cannot be read");
     return;
   }
-  const DeploymentPlan& plan = plans_.at(r.deployment);
-  const auto on_device = measured_on_device(r, m.private_bytes, m.shared_bytes);
-  const core::MemoryNeed measured = on_device.value_or(plan.spec.estimate);
-  if (on_device && options_.keep_footprint) {
-    starter_.run([this, &plan, kind = core_kind(r.device.kind), measured] {
+  const DeploymentPlan& plan = plan_of(r.deployment);
+  const auto on_devices = measured_on_devices(r, m.private_bytes, m.shared_bytes);
+  const core::MemoryNeed measured = on_devices.value_or(plan.spec.estimate);
+  if (on_devices && options_.keep_footprint) {
+    starter_.run([this, &plan, kind = core_kind(r.kind()), measured] {
       options_.keep_footprint(plan, kind, measured);
     });
   }
@@ -566,7 +650,8 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
     target->instance = r.key.instance;
     target->generation = r.key.generation;
     target->name = r.name;
-    target->device = r.device.id;
+    target->device = r.device_names();
+    target->devices = static_cast<std::int32_t>(r.devices.size());
     target->endpoint = *endpoint;
     target->speaks_contract = plan.launch.speaks_contract;
     target->timeline = r.timeline;
@@ -590,27 +675,34 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   deliver(outcome);
 }
 
-/// nullopt: it cannot be told.
-std::optional<core::MemoryNeed> Orchestrator::measured_on_device(const InstanceRecord& r,
-                                                                 Bytes private_bytes,
-                                                                 Bytes shared_bytes) {
-  if (r.device.kind != backend::DeviceKind::cuda || !options_.device_memory) {
-    return core::MemoryNeed{private_bytes, shared_bytes};
+/// On each of its devices. Nullopt: it cannot be told.
+std::optional<core::MemoryNeed> Orchestrator::measured_on_devices(const InstanceRecord& r,
+                                                                  Bytes private_bytes,
+                                                                  Bytes shared_bytes) {
+  if (r.kind() != backend::DeviceKind::cuda || !options_.device_memory) {
+    // On processors nobody can tell which device a byte is on: in equal parts.
+    const auto parts = static_cast<std::int32_t>(r.devices.size());
+    return core::MemoryNeed{{(private_bytes.value + parts - 1) / parts},
+                            {(shared_bytes.value + parts - 1) / parts}};
   }
   // What the process holds of the host's memory does not count.
-  const auto held = options_.device_memory(r.device, backend_.processes_of(r.key));
-  if (!held) return std::nullopt;
-  return core::MemoryNeed{*held, Bytes{}};
+  Bytes most;
+  for (const backend::Device& each : r.devices) {
+    const auto held = options_.device_memory(each, backend_.processes_of(r.key));
+    if (!held) return std::nullopt;
+    most = std::max(most, *held);
+  }
+  return core::MemoryNeed{most, Bytes{}};
 }
 
 void Orchestrator::on_suspended(const InstanceRecord& r, const backend::WorkerSuspended& m) {
   Bytes on_device;
-  if (r.device.kind == backend::DeviceKind::cuda) {
-    const auto held = measured_on_device(r, m.private_bytes, m.shared_bytes);
+  if (r.kind() == backend::DeviceKind::cuda) {
+    const auto held = measured_on_devices(r, m.private_bytes, m.shared_bytes);
     if (held) on_device = held->private_bytes;
   }
   const Bytes in_host = m.private_bytes + m.shared_bytes;
-  tell({"instance_suspended", plans_.at(r.deployment).spec.name, r.name, "",
+  tell({"instance_suspended", plan_of(r.deployment).spec.name, r.name, "",
         fmt::format("{} is suspended; it holds {} of host memory", r.name, to_text(in_host))});
   Outcome outcome =
       step(core::InstanceSuspended{r.key.instance, r.key.generation, in_host, on_device});
@@ -618,9 +710,9 @@ void Orchestrator::on_suspended(const InstanceRecord& r, const backend::WorkerSu
 }
 
 void Orchestrator::on_resumed(InstanceRecord& r, const backend::WorkerResumed& m) {
-  const DeploymentPlan& plan = plans_.at(r.deployment);
+  const DeploymentPlan& plan = plan_of(r.deployment);
   const core::MemoryNeed measured =
-      measured_on_device(r, m.private_bytes, m.shared_bytes).value_or(plan.spec.estimate);
+      measured_on_devices(r, m.private_bytes, m.shared_bytes).value_or(plan.spec.estimate);
   {
     const std::lock_guard lock(records_mutex_);
     r.resume_ordered = false;
@@ -668,7 +760,7 @@ void Orchestrator::on_load_failed(InstanceRecord& r, const backend::WorkerLoadFa
     r.failure = what;
   }
   note_failure(r.deployment, what);
-  tell({"instance_load_failed", plans_.at(r.deployment).spec.name, r.name, backend::to_text(m.code),
+  tell({"instance_load_failed", plan_of(r.deployment).spec.name, r.name, backend::to_text(m.code),
         fmt::format("{} could not load: {}", r.name, m.message)},
        true);
   const DeploymentId deployment = r.deployment;
@@ -706,7 +798,7 @@ void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::strin
     r->failure = "broke the worker contract: " + what;
   }
   note_failure(r->deployment, r->name + " " + r->failure);
-  tell({"instance_breach", plans_.at(r->deployment).spec.name, r->name, "breach",
+  tell({"instance_breach", plan_of(r->deployment).spec.name, r->name, "breach",
         fmt::format("{} {}", r->name, r->failure)},
        true);
   const DeploymentId deployment = r->deployment;
@@ -718,10 +810,10 @@ void Orchestrator::on_contract_breach(backend::InstanceKey key, const std::strin
 void Orchestrator::on_unkillable(backend::InstanceKey key) {
   const InstanceRecord* r = record(key);
   if (r == nullptr) return;
-  log_.error("instance_unkillable", {{"instance", r->name}, {"device", r->device.id}});
-  tell({"device_lost", plans_.at(r->deployment).spec.name, r->name, "unkillable",
+  log_.error("instance_unkillable", {{"instance", r->name}, {"device", r->device_names()}});
+  tell({"device_lost", plan_of(r->deployment).spec.name, r->name, "unkillable",
         fmt::format("{} does not die; {} takes no new instances until it is gone", r->name,
-                    r->device.id)},
+                    r->device_names())},
        true);
   Outcome outcome = step(core::InstanceUnkillable{key.instance, key.generation});
   deliver(outcome);
@@ -740,7 +832,7 @@ void Orchestrator::on_exited(backend::InstanceKey key, const backend::ExitInfo& 
   const bool oom = exit.kind == backend::ExitKind::oom;
   const bool clean = exit.kind == backend::ExitKind::code && exit.value == 0;
   const DeploymentId deployment = r->deployment;
-  const std::string& name = plans_.at(deployment).spec.name;
+  const std::string& name = plan_of(deployment).spec.name;
   if (r->failure.empty() && !r->stop_ordered) {  // an end with 0 that nobody asked for is one too
     note_failure(r->deployment, fmt::format("{} ended with {}", r->name, exit.text));
   }

@@ -1,5 +1,8 @@
 #include "orchestrator/launch_spec.h"
 
+#include <algorithm>
+
+#include "base/fnv1a.h"
 #include "base/json_writer.h"
 
 namespace stoker::orchestrator {
@@ -16,6 +19,18 @@ core::DeviceKind core_kind(backend::DeviceKind kind) {
   return core::DeviceKind::cpu;
 }
 
+core::LabelId label_id(std::string_view label) {
+  return core::LabelId{fnv1a(label)};
+}
+
+std::vector<core::LabelId> label_ids(const std::vector<std::string>& labels) {
+  std::vector<core::LabelId> ids;
+  ids.reserve(labels.size());
+  for (const std::string& each : labels) ids.push_back(label_id(each));
+  std::ranges::sort(ids);
+  return ids;
+}
+
 core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
   constexpr std::int32_t memory_alone_decides = 1 << 20;
   core::DeviceSpec spec;
@@ -25,6 +40,8 @@ core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
   spec.memory = device.memory;
   spec.node = local_node;
   spec.slots = device.slots > 0 ? device.slots : memory_alone_decides;
+  spec.price_per_hour = device.price_per_hour;
+  spec.labels = label_ids(device.labels);
   return spec;
 }
 

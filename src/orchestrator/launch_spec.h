@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct DeploymentPlan {
   core::DeploymentSpec spec;
   LaunchSpec launch;
   std::vector<WeeklyWindow> schedule;  // of its bounds; outside of it those of `spec` hold
+  std::vector<std::string> labels;     // that its devices must have, for people
   std::string footprint_key;           // of footprints.h; empty: what it holds is not kept
   Prices prices;
 };
@@ -39,6 +41,10 @@ struct DeploymentPlan {
 inline constexpr NodeId local_node{1};
 
 [[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);
+/// The number of a label, the same for all who write it so.
+[[nodiscard]] core::LabelId label_id(std::string_view label);
+/// Ascending, as the core wants them.
+[[nodiscard]] std::vector<core::LabelId> label_ids(const std::vector<std::string>& labels);
 /// The device as the core is told of it.
 [[nodiscard]] core::DeviceSpec device_spec(DeviceId id, const backend::Device& device);
 

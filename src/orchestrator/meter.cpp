@@ -102,10 +102,10 @@ void Meter::set_keys(const access::KeyRing& keys) {
   }
 }
 
-void Meter::add_deployment(DeploymentId deployment, const Prices& prices) {
+void Meter::set_prices(DeploymentId deployment, const Prices& prices) {
   const std::lock_guard lock(mutex_);
   metering_.set_prices(deployment, prices);
-  usual_ms_[deployment] = 0;
+  usual_ms_.try_emplace(deployment, 0);
 }
 
 std::optional<gateway::Rejection> Meter::reserve(const gateway::Arrival& arrival) {

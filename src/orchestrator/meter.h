@@ -21,7 +21,8 @@ class Meter {
 
   /// Keys that are not in `keys` any more are admitted no more; what is open goes on.
   void set_keys(const access::KeyRing& keys);
-  void add_deployment(DeploymentId deployment, const Prices& prices);
+  /// Of requests from now on. Needs: before the first request of the deployment.
+  void set_prices(DeploymentId deployment, const Prices& prices);
 
   /// Takes what the request may use from its key and its tenant.
   /// Gives: nullopt, or why not. Each reserved one is settled or released once.

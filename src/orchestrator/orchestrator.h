@@ -62,14 +62,16 @@ struct InstanceRecord {
   std::string name;  // "chat/3"
   DeploymentId deployment;
   std::string nonce;
-  backend::Device device;
+  std::vector<backend::Device> devices;  // of one kind; not empty
   gateway::StartTimeline timeline;
   std::optional<double> load_fraction;  // nullopt: it cannot be told
   std::string load_detail;              // what the load waits for, in the worker's words
   std::string failure;                  // why it broke, in the worker's or our own words
   std::string endpoint;                 // once it is ready
   pid_t pid = 0;
-  bool spawned = false;  // backend.start() was called
+  [[nodiscard]] backend::DeviceKind kind() const { return devices.front().kind; }
+  [[nodiscard]] std::string device_names() const;  // "cuda0", "cuda0,cuda1"
+  bool spawned = false;                            // backend.start() was called
   bool stop_ordered = false;
   bool suspend_ordered = false;  // or resume: what an error of its worker is about
   bool resume_ordered = false;
@@ -84,9 +86,17 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
+  void add_tenant(TenantId tenant, std::int32_t weight);
   /// What suspended instances may hold of this machine's memory. Needs: as add_device().
   void lend_host_memory(Bytes bytes);
+  /// Needs: its id was never used before. Before the loop runs, or on its thread.
   void add_deployment(DeploymentPlan plan);
+  /// New bounds, limits, prices; instances that run go on, new ones start by the new plan. On the
+  /// loop's thread.
+  void change_deployment(DeploymentPlan plan);
+  /// What waits is still served, as far as its deadlines allow; then what runs may finish, and all
+  /// its instances stop. Needs: no new request is sent to it. On the loop's thread.
+  void retire_deployment(DeploymentId deployment);
   /// Arms health and timers. Needs: called once, on the loop's thread or before it runs.
   void start();
 
@@ -100,10 +110,11 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
                            std::shared_ptr<gateway::DispatchSink> sink) override;
   bool cancel(RequestId request, gateway::EndState why) override;
   void undelivered(RequestId request) override;
+  void first_token(RequestId request, Duration took) override;
   bool within_limits(RequestId request, const gateway::TokenCounts& used) override {
     return meter_.within_limits(request, used);
   }
-  std::int64_t ended(RequestId request, gateway::EndState state, Duration first_token,
+  std::int64_t ended(RequestId request, gateway::EndState state,
                      const gateway::TokenCounts& used) override;
   gateway::Standings standings(KeyId key) override { return meter_.standings(key); }
   [[nodiscard]] Meter& meter() { return meter_; }
@@ -115,7 +126,10 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   [[nodiscard]] std::string why_never(const core::DeploymentSummary& deployment, Instant now) const;
   [[nodiscard]] std::string why_never(DeploymentId deployment) const;
   [[nodiscard]] std::map<InstanceId, InstanceRecord> records() const;
-  [[nodiscard]] const std::map<DeploymentId, DeploymentPlan>& plans() const { return plans_; }
+  using Plans = std::map<DeploymentId, std::shared_ptr<const DeploymentPlan>>;
+  /// As of now. Those of deployments that are gone stay among them: whatever summary() or records()
+  /// gave before is named by what this gives after.
+  [[nodiscard]] std::shared_ptr<const Plans> plans() const;
   [[nodiscard]] std::string last_failure(DeploymentId deployment) const;
   [[nodiscard]] const DecisionLog& decisions() const { return decisions_; }
   void warm(DeploymentId deployment);
@@ -171,6 +185,12 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void carry_out(const core::CancelRequest& order);
   void carry_out(const core::AwaitRoom& order);
   void watch_health();
+  void keep_plan(DeploymentPlan plan);
+  [[nodiscard]] core::DeploymentSpec scheduled_spec(const DeploymentPlan& plan);
+  [[nodiscard]] const DeploymentPlan& plan_of(DeploymentId deployment) const {
+    return *plans_->at(deployment);
+  }
+  void remove_retired();
   void follow_schedules();
   void check_quiet();
   InstanceRecord* record(backend::InstanceKey key);
@@ -192,9 +212,9 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void on_suspended(const InstanceRecord& r, const backend::WorkerSuspended& m);
   void on_resumed(InstanceRecord& r, const backend::WorkerResumed& m);
   void on_error(InstanceRecord& r, const backend::WorkerError& m);
-  [[nodiscard]] std::optional<core::MemoryNeed> measured_on_device(const InstanceRecord& r,
-                                                                   Bytes private_bytes,
-                                                                   Bytes shared_bytes);
+  [[nodiscard]] std::optional<core::MemoryNeed> measured_on_devices(const InstanceRecord& r,
+                                                                    Bytes private_bytes,
+                                                                    Bytes shared_bytes);
 
   net::EventLoop& loop_;
   backend::InstanceBackend& backend_;
@@ -204,12 +224,13 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   DecisionLog decisions_;
   OrchestratorOptions options_;
   Meter meter_;
-  std::map<DeploymentId, DeploymentPlan> plans_;
   std::map<DeviceId, backend::Device> devices_;
   std::atomic<std::uint64_t> next_request_ = 1;
   std::atomic<bool> shutting_down_ = false;
 
   mutable std::mutex core_mutex_;  // guards the group below
+  /// Changed on the loop's thread only, which therefore reads it without the lock.
+  std::shared_ptr<Plans> plans_ = std::make_shared<Plans>();
   core::Core core_;
   IdTable<RequestId, Waiter> waiters_;
   std::map<InstanceId, gateway::DispatchTargetPtr> targets_;
@@ -229,6 +250,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   net::TimerId health_timer_ = 0;
   std::map<DeploymentId, InstanceBounds> bounds_;  // of a schedule, as the core was told last
   net::TimerId schedule_timer_ = 0;
+  std::set<DeploymentId> retired_;  // that still have requests waiting
+  net::TimerId retired_timer_ = 0;
   std::function<void()> when_quiet_;
   Starter starter_;  // last: its thread uses the rest
 };

@@ -33,10 +33,26 @@ gateway::RejectReason reason_of(core::RefuseReason reason) {
   return gateway::RejectReason::queue_full;
 }
 
+/// What tenants are charged in their shares of a queue: tokens, and one for the request itself.
+std::int64_t cost_of(const gateway::TokenCounts& tokens) {
+  return 1 + tokens.input + tokens.output;
+}
+
 std::string never_fits_text(const DeploymentPlan& plan) {
-  return fmt::format("'{}' needs {} and no device of a kind that it can run on has so much in all",
-                     plan.spec.name,
-                     to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes));
+  const core::DeviceNeed& needs = plan.spec.needs;
+  const std::string memory =
+      to_text(plan.spec.estimate.private_bytes + plan.spec.estimate.shared_bytes);
+  std::string with;
+  for (const std::string& each : plan.labels) with += (with.empty() ? " with " : ", ") + each;
+  if (needs.devices > 1) {
+    return fmt::format(
+        "'{}' needs {} on each of {} devices{} of a kind that it can run on, and there "
+        "are not so many that have so much in all",
+        plan.spec.name, memory, needs.devices, with);
+  }
+  return fmt::format(
+      "'{}' needs {} and no device{} of a kind that it can run on has so much in all",
+      plan.spec.name, memory, with);
 }
 
 }  // namespace
@@ -49,9 +65,10 @@ RequestId Orchestrator::new_request_id() {
 
 gateway::Admission Orchestrator::admit(const gateway::Arrival& arrival,
                                        std::shared_ptr<gateway::DispatchSink> sink) {
-  Outcome outcome = step(core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant,
-                                              arrival.priority, arrival.deadline, 1, 0},
-                         arrival.request, std::move(sink));
+  Outcome outcome = step(
+      core::RequestArrived{arrival.request, arrival.deployment, arrival.tenant, arrival.priority,
+                           arrival.deadline, cost_of(arrival.estimate), arrival.affinity},
+      arrival.request, std::move(sink));
   deliver(outcome);
   if (outcome.own) return std::move(*outcome.own);
   return gateway::Queued{};
@@ -75,10 +92,15 @@ void Orchestrator::undelivered(RequestId request) {
   deliver(outcome);
 }
 
+void Orchestrator::first_token(RequestId request, Duration took) {
+  Outcome outcome = step(core::FirstTokenSent{request, took});
+  deliver(outcome);
+}
+
 /// The gateway may be done before the worker is: it does not let its client wait for a worker that
 /// ignores a cancel. The slot stays taken until the worker's word, or its end, which the core sees
 /// to.
-std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration first_token,
+std::int64_t Orchestrator::ended(RequestId request, gateway::EndState,
                                  const gateway::TokenCounts& used) {
   const std::int64_t device_ms = meter_.settle(request, used);
   {
@@ -88,7 +110,7 @@ std::int64_t Orchestrator::ended(RequestId request, gateway::EndState, Duration 
       return device_ms;
     }
   }
-  Outcome outcome = step(core::RequestEnded{request, 0, first_token}, {}, nullptr, request);
+  Outcome outcome = step(core::RequestEnded{request, cost_of(used)}, {}, nullptr, request);
   deliver(outcome);
   return device_ms;
 }
@@ -133,7 +155,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
                  [&](const core::Dispatch& dispatch) {
                    const auto target = targets_.find(dispatch.instance);
                    if (target == targets_.end()) return;
-                   meter_.dispatched(dispatch.request, dispatch.instance, 1);
+                   meter_.dispatched(dispatch.request, dispatch.instance, target->second->devices);
                    if (Waiter* waiter = waiters_.find(dispatch.request)) {
                      waiter->instance = dispatch.instance;
                    }
@@ -175,7 +197,7 @@ void Orchestrator::resolve(const core::Action& action, RequestId own, Outcome& o
 }
 
 gateway::Rejection Orchestrator::rejection_for(const core::Refuse& refuse) const {
-  const DeploymentPlan& plan = plans_.at(refuse.deployment);
+  const DeploymentPlan& plan = plan_of(refuse.deployment);
   const std::string& name = plan.spec.name;
   const auto failure = failures_.find(refuse.deployment);
   const bool explains = failure != failures_.end() && !failure->second.is_past;
@@ -246,7 +268,7 @@ std::string Orchestrator::why_never(const core::DeploymentSummary& deployment, I
   // With nothing else in the way, only a device that is large enough can be missing.
   if (shutting_down() || backs_off || deployment.live_instances > 0) return {};
   if (can_serve(deployment.id)) return {};
-  return never_fits_text(plans_.at(deployment.id));
+  return never_fits_text(*plans()->at(deployment.id));
 }
 
 std::string Orchestrator::why_never(DeploymentId deployment) const {

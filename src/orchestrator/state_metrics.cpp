@@ -2,6 +2,9 @@
 
 #include <array>
 #include <map>
+#include <memory>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace stoker::orchestrator {
@@ -34,16 +37,29 @@ void register_state_metrics(obs::Registry& registry, const Orchestrator& orchest
   auto& reserved = registry.gauge_family({.name = "stoker_device_reserved_bytes",
                                           .help = "Memory that instances have reserved",
                                           .labels = {"device"}});
-  registry.on_render([instances = &instances, desired = &desired, queued = &queued,
+  auto shown = std::make_shared<std::set<std::string>>();  // deployments that have series
+  registry.on_render([shown, instances = &instances, desired = &desired, queued = &queued,
                       crash_loop = &crash_loop, memory = &memory, reserved = &reserved,
                       source = &orchestrator] {
     const core::Summary summary = source->summary();
-    std::map<std::pair<DeploymentId, core::InstanceState>, std::int64_t> counts;
-    for (const core::InstanceSummary& i : summary.instances) ++counts[{i.deployment, i.state}];
+    const std::shared_ptr<const Orchestrator::Plans> plans = source->plans();
+    // A deployment that was replaced has the name of its successor: both count.
+    std::map<std::string, core::DeploymentSummary> by_name;
+    for (const std::string& name : *shown) by_name[name];
+    std::map<std::pair<std::string, core::InstanceState>, std::int64_t> counts;
+    for (const core::InstanceSummary& i : summary.instances) {
+      ++counts[{plans->at(i.deployment)->spec.name, i.state}];
+    }
     for (const core::DeploymentSummary& d : summary.deployments) {
-      const std::string& name = source->plans().at(d.id).spec.name;
+      core::DeploymentSummary& all = by_name[plans->at(d.id)->spec.name];
+      all.desired_instances += d.desired_instances;
+      all.queued += d.queued;
+      all.crash_loop |= d.crash_loop;
+    }
+    for (const auto& [name, d] : by_name) {
+      shown->insert(name);
       for (const core::InstanceState state : shown_states) {
-        instances->with({name, core::to_text(state)}).set(counts[{d.id, state}]);
+        instances->with({name, core::to_text(state)}).set(counts[{name, state}]);
       }
       desired->with({name}).set(std::int64_t{d.desired_instances});
       queued->with({name}).set(std::int64_t{d.queued});

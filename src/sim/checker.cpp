@@ -54,6 +54,7 @@ void Checker::on_arrival(Instant now, const Arrival& arrival) {
   request.order = next_order_++;
   if (d != deployments_.end()) {
     d->second.largest_cost = std::max(d->second.largest_cost, arrival.cost);
+    ++d->second.open;
   }
   note_burst(now, arrival.deployment);
   wait(arrival.request, requests_.insert(arrival.request, request));
@@ -120,6 +121,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
     requests_.erase(id);
     return;
   }
+  if (const auto d = deployments_.find(r.deployment); d != deployments_.end()) --d->second.open;
   if (!r.instance) {
     no_longer_waits(id, r);
     if (ending == Ending::cancelled) {
@@ -188,8 +190,9 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
     if (!swept) each.stage = Stage::ready;
-    d.need = *measured_;
     if (each.running.empty()) each.idle_since = now;
+    const Duration took = now - each.started_at;
+    if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
     d.starts.clear();
     d.failing = false;
     for (const DeviceId id : each.devices) check_memory(id);
@@ -218,7 +221,8 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
   STOKER_INVARIANT(
       deadlines_.empty() || deadlines_.begin()->first > now || deadlines_.begin()->first == now,
       "V14 request {} waits beyond its deadline", deadlines_.begin()->second.value);
-  for (const auto& [id, d] : deployments_) {
+  for (auto& [id, d] : deployments_) {
+    note_level(now, d);
     STOKER_INVARIANT(d.waiting_never_ran <= d.spec.limits.max_queued || d.changed,
                      "V13 deployment {}", id.value);
     const std::int32_t limit = d.spec.limits.max_queued_per_tenant;
@@ -284,6 +288,7 @@ void Checker::on_server_crash(Instant) {
   nodes_.clear();
   stored_.clear();
   pools_.clear();
+  weights_.clear();
   lanes_.clear();
   deadlines_.clear();
 }

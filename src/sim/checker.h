@@ -79,6 +79,7 @@ class Checker final : public Observer {
     std::vector<DeviceId> devices;
     PoolId pool;
     core::MemoryNeed held;
+    Instant started_at;
     Instant idle_since;
     std::set<RequestId> running;
     std::int32_t share_permille = 0;
@@ -105,7 +106,7 @@ class Checker final : public Observer {
     std::int32_t waiting = 0;
     std::int32_t waiting_never_ran = 0;
     std::int32_t most_instances = 1;
-    std::map<TenantId, std::int64_t> served;  // cost dispatched while others waited
+    std::map<TenantId, std::int64_t> served;  // see share_of(), dispatched while others waited
     std::int64_t served_now = 0;              // what the last one served had before it
     std::map<TenantId, std::int32_t> waiting_of;
     std::map<TenantId, std::int32_t> waiting_never_ran_of;
@@ -116,9 +117,15 @@ class Checker final : public Observer {
     bool removed = false;
     bool failing = false;
     std::optional<Instant> below_minimum_since;
-    std::optional<Instant> scaled_up_at;    // by a start that no failure caused
-    std::optional<Instant> scaled_down_at;  // for want of requests
-    std::vector<Instant> starts;            // of the last minute, without a ready one
+    std::optional<Instant> scaled_up_at;         // by a start that no failure caused
+    std::optional<Instant> scaled_down_at;       // for want of requests
+    std::vector<Instant> starts;                 // of the last minute, without a ready one
+    std::int32_t open = 0;                       // requests that wait or run
+    std::int32_t level = 0;                      // so many instances they fill
+    std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
+    Duration shortest_start;                     // of those that were seen; {0}: none
+    bool rebounded = false;                      // a schedule moved its bounds
+    bool token_late = false;                     // a first token missed the objective
   };
   struct Device {
     core::DeviceSpec spec;
@@ -129,6 +136,7 @@ class Checker final : public Observer {
   void hear(Instant now, const core::DeviceAdded& e);
   void hear(Instant now, const core::NodeAdded& e);
   void hear(Instant now, const core::PoolAdded& e);
+  void hear(Instant now, const core::TenantWeighed& e);
   void hear(Instant now, const core::DeviceLost& e);
   void hear(Instant now, const core::DeviceReturned& e);
   void hear(Instant now, const core::DeploymentAdded& e);
@@ -137,6 +145,7 @@ class Checker final : public Observer {
   void hear(Instant now, const core::DeploymentRemoved& e);
   void hear(Instant now, const core::RequestArrived& e);
   void hear(Instant now, const core::RequestUndelivered& e);
+  void hear(Instant now, const core::FirstTokenSent& e);
   void hear(Instant now, const core::RequestCancelled& e);
   void hear(Instant now, const core::InstanceUp& e);
   void hear(Instant now, const core::LoadProgressed& e);
@@ -183,6 +192,10 @@ class Checker final : public Observer {
                        Instant wanted_at) const;
   void idle_choice(Instant now, const Instance& each, Deployment& d, InstanceId id);
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
+  /// What `cost` takes of its tenant's share; exact for the weights that are drawn.
+  [[nodiscard]] std::int64_t share_of(TenantId tenant, std::int64_t cost) const;
+  static void note_level(Instant now, Deployment& d);
+  void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
@@ -208,6 +221,7 @@ class Checker final : public Observer {
   std::map<NodeId, core::NodeSpec> nodes_;
   std::set<std::tuple<ModelId, NodeId, core::Tier>> stored_;
   std::map<PoolId, core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   std::map<InstanceId, Instance> instances_;
   IdTable<RequestId, Request> requests_;
   std::set<std::pair<Instant, RequestId>> deadlines_;

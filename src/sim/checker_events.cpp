@@ -17,6 +17,10 @@ void Checker::hear(Instant, const core::PoolAdded& e) {
   pools_[e.pool.id] = e.pool;
 }
 
+void Checker::hear(Instant, const core::TenantWeighed& e) {
+  weights_[e.tenant] = e.weight;
+}
+
 void Checker::hear(Instant, const core::DeviceLost& e) {
   Device& device = devices_.at(e.device);
   device.lost = true;
@@ -78,6 +82,7 @@ void Checker::hear(Instant, const core::BoundsChanged& e) {
   }
   policy.min_instances = e.min_instances;
   policy.max_instances = e.max_instances;
+  d.rebounded = true;
   d.most_instances = std::max(d.most_instances, e.max_instances);
 }
 
@@ -102,7 +107,8 @@ void Checker::hear(Instant now, const core::RequestUndelivered& e) {
   if (r == nullptr || !r->instance) return;
   Deployment& owner = deployments_.at(r->deployment);
   std::int64_t& served = owner.served[r->tenant];
-  served = std::max(served - r->cost, owner.served_now);  // it was not served after all
+  served = std::max(served - share_of(r->tenant, r->cost),
+                    owner.served_now);  // it was not served after all
   let_go(now, e.request, *r);
   instance(r->instance).broken = true;
   if (r->cancelled) return;  // its end follows
@@ -111,15 +117,25 @@ void Checker::hear(Instant now, const core::RequestUndelivered& e) {
   wait(e.request, *r);
 }
 
+void Checker::hear(Instant, const core::FirstTokenSent& e) {
+  const Request* r = requests_.find(e.request);
+  if (r == nullptr || !r->instance) return;
+  Deployment& d = deployments_.at(r->deployment);
+  const auto& objective = d.spec.scale.on.first_token;
+  if (objective && e.took > *objective) d.token_late = true;
+}
+
 void Checker::hear(Instant, const core::RequestCancelled& e) {
   Request* r = requests_.find(e.request);
   if (r != nullptr) r->cancelled = true;
 }
 
-void Checker::hear(Instant, const core::InstanceUp& e) {
+void Checker::hear(Instant now, const core::InstanceUp& e) {
   const auto it = instances_.find(e.instance);
   if (it == instances_.end() || it->second.generation != e.generation) return;
   if (it->second.stage == Stage::starting) it->second.stage = Stage::loading;
+  // At the very beginning of time the core takes it for not known, and starts here.
+  if (it->second.started_at == Instant{}) it->second.started_at = now;
 }
 
 void Checker::hear(Instant, const core::LoadProgressed& e) {
@@ -139,6 +155,7 @@ void Checker::hear(Instant, const core::InstanceReady& e) {
   if (it->second.stage != Stage::loading) return;
   measured_ = e.measured;
   measured_of_ = e.instance;
+  deployments_.at(it->second.deployment).need = e.measured;
   before_measured_ = it->second.held;
   if (e.measured.private_bytes > it->second.held.private_bytes) {
     reached(State::load_took_more_than_estimated);
@@ -266,6 +283,7 @@ void Checker::hear(Instant, const core::InstanceResumed& e) {
   each.host = {};
   measured_ = e.measured;
   measured_of_ = e.instance;
+  deployments_.at(each.deployment).need = e.measured;
   before_measured_ = each.held;
   each.held = e.measured;
 }

@@ -31,6 +31,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   each.deployment = a.deployment;
   each.generation = a.generation;
   each.reason = a.reason;
+  each.started_at = now;
   each.devices = a.devices;
   each.pool = a.pool;
   each.held = a.reserved;
@@ -40,6 +41,10 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(
       static_cast<std::int32_t>(a.devices.size()) == (a.pool ? 0 : d.spec.needs.devices),
       "instance {}", a.instance.value);
+  STOKER_INVARIANT(a.pool || (a.reserved.private_bytes == d.need.private_bytes &&
+                              a.reserved.shared_bytes == d.need.shared_bytes),
+                   "instance {} is given {}, and such a one took {}", a.instance.value,
+                   a.reserved.private_bytes.value, d.need.private_bytes.value);
   for (const auto& [id, other] : instances_) {
     if (other.deployment == a.deployment && other.stage == Stage::suspended) {
       reached(State::started_beside_suspended);
@@ -86,6 +91,8 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       break;
     case core::StartReason::first_token:
       reached(State::started_for_first_token);
+      STOKER_INVARIANT(d.token_late || d.changed, "deployment {} starts one for late first tokens",
+                       a.deployment.value);
       break;
     case core::StartReason::request_rate:
       reached(State::started_for_request_rate);
@@ -171,7 +178,44 @@ void Checker::idle_choice(Instant now, const Instance& each, Deployment& d, Inst
                      "V19 deployment {} stops one {} ns after it started one",
                      each.deployment.value, (now - *d.scaled_up_at).ns);
   }
+  check_kept(now, each, d);
   d.scaled_down_at = now;
+}
+
+void Checker::note_level(Instant now, Deployment& d) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  const std::int32_t level = std::min((d.open + policy.concurrency - 1) / policy.concurrency,
+                                      std::max(policy.max_instances, 1));
+  for (std::int32_t k = level + 1; k <= d.level; ++k) d.fell_below[k] = now;
+  d.level = level;
+}
+
+/// Where no delay is written, one that requests filled is kept for a quarter of its break-even time
+/// at least, by the price of its own devices.
+void Checker::check_kept(Instant now, const Instance& each, const Deployment& d) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  const core::KeepWarm& keep = policy.keep_warm;
+  if (policy.scale_down_delay || policy.scale_to_zero_delay || policy.on.queue_wait || each.pool ||
+      keep.policy == core::KeepWarmPolicy::fixed || d.changed || d.rebounded) {
+    return;
+  }
+  // Those that drain count here and not there: then the bound is an earlier one.
+  const std::int32_t live = live_of(each.deployment);
+  const auto fell = d.fell_below.find(live);
+  if (live < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
+  double price = 0;
+  for (const DeviceId id : each.devices) {
+    price += static_cast<double>(devices_.at(id).spec.price_per_hour.value) / 1e9;
+  }
+  const double weight = keep.wait_weight / (price > 0 ? price : 1);
+  const double quarter_ns = static_cast<double>(d.shortest_start.ns) * (1 + weight) / 4;
+  const double kept_ns = static_cast<double>((now - fell->second).ns);
+  if (now - each.idle_since >= keep.max) return;
+  constexpr double rounding_ns = 1e6;
+  STOKER_INVARIANT(kept_ns + rounding_ns >= quarter_ns,
+                   "instance of deployment {} is kept for {} ns, a quarter of break-even is {}",
+                   each.deployment.value, kept_ns, quarter_ns);
+  if (price > 0 && price < 1) reached(State::kept_by_its_price);
 }
 
 void Checker::on(Instant now, const core::StopInstance& a) {
@@ -229,7 +273,6 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::memory_overrun:
       reached(State::memory_overrun);
       if (measured_) {
-        d.need = *measured_;
         each.held = before_measured_;
       }
       measured_.reset();

@@ -69,18 +69,26 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
   to.running.insert(a.request);
 }
 
-/// While two tenants both wait, what they were served differs by no more than two of the largest
-/// requests. (All weights are one here.)
+std::int64_t Checker::share_of(TenantId tenant, std::int64_t cost) const {
+  constexpr std::int64_t divisible_by_all = 12;
+  const auto weight = weights_.find(tenant);
+  return cost * divisible_by_all / (weight == weights_.end() ? 1 : weight->second);
+}
+
+/// While two tenants both wait, what they were served, over their weights, differs by no more than
+/// one of the largest requests of each.   Source: Goyal et al. 1996, theorem 1.
 void Checker::check_shares(Deployment& d, TenantId served, std::int64_t cost) {
   std::int64_t& mine = d.served[served];
   for (const auto& [tenant, waiting] : d.waiting_of) {
     if (tenant == served || waiting == 0) continue;
-    STOKER_INVARIANT(mine - d.served[tenant] <= 2 * d.largest_cost,
+    if (weights_.contains(tenant) || weights_.contains(served)) reached(State::weights_waited);
+    STOKER_INVARIANT(mine - d.served[tenant] <=
+                         share_of(tenant, d.largest_cost) + share_of(served, d.largest_cost),
                      "V18 tenant {} is {} ahead of tenant {}", served.value,
                      mine - d.served[tenant], tenant.value);
   }
   d.served_now = std::max(d.served_now, mine);
-  mine += cost;
+  mine += share_of(served, cost);
 }
 
 void Checker::on(Instant now, const core::Refuse& a, const core::Event& cause) {

@@ -31,6 +31,7 @@ enum class Happening : std::uint8_t {
   told_load_failed,     // (instance, failure)
   told_start_failed,    // (instance, failure)
   told_ended,           // (request, instance)
+  first_token,          // (request, instance)
   told_unkillable,      // (instance)
   told_placed,          // (instance)
   told_suspended,       // (instance, bytes that it still holds of its devices)

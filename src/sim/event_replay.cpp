@@ -10,13 +10,13 @@
 
 namespace stoker::sim {
 namespace {
-constexpr std::string_view first_line = "stoker-events 1\n";
+constexpr std::string_view first_line = "stoker-events 2\n";
 }
 
 Result<EventReplay> replay_events(std::string_view rest,
                                   const std::function<void(const std::string&)>& trace) {
   if (!rest.starts_with(first_line)) {
-    return failure(ErrorCode::invalid, "this is no recording of events",
+    return failure(ErrorCode::invalid, "this is no recording of events, or one of another version",
                    "stoker serve --record-events FILE makes one");
   }
   rest.remove_prefix(first_line.size());

@@ -77,6 +77,10 @@ struct AddNode {
 struct AddPool {
   core::PoolSpec pool;
 };
+struct WeighTenant {
+  TenantId tenant;
+  std::int32_t weight = 1;
+};
 struct AddDeployment {
   core::DeploymentSpec deployment;
   Behaviour behaviour;
@@ -120,8 +124,9 @@ struct CheckSettled {};  // everything must have come to rest: L1 to L6
 struct ShutDown {};
 struct CheckEnded {};  // the server must have ended
 
-using Input = std::variant<AddDevice, AddPool, AddDeployment, ChangeDeployment, ChangeBounds,
-                           RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand,
-                           Strike, EndFaults, CheckSettled, ShutDown, CheckEnded, AddNode>;
+using Input =
+    std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment, ChangeBounds,
+                 RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand, Strike,
+                 EndFaults, CheckSettled, ShutDown, CheckEnded, AddNode>;
 
 }  // namespace stoker::sim

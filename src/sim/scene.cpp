@@ -17,8 +17,8 @@ Scene::Scene(std::uint64_t seed, const Chances& chances, Duration between_strike
              std::int32_t sweep_every, const SceneOptions& options)
     : checker_(sweep_every, options.listener),
       gateway_(seed, chances, between_strikes, with_limits, sweep_every),
-      both_(checker_, gateway_),
-      world_(seed, chances, &both_) {
+      observers_{&checker_, &failures_, &stops_, &gateway_},
+      world_(seed, chances, &observers_) {
   checker_.set_trace(options.trace);
   gateway_.on_exhausted([this](RequestId request) { world_.give_up_soon(request); });
   gateway_.on_sent([this](Instant at) { world_.tell_gateway_at(at); });
@@ -59,6 +59,7 @@ void Scene::perform(const Input& input) {
                  [&](const AddDevice& i) { world_.add_device(i.device); },
                  [&](const AddNode& i) { world_.add_node(i.node); },
                  [&](const AddPool& i) { world_.add_pool(i.pool); },
+                 [&](const WeighTenant& i) { world_.weigh_tenant(i.tenant, i.weight); },
                  [&](const AddDeployment& i) { world_.add_deployment(i.deployment, i.behaviour); },
                  [&](const ChangeDeployment& i) { world_.change_deployment(i.deployment); },
                  [&](const ChangeBounds& i) {

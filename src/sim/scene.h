@@ -8,10 +8,12 @@
 #include <string>
 
 #include "sim/checker.h"
+#include "sim/failure_checker.h"
 #include "sim/metered_gateway.h"
-#include "sim/observer_pair.h"
+#include "sim/observer_list.h"
 #include "sim/script.h"
 #include "sim/states.h"
+#include "sim/stop_checker.h"
 #include "sim/world.h"
 
 namespace stoker::sim {
@@ -54,8 +56,10 @@ class Scene {
   void check_ended();
 
   Checker checker_;
+  FailureChecker failures_;
+  StopChecker stops_;
   MeteredGateway gateway_;
-  ObserverPair both_;
+  ObserverList observers_;
   World world_;
   Script* record_ = nullptr;
 };

@@ -88,6 +88,12 @@ void fields(AddDevice& i, Visit&& visit) {
   visit("slots", i.device.slots);
   visit("node", i.device.node);
   visit("labels", i.device.labels);
+  visit("price_per_hour", i.device.price_per_hour);
+}
+template <class Visit>
+void fields(WeighTenant& i, Visit&& visit) {
+  visit("tenant", i.tenant);
+  visit("weight", i.weight);
 }
 template <class Visit>
 void fields(AddNode& i, Visit&& visit) {

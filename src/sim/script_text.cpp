@@ -5,6 +5,7 @@
 #include <charconv>
 #include <type_traits>
 
+#include "base/money.h"
 #include "base/overloaded.h"
 #include "sim/script_fields.h"
 
@@ -14,10 +15,10 @@ namespace {
 constexpr std::string_view first_word = "stoker-sim-script";
 constexpr std::string_view nothing = "none";
 
-constexpr const char* input_names[] = {"device",        "pool",      "deployment",  "change",
-                                       "bounds",        "remove",    "behaviour",   "request",
-                                       "warm",          "stop",      "strike",      "end_faults",
-                                       "check_settled", "shut_down", "check_ended", "node"};
+constexpr const char* input_names[] = {
+    "device",     "pool",          "weight",    "deployment",  "change", "bounds",
+    "remove",     "behaviour",     "request",   "warm",        "stop",   "strike",
+    "end_faults", "check_settled", "shut_down", "check_ended", "node"};
 static_assert(std::size(input_names) == std::variant_size_v<Input>);
 
 std::string seconds_text(std::int64_t ns) {
@@ -58,7 +59,7 @@ std::string value_text(const T& value) {
     return std::to_string(value);
   } else if constexpr (IsId<T>::value) {
     return std::to_string(value.value);
-  } else if constexpr (std::is_same_v<T, Bytes>) {
+  } else if constexpr (std::is_same_v<T, Bytes> || std::is_same_v<T, NanoPrice>) {
     return std::to_string(value.value);
   } else if constexpr (std::is_same_v<T, Duration> || std::is_same_v<T, Instant>) {
     return seconds_text(value.ns);
@@ -153,7 +154,7 @@ bool read_value(std::string_view text, T& value) {
     return read_number(text, value);
   } else if constexpr (IsId<T>::value) {
     return read_number(text, value.value);
-  } else if constexpr (std::is_same_v<T, Bytes>) {
+  } else if constexpr (std::is_same_v<T, Bytes> || std::is_same_v<T, NanoPrice>) {
     return read_number(text, value.value);
   } else if constexpr (std::is_same_v<T, Duration> || std::is_same_v<T, Instant>) {
     return read_seconds(text, value.ns);

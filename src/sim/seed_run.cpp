@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <map>
 #include <memory>
@@ -14,7 +15,6 @@
 namespace stoker::sim {
 namespace {
 
-constexpr std::uint64_t one_paired_in = 8;
 /// In a paired run: the deployment that never comes up, who asks for it, where it lies, and how
 /// its devices differ from those of the others.
 constexpr DeploymentId looping_deployment{90};
@@ -24,7 +24,7 @@ constexpr PoolId looping_pool{2};
 constexpr core::DeviceKind looping_kind = core::DeviceKind::cuda;
 
 bool is_paired(std::uint64_t seed, const SeedOptions& options) {
-  return options.paired && Prng(seed ^ 0x9a12edULL).below(one_paired_in) == 0;
+  return options.paired_in > 0 && Prng(seed ^ 0x9a12edULL).below(options.paired_in) == 0;
 }
 
 /// Draws the world of a seed and drives it.
@@ -35,12 +35,15 @@ class SeedRun {
       : seed_(seed),
         options_(options),
         prng_(seed),
+        price_prng_(seed ^ 0x9121ceULL),
+        weight_prng_(seed ^ 0x3e19475ULL),
         paired_(is_paired(seed, options)),
         faults_(draw_plan()),
         scene_(seed, faults_, options.sweep_every, {options.trace, listener}) {}
 
   void run() {
     draw_devices();
+    draw_weights();
     draw_deployments();
     if (paired_) add_looping();
     while (sent_ < options_.requests) burst_or_pause();
@@ -81,7 +84,14 @@ class SeedRun {
 
   World& world() { return scene_.world(); }
 
+  /// Half of the worlds have prices, from a cheap processor's to a large GPU's.
+  NanoPrice draw_price() {
+    constexpr std::array<std::int64_t, 6> milli = {0, 20, 100, 500, 4'000, 30'000};
+    return {has_prices_ ? milli[price_prng_.below(milli.size())] * 1'000'000 : 0};
+  }
+
   void draw_devices() {
+    has_prices_ = price_prng_.below(2) == 0;
     const auto nodes = draw<std::uint64_t>(1, 3);
     std::uint64_t id = 0;
     for (std::uint64_t node = 1; node <= nodes; ++node) {
@@ -98,6 +108,7 @@ class SeedRun {
         device.slots = draw(1, 6);
         device.node = NodeId{node};
         if (one_in(2)) device.labels = {core::LabelId{1}};
+        device.price_per_hour = draw_price();
         scene_.perform(AddDevice{device});
       }
     }
@@ -106,6 +117,15 @@ class SeedRun {
       core::PoolSpec pool{PoolId{1}, "pool", draw(1, 4), {}};
       if (one_in(2)) pool.pending_limit = seconds(draw(1, 20));
       scene_.perform(AddPool{pool});
+    }
+  }
+
+  /// In half of the worlds, some tenants have paid for more than others.
+  void draw_weights() {
+    if (weight_prng_.below(2) == 0) return;
+    for (std::uint64_t tenant = 1; tenant <= 4; ++tenant) {
+      const auto weight = static_cast<std::int32_t>(1 + weight_prng_.below(4));
+      if (weight > 1) scene_.perform(WeighTenant{TenantId{tenant}, weight});
     }
   }
 
@@ -141,6 +161,7 @@ class SeedRun {
         device.memory = mib(400);
         device.slots = draw(1, 4);
         device.node = looping_node;
+        device.price_per_hour = draw_price();
         scene_.perform(AddDevice{device});
       }
     }
@@ -367,6 +388,9 @@ class SeedRun {
   const std::uint64_t seed_;
   const SeedOptions options_;
   Prng prng_;
+  Prng price_prng_;  // of their own, so that they change nothing else of a world
+  Prng weight_prng_;
+  bool has_prices_ = false;
   const bool paired_;
   const FaultPlan faults_;
   Scene scene_;
@@ -397,7 +421,7 @@ void play(Scene& scene, const Script& script) {
     scene.run_until(step.at);
     scene.perform(step.what);
   }
-  scene.run_until(script.until);
+  scene.world().run_until(script.until);  // to the end of that instant
 }
 
 /// V22: what was decided about the others, `decided`, is what is decided without the looping one.

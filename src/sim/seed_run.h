@@ -20,9 +20,9 @@ struct SeedOptions {
   bool with_faults = true;
   std::function<void(const std::string&)> trace;  // hears every event and order in words
   Observer* listener = nullptr;                   // hears starts of the server, events and orders
-  /// A part of the seeds is drawn with a deployment that never comes up, on devices of its own, and
-  /// run once more without it (V22).
-  bool paired = true;
+  /// One in so many seeds is drawn with a deployment that never comes up, on devices of its own,
+  /// and run once more without it (V22); 0: none.
+  std::uint64_t paired_in = 8;
 };
 
 struct SeedResult {

@@ -1,6 +1,7 @@
 // Makes a script that ends in a violation as short as it can while it still ends in the same one.
 // Source: Zeller, Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2),
-// 2002: ddmin, here over steps and hits together, after whole deployments and kinds of faults.
+// 2002: ddmin, here over steps and hits together, after whole deployments and kinds of faults, and
+// followed by fields that are set to what they usually are.
 #pragma once
 
 #include <cstdint>

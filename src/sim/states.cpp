@@ -54,6 +54,8 @@ const char* to_text(State state) {
       return "affinity_kept";
     case State::affinity_moved_for_load:
       return "affinity_moved_for_load";
+    case State::weights_waited:
+      return "weights_waited";
     case State::two_tenants_waited:
       return "two_tenants_waited";
     case State::priorities_waited:
@@ -136,6 +138,8 @@ const char* to_text(State state) {
       return "load_failed_partly";
     case State::paused_then_went_on:
       return "paused_then_went_on";
+    case State::kept_by_its_price:
+      return "kept_by_its_price";
     case State::stopped_idle:
       return "stopped_idle";
     case State::stopped_last_idle:

@@ -243,6 +243,7 @@ class TraceRun {
     Arrival arrival;
     arrival.request = RequestId{++result_.requests};
     arrival.deployment = *deployment;
+    weigh_tenants();
     arrival.tenant = TenantId{std::uint64_t{request.tenant} + 1};
     arrival.priority = request.priority;
     arrival.service = as_recorded ? service_time(request, known) : modelled_time(request, known);
@@ -253,6 +254,16 @@ class TraceRun {
     recorded_.add(request);
     world_.arrive(arrival);
     return {};
+  }
+  /// A trace may name a tenant as late as with its first request.
+  void weigh_tenants() {
+    const std::vector<std::string>& names = source_.world().tenants;
+    for (; weighed_ < names.size(); ++weighed_) {
+      const auto weight = server_.weights.find(names[weighed_]);
+      if (weight != server_.weights.end()) {
+        world_.weigh_tenant(TenantId{weighed_ + 1}, weight->second);
+      }
+    }
   }
   Duration at(Duration recorded) const {
     if (options_.speed == 1) return recorded;
@@ -296,7 +307,8 @@ class TraceRun {
   std::map<DeploymentId, TraceDeployment> known_;
   std::vector<DeploymentId> targets_;  // by index in the trace's world; zero: there is none
   std::size_t minimum_ = 0;
-  Instant from_;  // when the trace begins
+  std::size_t weighed_ = 0;  // so many tenants were looked at
+  Instant from_;             // when the trace begins
 };
 
 }  // namespace
@@ -313,6 +325,7 @@ TraceServer server_of(const TraceWorld& world) {
     device.kind = kind_of(each.kind);
     device.memory = each.memory;
     device.slots = each.slots > 0 ? each.slots : memory_alone_decides;
+    device.price_per_hour = each.price_per_hour;
     server.devices.push_back(std::move(device));
   }
   for (const TraceDeployment& each : world.deployments) {

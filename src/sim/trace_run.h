@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ namespace stoker::sim {
 struct TraceServer {
   std::vector<core::DeviceSpec> devices;
   std::vector<core::DeploymentSpec> deployments;
+  std::map<std::string, std::int32_t> weights;  // of tenants by name; 1 where there is none
 };
 
 /// The server that a trace describes itself, with the configuration's defaults for what no trace

@@ -44,6 +44,11 @@ void World::add_pool(const core::PoolSpec& pool) {
   step(core::PoolAdded{pool});
 }
 
+void World::weigh_tenant(TenantId tenant, std::int32_t weight) {
+  weights_[tenant] = weight;
+  step(core::TenantWeighed{tenant, weight});
+}
+
 void World::add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour) {
   deployments_[deployment.id] = deployment;
   behaviours_[deployment.id] = behaviour;
@@ -95,7 +100,7 @@ void World::arrive(const Arrival& arrival) {
   catch_up();
   ++totals_.arrivals;
   if (observer_ != nullptr) observer_->on_arrival(now_, arrival);
-  open_.insert(arrival.request, Open{arrival, {}, false, 0, now_, {}});
+  open_.insert(arrival.request, Open{arrival, {}, false, 0, now_});
   if (arrival.gone_after.ns > 0) {
     plan_in(arrival.gone_after, Happening::client_leaves, arrival.request.value);
   } else if (chances_.any()) {
@@ -256,9 +261,20 @@ void World::happen(const Planned& planned) {
         return;
       }
       // It ends here first, so that what the step orders finds it ended.
-      const Duration first_token = open->cancelled ? Duration{} : open->first_token;
       end(request, open->cancelled ? Ending::cancelled : Ending::completed);
-      step(core::RequestEnded{request, 0, first_token});
+      step(core::RequestEnded{request, 0});
+      return;
+    }
+    case Happening::first_token: {
+      catch_up();
+      const Open* open = open_.find(RequestId{planned.id});
+      process = find(Generation{planned.second});
+      // Of one that died, hangs, or lets go of a cancelled request nothing more goes out.
+      if (open == nullptr || open->cancelled || open->instance != Generation{planned.second} ||
+          process == nullptr || process->phase != Phase::ready || process->hung) {
+        return;
+      }
+      step(core::FirstTokenSent{RequestId{planned.id}, now_ - open->arrived_at});
       return;
     }
     case Happening::told_unkillable:

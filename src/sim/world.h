@@ -90,6 +90,7 @@ class World {
   void put_model(NodeId node, ModelId model, core::Tier tier);
   void take_model(NodeId node, ModelId model, core::Tier tier);
   void add_pool(const core::PoolSpec& pool);
+  void weigh_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
   /// Nothing if there is no such deployment, as the next ones do.
   void change_deployment(const core::DeploymentSpec& deployment);
@@ -174,7 +175,6 @@ class World {
     bool cancelled = false;
     std::uint32_t attempts = 0;
     Instant arrived_at;
-    Duration first_token;  // from its arrival; {0}: it has not run
   };
 
   void start_server();
@@ -268,6 +268,7 @@ class World {
   };
   std::map<NodeId, Tiers> stores_;
   std::vector<core::PoolSpec> pools_;
+  std::map<TenantId, std::int32_t> weights_;
   IdTable<RequestId, Open> open_;
   std::vector<Process> processes_;
   std::vector<std::uint32_t> free_slots_;

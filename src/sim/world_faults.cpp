@@ -181,6 +181,7 @@ void World::restart_server() {
     }
   }
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});
+  for (const auto& [tenant, weight] : weights_) step(core::TenantWeighed{tenant, weight});
   for (const auto& [id, each] : deployments_) step(core::DeploymentAdded{each});
 }
 

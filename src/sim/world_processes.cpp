@@ -199,7 +199,11 @@ void World::carry_out(const core::Dispatch& order) {
   process->running.push_back(order.request);
   if (process->hung) return;
   const Duration service{open->arrival.service.ns * process->slowness};
-  open->first_token = now_ - open->arrived_at + Duration{service.ns / first_token_part};
+  const auto spec = deployments_.find(process->deployment);
+  if (spec != deployments_.end() && spec->second.scale.on.first_token) {
+    plan_in(Duration{service.ns / first_token_part}, Happening::first_token, order.request.value,
+            order.generation.value);
+  }
   plan_in(service, Happening::request_done, order.request.value, order.generation.value);
 }
 

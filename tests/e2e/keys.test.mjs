@@ -224,3 +224,23 @@ test('a restart forgets no limit: what was used before it still counts', async (
   assert.equal(next.headers['x-ratelimit-remaining-output-tokens'], '0');
   assert.equal((await chat(stoker, limited.key, 'e', { max_tokens: 1 })).status, 429);
 });
+
+test('tenants that wait share a queue by their weights', async (t) => {
+  const stoker = await Stoker.start(t, {
+    tenants: { heavy: { weight: 3 } },
+    deployments: { e: echo({ tokens: 2, token_delay: '10ms' }, { concurrency: 1, autoscaling: { max_instances: 1 } }) },
+  });
+  const heavy = (await keys(stoker, 'create', '--tenant', 'heavy')).key;
+  const light = (await keys(stoker, 'create', '--tenant', 'light')).key;
+  // One holds the slot while the others come to wait.
+  const first = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true, max_tokens: 10_000, tokens: 10_000 }), bearer(light));
+  const order = [];
+  const asked = Array.from({ length: 9 }, () => [heavy, light]).flat()
+    .map((key) => chat(stoker, key, 'e').then((answer) => { assert.equal(answer.status, 200); order.push(key === heavy ? 'h' : 'l'); }));
+  await until('all wait', async () => (await stoker.deployment('e')).queued === asked.length);
+  first.leave();
+  await Promise.all(asked);
+  // Of the first eight, six are the heavy one's; one more or less for where the turns begin.
+  const share = order.slice(0, 8).filter((who) => who === 'h').length;
+  assert.ok(share >= 5 && share <= 7, `in order of their ends: ${order.join('')}`);
+});

@@ -107,6 +107,10 @@ class Script {
     }
     if (parts[0] == "pool") return add_pool(parts);
     if (parts[0] == "deployment") return add_deployment(parts);
+    if (parts[0] == "tenant") {
+      Options o = options_from(parts, 2);
+      return step(core::TenantWeighed{TenantId{number_in(parts.at(1))}, int_of(o["weight"])});
+    }
     if (parts[0] != "at" || parts.size() < 3) fail("expected 'at TIME EVENT ...'");
     pass_time_until(Instant{duration_of(parts[1]).ns});
     const std::string& verb = parts[2];
@@ -127,6 +131,8 @@ class Script {
     for (const std::string& name : expand(what)) {
       if (verb == "end")
         end(name, options_from(parts, 4));
+      else if (verb == "first_token")
+        step(core::FirstTokenSent{request(name), duration_of(options_from(parts, 4)["took"])});
       else if (verb == "cancel")
         step(core::RequestCancelled{request(name)});
       else if (verb == "undelivered")
@@ -144,7 +150,11 @@ class Script {
                             bytes_of(o["memory"]),
                             o.contains("slots") ? int_of(o["slots"]) : 100,
                             node,
+                            {},
                             {}};
+    if (o.contains("price_milli")) {
+      device.price_per_hour.value = std::int64_t{int_of(o["price_milli"])} * 1'000'000;
+    }
     if (o["kind"] == "cuda") device.kind = core::DeviceKind::cuda;
     if (o.contains("node")) device.node = NodeId{number_in(o["node"])};
     if (o.contains("label")) device.labels = {core::LabelId{number_in(o["label"])}};
@@ -210,7 +220,11 @@ class Script {
         d.scale.scale_down_delay = duration_of(value);
       else if (key == "zero")
         d.scale.scale_to_zero_delay = duration_of(value);
-      else if (key == "max_queued")
+      else if (key == "keep") {
+        d.scale.scale_down_delay.reset();
+        d.scale.scale_to_zero_delay.reset();
+        d.scale.keep_warm.max = duration_of(value);
+      } else if (key == "max_queued")
         d.limits.max_queued = int_of(value);
       else if (key == "queue_timeout")
         d.limits.queue_timeout = duration_of(value);
@@ -282,9 +296,8 @@ class Script {
   }
 
   void end(const std::string& name, Options o) {
-    core::RequestEnded ended{request(name), 0, {}};
+    core::RequestEnded ended{request(name), 0};
     if (o.contains("cost")) ended.cost = int_of(o["cost"]);
-    if (o.contains("first_token")) ended.first_token = duration_of(o["first_token"]);
     step(ended);
   }
 

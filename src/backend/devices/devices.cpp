@@ -150,6 +150,8 @@ Result<DeviceProbe> probe_devices(const ProbeOptions& options) {
     if (!device) return tl::unexpected(std::move(device.error()));
     if (!request.id.empty()) device->id = request.id;
     if (request.slots > 0) device->slots = request.slots;
+    device->price_per_hour = request.price_per_hour;
+    device->labels = request.labels;
     if (request.memory.value > 0) {
       // On a cpu it may be more than is free just now; on a GPU it can only be a part.
       if (request.kind == DeviceKind::cuda && request.memory > device->memory) {

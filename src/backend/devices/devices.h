@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/money.h"
 #include "base/result.h"
 #include "base/units.h"
 
@@ -20,12 +21,14 @@ enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
 struct Device {
   std::string id;  // "cpu0", "cuda0", or as configured
   DeviceKind kind = DeviceKind::cpu;
-  Bytes memory;            // what may be reserved in all
-  std::int32_t slots = 0;  // instances at most; 0: memory alone decides
-  std::string model;       // "AMD EPYC 9B14", "NVIDIA H100 80GB HBM3"
-  std::int32_t cores = 0;  // of a cpu: usable by this process
-  std::string uuid;        // of a cuda device; what CUDA_VISIBLE_DEVICES gets
-  std::int32_t index = 0;  // among the devices of its kind
+  Bytes memory;                          // what may be reserved in all
+  std::int32_t slots = 0;                // instances at most; 0: memory alone decides
+  std::string model;                     // "AMD EPYC 9B14", "NVIDIA H100 80GB HBM3"
+  std::int32_t cores = 0;                // of a cpu: usable by this process
+  std::string uuid;                      // of a cuda device; what CUDA_VISIBLE_DEVICES gets
+  std::int32_t index = 0;                // among the devices of its kind
+  NanoPrice price_per_hour = {};         // as configured; {0}: not known
+  std::vector<std::string> labels = {};  // as configured: "zone=a"
 };
 
 /// One entry of `devices:` in the configuration. Zero or empty: as found.
@@ -35,6 +38,8 @@ struct DeviceRequest {
   std::optional<std::int32_t> index;  // cuda: which one; default: the next not yet named
   Bytes memory;
   std::int32_t slots = 0;
+  NanoPrice price_per_hour;
+  std::vector<std::string> labels;
 };
 
 struct ProbeOptions {

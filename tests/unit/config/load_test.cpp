@@ -21,6 +21,7 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::Pair;
 using testing::StartsWith;
+using testing::UnorderedElementsAre;
 
 /// The only deployment of a file that must be good.
 DeploymentConfig only(std::string_view yaml, const std::vector<Override>& overrides = {}) {
@@ -86,8 +87,7 @@ deployments:
     env: {HF_HUB_OFFLINE: 1}
 )");
   ASSERT_TRUE(loaded.ok());
-  EXPECT_THAT(said(loaded), ElementsAre(HasSubstr("devices[0].price_per_hour: accepted, has no"),
-                                        HasSubstr("model_store.disk: accepted, has no"),
+  EXPECT_THAT(said(loaded), ElementsAre(HasSubstr("model_store.disk: accepted, has no"),
                                         HasSubstr("deployments.chat.model: models are not "
                                                   "downloaded yet")));
   const ServerConfig& config = loaded.config;
@@ -249,6 +249,74 @@ deployments:
   EXPECT_THAT(said(read(yaml, {{"lisen", "x"}, {"listen", "[1"}})),
               ElementsAre(StartsWith("--set: lisen: unknown key (did you mean 'listen'?)"),
                           StartsWith("--set: listen: ")));
+}
+
+TEST(Load, TakesWhatInstancesAskOfDevices) {
+  const Loaded loaded = read(R"(
+devices:
+  - {id: a, kind: cuda, labels: {zone: near, disk: fast}}
+  - {id: b, kind: cuda, labels: {zone: near}}
+  - {id: c, kind: cpu}
+deployments:
+  two: {runtime: echo, resources: {devices: 2, kind: cuda, share: 50%, labels: {zone: near}}}
+  alone: {runtime: echo, resources: {exclusive: true}}
+  any: {runtime: echo}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  EXPECT_THAT(said(loaded), IsEmpty());
+  EXPECT_THAT(loaded.config.devices.at(0).labels,
+              ElementsAre(Pair("disk", "fast"), Pair("zone", "near")));
+  const ResourcesConfig& two = loaded.config.deployments.at(2).resources;
+  EXPECT_EQ(two.devices, 2);
+  EXPECT_EQ(two.share_percent, 50);
+  EXPECT_THAT(two.labels, ElementsAre(Pair("zone", "near")));
+  EXPECT_TRUE(loaded.config.deployments.at(0).resources.exclusive);
+  EXPECT_FALSE(loaded.config.deployments.at(1).resources.share_percent)
+      << "unset: none is promised";
+}
+
+TEST(Load, SaysWhatNoDeviceCanGive) {
+  EXPECT_THAT(said(read(R"(
+devices:
+  - {id: a, kind: cuda, labels: {zone: near}}
+  - {id: b, kind: cpu, labels: {disk: fast}}
+deployments:
+  far: {runtime: echo, resources: {labels: {zone: far}}}
+  kind: {runtime: echo, resources: {kind: cuda, labels: {disk: fast}}}
+  split: {runtime: echo, resources: {labels: {zone: near, disk: fast}}}
+  two: {runtime: echo, resources: {devices: 2, kind: cuda}}
+  alone: {runtime: echo, resources: {exclusive: true, share: 50%}}
+)")),
+              UnorderedElementsAre(HasSubstr("far.resources.labels.zone: no device that it can"),
+                                   HasSubstr("kind.resources.labels.disk: no device that it can"),
+                                   HasSubstr("split.resources.labels: needs a device that"),
+                                   HasSubstr("two.resources.devices: needs 2 devices that fit, and "
+                                             "of those under devices: only 1 does"),
+                                   HasSubstr("alone.resources.share: has no effect where nobody")));
+  EXPECT_THAT(said(read("deployments: {e: {runtime: echo, resources: {labels: {zone: a}}}}")),
+              ElementsAre(HasSubstr("with devices: auto none has labels")));
+}
+
+TEST(Load, TakesWeightsOfTenants) {
+  const Loaded loaded = read(R"(
+tenants: {default: {weight: 3}, team-b: {weight: 2}, a: {}}
+deployments: {e: {runtime: echo}}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  EXPECT_THAT(said(loaded), IsEmpty());
+  std::vector<std::pair<std::string, std::int32_t>> weights;
+  for (const TenantConfig& each : loaded.config.tenants) {
+    weights.emplace_back(each.name, each.weight);
+  }
+  EXPECT_THAT(weights, ElementsAre(Pair("a", 1), Pair("default", 3), Pair("team-b", 2)));
+  EXPECT_EQ(read("deployments: {e: {runtime: echo}}").config.tenants.at(0).weight, 1);
+
+  EXPECT_THAT(said(read("tenants: {A: {weight: 2}, default: {weight: 0, wieght: 2}}\n"
+                        "deployments: {e: {runtime: echo}}")),
+              UnorderedElementsAre(HasSubstr("tenants.A: 'A' is not a name"),
+                                   HasSubstr("tenants.default.weight: "),
+                                   HasSubstr("tenants.default.wieght: unknown key (did you mean "
+                                             "'weight'?)")));
 }
 
 TEST(Load, CanonicalTextGivesTheSameConfiguration) {

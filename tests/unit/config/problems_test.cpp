@@ -224,8 +224,6 @@ TEST(Problems, AreWarningsWhereASettingHasNoEffectYet) {
     std::string_view path;
   };
   const std::vector<Case> table = {
-      {"{runtime: echo, resources: {labels: {zone: a}}}",
-       "deployments.e.resources.labels: accepted"},
       {"{runtime: container, image: x}", "deployments.e.runtime: container is accepted"},
       {"{runtime: echo, health_path: /ready}", "deployments.e.health_path: has no effect for"},
   };

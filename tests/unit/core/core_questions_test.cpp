@@ -106,7 +106,7 @@ TEST(Quiet, OnceNothingWaitsRunsOrLivesAfterShutdown) {
   const StartInstance start = rig.take_all<StartInstance>().at(0);
   rig.bring_up(start);
   EXPECT_FALSE(rig.core.quiet()) << "one runs";
-  rig.step(RequestEnded{RequestId{1}, 0, {}});
+  rig.step(RequestEnded{RequestId{1}, 0});
   EXPECT_FALSE(rig.core.quiet()) << "its instance stops";
   rig.step(InstanceExited{start.instance, start.generation, ExitKind::clean});
   EXPECT_TRUE(rig.core.quiet());

@@ -55,7 +55,7 @@ class HourlyJob : public testing::Test {
       rig.step(InstanceExited{stop->instance, stop->generation, ExitKind::clean});
     } else if (const auto* dispatch = std::get_if<Dispatch>(&action)) {
       dispatched_at = rig.now;
-      rig.step(RequestEnded{dispatch->request, 0, {}});
+      rig.step(RequestEnded{dispatch->request, 0});
     }
   }
   void ask_hourly(int times) {

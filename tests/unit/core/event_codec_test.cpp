@@ -220,7 +220,7 @@ TEST(EventCodec, ALengthThatIsALieAllocatesNothing) {
   // A device with 2^62 labels: more than there are bytes.
   std::string bytes;
   encode(bytes, Instant{}, DeviceAdded{});
-  bytes.pop_back();  // its labels: none
+  bytes.resize(bytes.size() - 2);  // its labels: none, and its price: 0
   bytes += std::string(8, '\xff') + '\x3f';
   std::string_view left = bytes;
   EXPECT_FALSE(decode_event(left));

@@ -24,7 +24,7 @@ void fill_with_idle(CoreRig& rig, std::uint64_t count) {
     rig.step(DeploymentAdded{deployment(i)});
     rig.at(at(static_cast<std::int64_t>(i)), request(i, DeploymentId{i}));
     rig.bring_up(rig.take_all<StartInstance>().at(0));
-    rig.step(RequestEnded{RequestId{i}, 0, {}});
+    rig.step(RequestEnded{RequestId{i}, 0});
   }
   (void)rig.take();
 }
@@ -96,7 +96,7 @@ TEST(ManyDevices, WhereNobodyIdlesABusyOneGivesWayAfterItsStay) {
   EXPECT_EQ(waits[0].reason, WaitReason::all_busy);
   EXPECT_EQ(waits[0].unfit[static_cast<std::size_t>(Unfit::wrong_kind)], 80);
   // Four times its start of 2 s, then it drains; its request ends in peace.
-  rig.at(began + seconds(2) + seconds(8), RequestEnded{RequestId{101}, 0, {}});
+  rig.at(began + seconds(2) + seconds(8), RequestEnded{RequestId{101}, 0});
   const auto stopped = rig.take_all<StopInstance>();
   ASSERT_EQ(stopped.size(), 1U);
   EXPECT_EQ(stopped[0].reason, StopReason::swap);

@@ -52,7 +52,7 @@ TEST(Describe, EachEvent) {
       {DeploymentRemoved{three}, "deployment 3 is removed"},
       {RequestArrived{.request = nine, .deployment = three, .tenant = {}, .deadline = {}},
        "request 9 arrives for deployment 3"},
-      {RequestEnded{nine, 0, {}}, "request 9 ends"},
+      {RequestEnded{nine, 0}, "request 9 ends"},
       {RequestCancelled{nine}, "request 9 is cancelled"},
       {RequestUndelivered{nine}, "request 9 never reached its worker"},
       {InstancePlaced{seven, life}, "instance 7 got its place"},
@@ -86,6 +86,8 @@ TEST(Describe, EachEvent) {
       {ShutdownRequested{}, "the server shall end"},
       {WokeUp{}, "time passes"},
       {BoundsChanged{three, 2, 6}, "deployment 3 shall have 2 to 6 instances from now on"},
+      {TenantWeighed{TenantId{4}, 3}, "tenant 4 has the weight 3"},
+      {FirstTokenSent{nine, seconds(2)}, "the first token of request 9 went out after 2 s"},
   };
   std::set<std::size_t> kinds;
   for (const EventCase& c : cases) {

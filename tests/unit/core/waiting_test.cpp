@@ -75,7 +75,7 @@ TEST(Waiting, GetsWhatWasPromisedToSomebodyWhoLeft) {
     driven.step({}, DeploymentAdded{Driven::spec(id, mib(need))});
   }
   driven.bring_up(seconds(1), 1, 1);
-  driven.step(seconds(3), RequestEnded{RequestId{1}, 0, {}});
+  driven.step(seconds(3), RequestEnded{RequestId{1}, 0});
   // The second needs what the first leaves; the third would fit now, but the room is promised.
   EXPECT_TRUE(first<StopInstance>(driven.arrive(seconds(10), 2, 2)));
   EXPECT_FALSE(first<StartInstance>(driven.arrive(seconds(10), 3, 3)));
@@ -109,7 +109,7 @@ TEST(Waiting, AnIdleOneOfThePoolGivesWayOnceItHasHadItsStay) {
     driven.step({}, DeploymentAdded{d});
   }
   const StartInstance held = driven.bring_up(seconds(1), 1, 1, seconds(5));
-  driven.step(seconds(6) + ms(10), RequestEnded{RequestId{1}, 0, {}});
+  driven.step(seconds(6) + ms(10), RequestEnded{RequestId{1}, 0});
   // Ready since 6 s, idle, and too young to go for another.
   EXPECT_FALSE(first<StopInstance>(driven.arrive(seconds(6) + ms(20), 2, 2)));
   const auto stop = first<StopInstance>(driven.wake_next());

@@ -83,8 +83,11 @@ class FakeDispatcher final : public Dispatcher {
     }
     if (on_undelivered) on_undelivered(request, sink);
   }
-  std::int64_t ended(RequestId request, EndState state, Duration /*first_token*/,
-                     const TokenCounts&) override {
+  void first_token(RequestId request, Duration took) override {
+    const std::lock_guard lock(mutex_);
+    first_tokens_.emplace_back(request, took);
+  }
+  std::int64_t ended(RequestId request, EndState state, const TokenCounts&) override {
     const std::lock_guard lock(mutex_);
     ended_.emplace_back(request, state);
     sinks_.erase(request);
@@ -128,6 +131,10 @@ class FakeDispatcher final : public Dispatcher {
     const std::lock_guard lock(mutex_);
     return cancelled_;
   }
+  std::vector<std::pair<RequestId, Duration>> first_tokens() {
+    const std::lock_guard lock(mutex_);
+    return first_tokens_;
+  }
   int undelivered_count() {
     const std::lock_guard lock(mutex_);
     return undelivered_;
@@ -143,6 +150,7 @@ class FakeDispatcher final : public Dispatcher {
   std::vector<Arrival> admitted_;
   std::vector<std::pair<RequestId, EndState>> cancelled_;
   std::vector<std::pair<RequestId, EndState>> ended_;
+  std::vector<std::pair<RequestId, Duration>> first_tokens_;
 };
 
 class FakeRecords final : public RecordSink {
@@ -205,6 +213,7 @@ class FakeAdmin final : public AdminApi {
  public:
   std::atomic<bool> is_ready = true;
   std::atomic<bool> serves = true;
+  std::atomic<bool> reload_ok = true;
 
   /// Who follows the events, once somebody does.
   std::shared_ptr<LineSink> follower() {
@@ -256,6 +265,7 @@ class FakeAdmin final : public AdminApi {
     return std::string("{}");
   }
   Result<std::string> stop(std::string_view) override { return std::string("{}"); }
+  ReloadReport reload() override { return {reload_ok, R"({"ok":false})"}; }
   Result<std::string> keys_json() override { return std::string(R"({"keys":[]})"); }
   Result<std::string> create_key(std::string_view body) override { return std::string(body); }
   Result<std::string> change_key(std::string_view id, std::string_view) override {

@@ -58,6 +58,51 @@ TEST(Stream, TokensAreNotHeldBack) {
   EXPECT_THAT(client.read_answer().body, EndsWith("data: [DONE]\n\n"));
 }
 
+TEST(Stream, TellsOfItsFirstTokenWhileItRunsWhereThatIsAskedFor) {
+  std::mutex gate;
+  gate.lock();
+  ScriptedWorker worker([&](WorkerConnection& c) {
+    c.read_request();
+    c.send(std::string(stream_head) + chunk("data: one\n\n") + chunk("data: two\n\n"));
+    const std::lock_guard wait(gate);
+    c.send(chunk("data: [DONE]\n\n") + "0\r\n\r\n");
+    c.wait_closed();
+  });
+  TestGateway gateway;
+  gateway.deployments.front().reports_first_token = true;
+  gateway.dispatch_all_to(warm_target(worker.path()));
+  gateway.start();
+  TestClient client = gateway.connect();
+  client.send(post("/v1/chat/completions", stream_body));
+  EXPECT_TRUE(client.read_until("data: two\n\n"));
+  const auto told = gateway.dispatcher.first_tokens();
+  ASSERT_EQ(told.size(), 1U) << "once, and before the end";
+  EXPECT_EQ(told[0].first, gateway.dispatcher.last_request());
+  EXPECT_GT(told[0].second, Duration{});
+  EXPECT_TRUE(gateway.dispatcher.ended_requests().empty());
+  gate.unlock();
+  client.read_answer();
+}
+
+TEST(Stream, TellsNobodyOfFirstTokensElsewhere) {
+  for (const bool asked : {false, true}) {
+    ScriptedWorker worker([&](WorkerConnection& c) {
+      c.read_request();
+      c.send(asked
+                 ? with_length(200, "Content-Type: application/json\r\n", "{}")
+                 : std::string(stream_head) + chunk("data: one\n\ndata: [DONE]\n\n") + "0\r\n\r\n");
+      c.wait_closed();
+    });
+    TestGateway gateway;
+    gateway.deployments.front().reports_first_token = asked;
+    gateway.dispatch_all_to(warm_target(worker.path()));
+    gateway.start();
+    EXPECT_EQ(gateway.ask(post("/v1/chat/completions", asked ? chat_body : stream_body)).status,
+              200);
+    EXPECT_TRUE(gateway.dispatcher.first_tokens().empty()) << "asked for: " << asked;
+  }
+}
+
 TEST(Stream, ALongWaitBeginsWithCommentsAndEndsLateFailuresAsEvents) {
   TestGateway gateway;
   gateway.options.requests.stream_head_hold = ms(5);

@@ -485,8 +485,9 @@ TEST(Endpoint, Parse) {
     ASSERT_TRUE(got.has_value());
     EXPECT_EQ(got->text(), c.normal);
   }
-  for (const char* text : {"", "unix:", "https://1.2.3.4", "http://", "http://a.example:80",
-                           "http://1.2.3.4:0", "http://1.2.3.4:x", "http://1.2.3.4:1/x"}) {
+  for (const char* text :
+       {"", "unix:", "https://", "ftp://1.2.3.4", "http://", "http://a.example:80",
+        "http://1.2.3.4:0", "http://1.2.3.4:x", "http://1.2.3.4:1/x"}) {
     EXPECT_FALSE(parse_endpoint(text).has_value()) << text;
   }
 }

@@ -17,10 +17,13 @@ using namespace std::string_literals;
 struct TestHandler final : RequestHandler {
   bool hold = false;
   int refuse_with = 0;
+  std::string answer_fields;
   std::deque<ExchangePtr> held;
   std::vector<std::string> seen;
   int heads = 0;
+  std::vector<int> paused;
 
+  void on_accept_paused(int error) override { paused.push_back(error); }
   void on_request(ExchangePtr exchange) override {
     const HttpRequest& request = exchange->request();
     seen.push_back(std::string(request.method) + " " + std::string(request.target) + " " +
@@ -36,8 +39,11 @@ struct TestHandler final : RequestHandler {
   }
   HeadVerdict check_head(const HttpRequest&) override {
     ++heads;
-    if (refuse_with != 0) return {refuse_with, "refused", nullptr};
-    return {};
+    HeadVerdict verdict;
+    verdict.status = refuse_with;
+    verdict.message = "refused";
+    verdict.answer_fields = answer_fields;
+    return verdict;
   }
 };
 
@@ -544,6 +550,37 @@ TEST_F(HttpServerTest, Deadlines) {
 
 // --- Accepting, draining ---------------------------------------------------------------------
 
+TEST_F(HttpServerTest, BeyondItsConnectionsTheNextWaitUntilOneGoes) {
+  HttpLimits limits;
+  limits.max_connections = 2;
+  serve(limits);
+  auto first = connect();
+  auto second = connect();
+  auto third = connect();
+  third->send(get);
+  ASSERT_TRUE(run_until([&] { return server->connections() == 2; }));
+  run_rounds(20);
+  EXPECT_EQ(server->connections(), 2U);
+  EXPECT_EQ(third->received, "");
+  EXPECT_EQ(handler.paused, std::vector<int>{0});
+  first->close();
+  EXPECT_TRUE(run_until([&] { return third->received.ends_with("GET /a "); }));
+  // One that is only kept makes room for who waits.
+  auto fourth = connect();
+  fourth->send(get);
+  EXPECT_TRUE(run_until([&] { return fourth->received.ends_with("GET /a "); }));
+  EXPECT_TRUE(third->closed);
+  EXPECT_FALSE(second->closed) << "it has not sent its first request yet, and has its time for it";
+}
+
+TEST_F(HttpServerTest, FieldsOfTheVerdictAreOnEveryAnswer) {
+  serve();
+  handler.answer_fields = "X-Page: 1\r\n";
+  const std::string answers = exchange_until_closed(get + get + "GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(count_of(answers, "HTTP/1.1 200"), 2U);
+  EXPECT_EQ(count_of(answers, "X-Page: 1\r\n"), 2U) << "what is no request has none";
+}
+
 TEST_F(HttpServerTest, RunningOutOfDescriptorsPausesAccepting) {
   serve();
   auto first = connect();
@@ -555,6 +592,7 @@ TEST_F(HttpServerTest, RunningOutOfDescriptorsPausesAccepting) {
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
   run_rounds(20);
   EXPECT_EQ(server->connections(), 1U);
+  EXPECT_EQ(handler.paused, std::vector<int>{EMFILE}) << "told, and not tried again at once";
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(run_until([&] { return server->connections() == 2; }));
   second->send(get);

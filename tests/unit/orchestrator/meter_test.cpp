@@ -43,7 +43,7 @@ class MeterTest : public ::testing::Test {
     return refusal ? std::nullopt : std::optional(a.request);
   }
 
-  MeterTest() { meter.add_deployment(chat, {}); }
+  MeterTest() { meter.set_prices(chat, {}); }
   const DeploymentId chat{1};
   Meter meter;
   std::optional<gateway::Rejection> refusal;

@@ -47,9 +47,47 @@ TEST_F(OrchestratorTest, TheNextInTheQueueGetsTheFreedSlot) {
   const Asked second = ask();
   until([&] { return first.target() != nullptr; });
   EXPECT_EQ(second.target(), nullptr);
-  orchestrator().ended(first.id, gateway::EndState::completed, {}, {});
+  orchestrator().ended(first.id, gateway::EndState::completed, {});
   ASSERT_NE(second.target(), nullptr);
   EXPECT_EQ(backend.starts().size(), 1U);
+}
+
+TEST_F(OrchestratorTest, AnInstanceGetsSeveralDevices) {
+  devices.clear();
+  for (const char* id : {"cuda0", "cuda1", "cuda2"}) {
+    backend::Device device;
+    device.id = id;
+    device.kind = backend::DeviceKind::cuda;
+    device.memory = mib(256);
+    device.uuid = std::string("GPU-") + id;
+    if (device.id != "cuda1") device.labels = {"link=fast"};
+    devices.push_back(device);
+  }
+  plan.spec.needs.devices = 2;
+  plan.labels = {"link=fast"};
+  plan.spec.needs.labels = label_ids(plan.labels);
+  options.device_memory = [](const backend::Device& device, const std::vector<pid_t>&) {
+    return std::optional(device.id == "cuda0" ? mib(70) : mib(90));
+  };
+  const Asked cold = ask();
+  until([&] { return cold.target() != nullptr; });
+  EXPECT_EQ(backend.starts().at(0).device.cuda_visible_devices, "GPU-cuda0,GPU-cuda2");
+  EXPECT_EQ(cold.target()->device, "cuda0,cuda2");
+  EXPECT_EQ(cold.target()->devices, 2);
+  const core::Summary summary = orchestrator().summary();
+  EXPECT_EQ(summary.devices.at(0).reserved, mib(90)) << "the larger of what it holds, on each";
+  EXPECT_EQ(summary.devices.at(1).reserved, Bytes{});
+}
+
+TEST_F(OrchestratorTest, WhereNoDevicesFitItSaysWhatIsMissing) {
+  plan.spec.needs.devices = 2;
+  plan.labels = {"link=fast"};
+  plan.spec.needs.labels = label_ids(plan.labels);
+  ASSERT_FALSE(ask().queued());
+  EXPECT_EQ(
+      orchestrator().why_never(chat),
+      "'chat' needs 64.0 MiB on each of 2 devices with link=fast of a kind that it can run on, "
+      "and there are not so many that have so much in all");
 }
 
 TEST_F(OrchestratorTest, IdsOfALaterLifeAreLarger) {
@@ -86,7 +124,7 @@ TEST_F(OrchestratorTest, ACancelledRunningRequestHearsWhatItsWorkerUsed) {
   ASSERT_EQ(running.sink->usage.size(), 1U);
   EXPECT_TRUE(running.sink->usage[0].known);
   EXPECT_EQ(running.sink->usage[0].output_tokens, 5);
-  orchestrator().ended(running.id, gateway::EndState::cancelled, {}, {});
+  orchestrator().ended(running.id, gateway::EndState::cancelled, {});
   EXPECT_EQ(summary().running, 0);
   backend.say(key_of_last_start(), ended);  // late and twice: nobody is left to tell
   EXPECT_EQ(running.sink->usage.size(), 1U);
@@ -98,7 +136,7 @@ TEST_F(OrchestratorTest, ASlotIsFreeOnlyOnceItsWorkerHasLetGo) {
   const Asked waiting = ask();
   until([&] { return running.target() != nullptr; });
   orchestrator().cancel(running.id, gateway::EndState::expired);
-  orchestrator().ended(running.id, gateway::EndState::expired, {}, {});
+  orchestrator().ended(running.id, gateway::EndState::expired, {});
   EXPECT_EQ(summary().running, 1);
   EXPECT_EQ(waiting.target(), nullptr);
   backend.say(key_of_last_start(), ended_packet(running.id));
@@ -111,7 +149,7 @@ TEST_F(OrchestratorTest, AWorkerThatIgnoresACancelIsKilled) {
   const Asked running = ask();
   until([&] { return running.target() != nullptr; });
   orchestrator().cancel(running.id, gateway::EndState::expired);
-  orchestrator().ended(running.id, gateway::EndState::expired, {}, {});
+  orchestrator().ended(running.id, gateway::EndState::expired, {});
   until([&] { return !backend.stops().empty() && backend.list().empty(); });
   EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::kill);
   EXPECT_EQ(orchestrator().last_failure(chat), "chat/1 held a cancelled request for 30 ms");
@@ -130,6 +168,41 @@ TEST_F(OrchestratorTest, AScheduleSaysHowManyAreKept) {
   };
   EXPECT_EQ(orchestrator().summary().deployments.at(0).desired_instances, 0);
   until([&] { return orchestrator().summary().deployments.at(0).desired_instances == 2; });
+}
+
+TEST_F(OrchestratorTest, AChangedDeploymentKeepsItsInstance) {
+  warm_up();
+  const auto before = orchestrator().plans();
+  DeploymentPlan next = plan;
+  next.spec.limits.max_queued = 1;
+  orchestrator().change_deployment(next);
+  EXPECT_EQ(before->at(chat)->spec.limits.max_queued, plan.spec.limits.max_queued)
+      << "who holds the plans reads what he was given";
+  EXPECT_EQ(orchestrator().plans()->at(chat)->spec.limits.max_queued, 1);
+  const Asked running = ask();
+  ASSERT_NE(running.target(), nullptr);
+  EXPECT_EQ(backend.starts().size(), 1U);
+  EXPECT_TRUE(ask().queued());
+  const Asked refused = ask();
+  ASSERT_NE(refused.refusal(), nullptr);
+  EXPECT_EQ(refused.refusal()->reason, gateway::RejectReason::queue_full);
+}
+
+TEST_F(OrchestratorTest, ARetiredDeploymentServesWhatWaitsAndThenGoes) {
+  plan.spec.scale.min_instances = 1;
+  const Asked first = ask();
+  const Asked second = ask();
+  EXPECT_TRUE(second.queued());
+  orchestrator().retire_deployment(chat);
+  until([&] { return first.target() != nullptr; });
+  orchestrator().ended(first.id, gateway::EndState::completed, {});
+  until([&] { return second.target() != nullptr; });
+  until([&] { return events_text().find("deployment_removed") != std::string::npos; });
+  EXPECT_EQ(second.refusal(), nullptr);
+  EXPECT_EQ(orchestrator().summary().deployments.size(), 1U) << "it still runs a request";
+  orchestrator().ended(second.id, gateway::EndState::completed, {});
+  until([&] { return orchestrator().summary().deployments.empty(); });
+  EXPECT_EQ(backend.starts().size(), 1U) << "its minimum is not kept any more";
 }
 
 TEST_F(OrchestratorTest, AWorkerCanEndOnlyItsOwnRequestsAndOnlyWhenAsked) {
@@ -434,7 +507,7 @@ TEST_F(OrchestratorTest, AStopLetsWhatRunsFinish) {
   until([&] { return running.target() != nullptr; });
   orchestrator().stop(chat, {});
   EXPECT_TRUE(backend.stops().empty());
-  orchestrator().ended(running.id, gateway::EndState::completed, {}, {});
+  orchestrator().ended(running.id, gateway::EndState::completed, {});
   until([&] { return backend.list().empty(); });
   EXPECT_EQ(backend.stops().at(0).mode, backend::StopMode::graceful);
   until([&] { return journal.ends().size() == 1; });
@@ -452,7 +525,7 @@ TEST_F(OrchestratorTest, AShutdownRefusesTheNewAndEndsWhenAllIsGone) {
   ASSERT_NE(late.refusal(), nullptr);
   EXPECT_EQ(late.refusal()->reason, gateway::RejectReason::draining);
   EXPECT_FALSE(quiet);
-  orchestrator().ended(running.id, gateway::EndState::completed, {}, {});
+  orchestrator().ended(running.id, gateway::EndState::completed, {});
   until([&] { return quiet; });
   EXPECT_TRUE(backend.list().empty());
 }

@@ -83,16 +83,16 @@ class OrchestratorTest : public testing::Test, private net::RoundEndHook {
     plan.spec.scale.concurrency = 1;
     plan.spec.estimate = {mib(64), {}};
     plan.launch.worker = "echo";
+    devices.resize(1);
+    devices.front().id = "cpu0";
+    devices.front().memory = mib(256);
   }
 
   /// The orchestrator with one deployment, made at the first use.
   Orchestrator& orchestrator() {
     if (!orchestrator_) {
       orchestrator_.emplace(*loop, backend, journal, log, events, options);
-      backend::Device device;
-      device.id = "cpu0";
-      device.memory = mib(256);
-      orchestrator_->add_device(device);
+      for (const backend::Device& each : devices) orchestrator_->add_device(each);
       orchestrator_->add_deployment(plan);
       orchestrator_->start();
     }
@@ -141,7 +141,7 @@ class OrchestratorTest : public testing::Test, private net::RoundEndHook {
   void warm_up() {
     const Asked first = ask();
     until([&] { return first.target() != nullptr; });
-    orchestrator().ended(first.id, gateway::EndState::completed, {}, {});
+    orchestrator().ended(first.id, gateway::EndState::completed, {});
   }
   backend::InstanceKey key_of_last_start() const { return backend.starts().back().key; }
   bool has_sent(std::string_view part) const {
@@ -165,6 +165,7 @@ class OrchestratorTest : public testing::Test, private net::RoundEndHook {
                               .health = {},
                               .device_memory = {}};
   DeploymentPlan plan;
+  std::vector<backend::Device> devices;  // that there are when it is made
 
  private:
   void on_round_end() override {

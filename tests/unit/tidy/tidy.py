@@ -14,6 +14,7 @@ MAY_INCLUDE = {
     "config": {"base"},
     "obs": {"base"},
     "net": {"base"},
+    "tls": {"base", "net"},
     "sqlite": {"base"},
     "access": {"base", "sqlite"},
     "ledger": {"base", "obs", "sqlite"},
@@ -23,8 +24,8 @@ MAY_INCLUDE = {
     "jobs": {"base", "net", "obs", "access", "gateway", "sqlite"},
     "traffic": {"base", "net", "ledger", "sim"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger", "access"},
-    "cli": {"base", "config", "net", "backend", "ledger", "sim", "traffic"},
-    "app": {"base", "core", "config", "net", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
+    "cli": {"base", "config", "net", "tls", "backend", "ledger", "sim", "traffic"},
+    "app": {"base", "core", "config", "net", "tls", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
             "cli", "access", "jobs"},
 }
 
