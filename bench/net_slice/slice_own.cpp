@@ -87,7 +87,7 @@ class Gateway final : public net::RequestHandler {
   [[nodiscard]] std::string error_body(int, std::string_view message) const override {
     return std::string(message);
   }
-  [[nodiscard]] int check_head(const net::HttpRequest&, std::string*) override { return 0; }
+  [[nodiscard]] net::HeadVerdict check_head(const net::HttpRequest&) override { return {}; }
 
  private:
   Router router_;

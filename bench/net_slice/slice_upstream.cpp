@@ -46,7 +46,7 @@ class Upstream final : public net::RequestHandler {
   [[nodiscard]] std::string error_body(int, std::string_view message) const override {
     return std::string(message);
   }
-  [[nodiscard]] int check_head(const net::HttpRequest&, std::string*) override { return 0; }
+  [[nodiscard]] net::HeadVerdict check_head(const net::HttpRequest&) override { return {}; }
 
  private:
   struct Stream {

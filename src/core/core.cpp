@@ -71,6 +71,7 @@ void Core::handle(const Event& event) {
                  [&](const ResumeFailed& e) { on(e); },
                  [&](const WarmRequested& e) { on(e); },
                  [&](const StopRequested& e) { on(e); },
+                 [&](const KeepWished& e) { on(e); },
                  [&](const ShutdownRequested& e) { on(e); },
                  [](const WokeUp&) {},  // what was due has been done
              },
@@ -286,7 +287,7 @@ Summary Core::summary() const {
          static_cast<std::int32_t>(instance->in_flight.size()), held.private_bytes,
          held.shared_bytes,
          instance->holds_host ? nodes_.at(instance->node).host.held_by(id).private_bytes : Bytes{},
-         instance->since});
+         instance->since, instance->wanted_back});
   }
   for (const Device& each : devices_) {
     summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,

@@ -50,8 +50,9 @@ struct InstanceSummary {
   std::int32_t in_flight = 0;
   Bytes private_bytes;  // of all its devices
   Bytes shared_bytes;
-  Bytes host_bytes;  // of host memory, for being suspended
-  Instant since;     // of the present state
+  Bytes host_bytes;          // of host memory, for being suspended
+  Instant since;             // of the present state
+  bool wanted_back = false;  // it is suspended, and waits for room on its own devices
 };
 struct DeploymentSummary {
   DeploymentId id;
@@ -161,6 +162,7 @@ class Core {
     Instant scaled_up_at;                // the last start that no failure caused
     Instant scaled_down_at;              // the last stop for want of requests
     Instant calm_at;                     // end of a panic: until then none stops
+    std::optional<Duration> keep_wish;   // of the last who had one: how long idle ones stay
     Duration service_time = seconds(1);  // of a request on its instance, learned
     Counts counts;
     std::int32_t ready_in_flight = 0;  // on ready instances
@@ -296,6 +298,7 @@ class Core {
   void on(const DeploymentAdded& e);
   void on(const DeploymentChanged& e);
   void on(const BoundsChanged& e);
+  void on(const KeepWished& e);
   void on(const TenantWeighed& e);
   void on(const DeploymentRemoved& e);
   void on(const InstancePlaced& e);
@@ -394,6 +397,7 @@ class Core {
   void prewarm(Deployment& d);
   void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
+  [[nodiscard]] static std::optional<Duration> idle_delay(const Deployment& d, bool last);
   [[nodiscard]] Duration break_even_of(const Instance& instance) const;
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);

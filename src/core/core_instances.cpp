@@ -94,6 +94,7 @@ void Core::look_elsewhere(DeviceId device) {
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
     if (each == nullptr || each->owner->spec.pool) continue;
+    if (!any_suits({device}, each->owner->spec.needs)) continue;
     if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
     if (!each->awaits.empty()) continue;
     if (each->wanted_back) {
@@ -160,6 +161,18 @@ void Core::on(const DeploymentChanged& e) {
   dispatch_waiting(*d);
   scale(*d);
   look_again_at_idle(*d);
+}
+
+void Core::on(const KeepWished& e) {
+  Deployment* const d = find_deployment(e.deployment);
+  if (d == nullptr || d->keep_wish == e.idle) return;
+  STOKER_INVARIANT(!e.idle || e.idle->ns >= 0, "deployment {}", e.deployment.value);
+  d->keep_wish = e.idle;
+  for (Instance* each : d->instances) {
+    if (!each->is_idle) continue;
+    each->keep_check_set = true;
+    timers_.set(TimerKind::keep_check, each->id.value, std::max(now_, keep_until(*each)));
+  }
 }
 
 void Core::on(const BoundsChanged& e) {

@@ -201,10 +201,8 @@ std::int32_t Core::preferred_instances(const Deployment& d) const {
 
 /// V19: not before that may one stop for want of requests, because one was started a moment ago.
 Instant Core::settled_at(const Deployment& d) {
-  const ScalePolicy& policy = d.spec.scale;
-  const std::optional<Duration> delay =
-      d.counts.placed() == 1 ? policy.scale_to_zero_delay : policy.scale_down_delay;
-  return d.scaled_up_at + delay.value_or(policy.keep_warm.min);
+  return d.scaled_up_at +
+         idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);
 }
 
 /// `wanted_at`: when the need arose; now, if it is not given.
@@ -306,13 +304,23 @@ KeepPlan Core::keep_plan(const Instance& instance) {
   return next_use_.plan(d.next_use, now_, break_even_of(instance));
 }
 
+/// How long an idle instance stays; nullopt: keep_warm decides. A wish may shorten what is
+/// configured, never lengthen it.
+std::optional<Duration> Core::idle_delay(const Deployment& d, bool last) {
+  const ScalePolicy& policy = d.spec.scale;
+  const std::optional<Duration> delay = last ? policy.scale_to_zero_delay : policy.scale_down_delay;
+  if (!d.keep_wish) return delay;
+  return std::min(*d.keep_wish, delay.value_or(policy.keep_warm.max));
+}
+
 /// Needs: it is idle. When it may stop if no request comes.
 Instant Core::keep_until(const Instance& instance) {
   Deployment& d = *instance.owner;
   const ScalePolicy& policy = d.spec.scale;
   const bool last = d.counts.placed() == 1;
-  const std::optional<Duration> delay = last ? policy.scale_to_zero_delay : policy.scale_down_delay;
-  if (delay) return instance.idle_since + *delay;
+  if (const std::optional<Duration> delay = idle_delay(d, last)) {
+    return instance.idle_since + *delay;
+  }
   const KeepWarm& keep = policy.keep_warm;
   if (keep.policy == KeepWarmPolicy::fixed) return instance.idle_since + keep.max;
   Instant until;
@@ -336,14 +344,14 @@ Duration Core::first_check_of(const Instance& instance) {
   const Deployment& d = *instance.owner;
   const ScalePolicy& policy = d.spec.scale;
   const KeepWarm& keep = policy.keep_warm;
-  if (d.counts.placed() > 1 && !policy.scale_down_delay) {
+  const std::optional<Duration> down = idle_delay(d, false);
+  if (d.counts.placed() > 1 && !down) {
     return std::max(keep_until(instance) - now_, Duration{});
   }
   const Duration kept = keep.policy == KeepWarmPolicy::fixed
                             ? keep.max
                             : std::clamp(plans_begin_after, keep.min, std::max(keep.min, keep.max));
-  return std::min(policy.scale_down_delay.value_or(kept),
-                  policy.scale_to_zero_delay.value_or(kept));
+  return std::min(down.value_or(kept), idle_delay(d, true).value_or(kept));
 }
 
 void Core::check_keep(Instance& instance) {
@@ -371,10 +379,13 @@ void Core::check_keep(Instance& instance) {
   // Else its minimum needs it. Whatever changes that looks again: see look_again_at_idle().
 }
 
-/// There may be one more than the minimum now, or the minimum is lower.
+/// There may be one more than the minimum now, or the minimum is lower: an idle one may stop, or go
+/// for others.
 void Core::look_again_at_idle(Deployment& d) {
   for (Instance* each : d.instances) {
-    if (!each->is_idle || each->keep_check_set) continue;
+    if (!each->is_idle) continue;
+    room_changed(*each);
+    if (each->keep_check_set) continue;
     each->keep_check_set = true;
     timers_.set(TimerKind::keep_check, each->id.value, std::max(now_, keep_until(*each)));
   }
@@ -391,7 +402,7 @@ double Core::idle_loss(const Instance& instance) {
 void Core::plan_prewarm(const Instance& last) {
   Deployment& d = *last.owner;
   const ScalePolicy& policy = d.spec.scale;
-  if (policy.scale_to_zero_delay || policy.keep_warm.policy != KeepWarmPolicy::adaptive) return;
+  if (idle_delay(d, true) || policy.keep_warm.policy != KeepWarmPolicy::adaptive) return;
   const KeepPlan plan = keep_plan(last);
   if (!plan.start_at) return;
   timers_.set(TimerKind::prewarm, d.spec.id.value,

@@ -173,6 +173,10 @@ std::string describe(const Event& event, const Names& n) {
             return fmt::format("{} shall have {} to {} instances from now on",
                                n.deployment(e.deployment), e.min_instances, e.max_instances);
           },
+          [&](const KeepWished& e) {
+            return fmt::format("{} shall stay idle for {}", n.deployment(e.deployment),
+                               e.idle ? to_text(*e.idle) : std::string("as long as configured"));
+          },
       },
       event);
 }

@@ -194,6 +194,10 @@ template <class V>
 void fields(V& v, FirstTokenSent& x) {
   v(x.request, x.took);
 }
+template <class V>
+void fields(V& v, KeepWished& x) {
+  v(x.deployment, x.idle);
+}
 
 template <class V>
 void fields(V& v, NodeAdded& x) {

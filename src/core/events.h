@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 
 #include "base/units.h"
@@ -190,6 +191,12 @@ struct StopRequested {
   DeploymentId deployment;
   InstanceId instance;  // only this one; zero: all, and the minimum rests until the next request
 };
+/// How long its idle instances shall stay, until the next wish. The configuration bounds it: a wish
+/// may end them sooner, never keep them longer.
+struct KeepWished {
+  DeploymentId deployment;
+  std::optional<Duration> idle;  // not negative; nullopt: as configured
+};
 struct ShutdownRequested {};
 struct WokeUp {};
 
@@ -199,7 +206,8 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, NodeAdded, InstanceSuspended,
-                 SuspendFailed, InstanceResumed, ResumeFailed, ModelInTier, ModelLost, TierLost>;
+                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, KeepWished, NodeAdded,
+                 InstanceSuspended, SuspendFailed, InstanceResumed, ResumeFailed, ModelInTier,
+                 ModelLost, TierLost>;
 
 }  // namespace stoker::core

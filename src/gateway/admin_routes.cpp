@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "gateway/follower.h"
+#include "gateway/ollama_lists.h"
 
 namespace stoker::gateway {
 namespace {
@@ -106,6 +107,8 @@ Result<std::string> run_query(AdminApi& api, const Question& question) {
   switch (route) {
     case Route::ps:
       return api.ps_json(text(query, "deployment"), sight);
+    case Route::ollama_ps:
+      return api.ps_json({}, sight).map([](const std::string& ps) { return ollama_ps_json(ps); });
     case Route::events:
     case Route::decisions: {
       const Result<EventFilter> filter = event_filter(query, sight);
@@ -153,8 +156,9 @@ std::string plain_fields(std::string_view content_type, RequestId id) {
 }
 
 void send_error(net::Exchange& exchange, Dialect dialect, const ApiError& error, RequestId id) {
-  exchange.respond(error.status, plain_fields("application/json", id) + retry_after_field(error),
-                   error_body(dialect, error));
+  std::string fields = plain_fields("application/json", id) + retry_after_field(error);
+  if (dialect == Dialect::anthropic) fields += "request-id: " + public_id(id) + "\r\n";
+  exchange.respond(error.status, fields, error_body(dialect, error));
 }
 
 ApiError to_error(const Error& error) {

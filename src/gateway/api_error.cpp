@@ -74,6 +74,10 @@ ApiError to_error(const Rejection& rejection) {
 std::string error_body(Dialect dialect, const ApiError& error) {
   JsonWriter json;
   json.object([&] {
+    if (dialect == Dialect::ollama) {
+      json.field("error", error.message);
+      return;
+    }
     if (dialect == Dialect::open_inference) {
       json.field("error", error.message);
       json.field("code", error.code);
@@ -98,6 +102,7 @@ std::string error_body(Dialect dialect, const ApiError& error) {
 
 std::string error_event(Dialect dialect, const ApiError& error) {
   if (dialect == Dialect::openai) return "data: " + error_body(dialect, error) + "\n\n";
+  if (dialect == Dialect::ollama) return error_body(dialect, error) + "\n";
   if (dialect != Dialect::responses) {
     return "event: error\ndata: " + error_body(dialect, error) + "\n\n";
   }

@@ -15,8 +15,9 @@ enum class Dialect : std::uint8_t {
   openai,          // chat, completions, embeddings, rerank, models
   responses,       // OpenAI's responses: errors as openai, its own stream events
   anthropic,       // messages
+  ollama,          // {"error": "..."}; streams are JSON objects, one a line
   open_inference,  // /v2: {"error": "..."}
-  plain,           // admin and pass-through: errors as openai, streams of any kind
+  plain,           // admin, media and pass-through: errors as openai, streams of any kind
 };
 
 struct ApiError {
@@ -31,7 +32,8 @@ struct ApiError {
 
 /// Whole JSON body of an error answer.
 [[nodiscard]] std::string error_body(Dialect dialect, const ApiError& error);
-/// The same as one server-sent event, with its closing empty line. It ends the stream.
+/// The same as one event of a stream: server-sent with its closing empty line, or one line. It ends
+/// the stream.
 [[nodiscard]] std::string error_event(Dialect dialect, const ApiError& error);
 /// "Retry-After: 3\r\n" (whole seconds, rounded up, at least 1), or nothing.
 [[nodiscard]] std::string retry_after_field(const ApiError& error);

@@ -26,9 +26,10 @@ void ClientAnswer::start_events(std::string_view fields) {
   if (!exchange_) return;
   status_ = 200;
   // Proxies buffer what they may; these fields tell them not to (G2 in RELIABILITY.md).
-  std::string head =
-      "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
-      "X-Accel-Buffering: no\r\n";
+  std::string head = dialect_ == Dialect::ollama
+                         ? "Content-Type: application/x-ndjson\r\n"
+                         : "Content-Type: text/event-stream; charset=utf-8\r\n";
+  head.append("Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
   head.append(fields);
   exchange_->start(200, head, std::nullopt);
 }
@@ -41,12 +42,33 @@ void ClientAnswer::start_bytes(int status, std::string_view fields) {
   exchange_->start(status, fields, std::nullopt);
 }
 
+void ClientAnswer::switch_protocol(std::string_view fields) {
+  STOKER_INVARIANT(form_ == Form::held, "form={}", static_cast<int>(form_));
+  form_ = Form::bytes;
+  if (!exchange_) return;
+  status_ = 101;
+  exchange_->switch_protocol(fields);
+}
+
+void ClientAnswer::pause_input() const {
+  if (exchange_) exchange_->pause_input();
+}
+
+void ClientAnswer::resume_input() const {
+  if (exchange_) exchange_->resume_input();
+}
+
 void ClientAnswer::write(std::string_view bytes, Instant now) {
   STOKER_INVARIANT(form_ != Form::held, "form={}", static_cast<int>(form_));
   if (!exchange_ || bytes.empty()) return;
   body_bytes_ += bytes.size();
   last_write_ = now;
   exchange_->write(bytes);
+}
+
+void ClientAnswer::keep_alive(Instant now) {
+  // A line may begin with white space, but an empty one breaks readers.
+  write(dialect_ == Dialect::ollama ? " " : ": keep-alive\n\n", now);
 }
 
 void ClientAnswer::finish() {

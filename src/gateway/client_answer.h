@@ -35,8 +35,15 @@ class ClientAnswer {
   void start_events(std::string_view fields);
   /// Head of a long answer of unknown length; its bytes follow through write().
   void start_bytes(int status, std::string_view fields);
+  /// Head of an upgrade that the engine took; bytes follow through write(), and those of the client
+  /// come to the callback on_data.
+  void switch_protocol(std::string_view fields);
+  void pause_input() const;
+  void resume_input() const;
   /// Needs: form() is events (then whole events only) or bytes.
   void write(std::string_view bytes, Instant now);
+  /// Says nothing, in as few bytes as the dialect has for that. Needs: form() is events.
+  void keep_alive(Instant now);
   /// Proper end of what was started.
   void finish();
   /// Ends with an error: as a status while held, as the last event of a stream; a long answer is

@@ -60,6 +60,10 @@ class DetachedExchange final : public net::Exchange {
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;
   void write(std::string_view bytes) override;
+  // A job is no upgrade.
+  void switch_protocol(std::string_view) override {}
+  void pause_input() override {}
+  void resume_input() override {}
   void finish() override;
   void abort() override;
   [[nodiscard]] std::size_t unsent_bytes() const override { return 0; }

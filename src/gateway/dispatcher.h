@@ -158,6 +158,9 @@ class Dispatcher {
   /// A dispatched request is over. Its slot is free; after a cancel(), once its worker has let go.
   /// Gives: its device time in ms. Late and repeated calls are ignored.
   virtual std::int64_t ended(RequestId request, EndState state, const TokenCounts& used) = 0;
+  /// Threads: any. How long the deployment's idle instances are to stay, within what its
+  /// configuration allows; until the next wish. nullopt: as configured. {0}: not at all.
+  virtual void keep(DeploymentId deployment, std::optional<Duration> idle) = 0;
   /// Threads: any. For the x-ratelimit fields.
   virtual Standings standings(KeyId key) = 0;
 };

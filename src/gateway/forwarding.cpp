@@ -23,9 +23,10 @@ constexpr std::array<std::string_view, 12> connection_fields = {"connection",
                                                                 "content-length",
                                                                 "date",
                                                                 "host"};
-constexpr std::array<std::string_view, 5> not_for_engines = {"authorization", "x-api-key", "cookie",
-                                                             "expect", "accept-encoding"};
-constexpr std::array<std::string_view, 2> not_for_clients = {"server-timing", "x-request-id"};
+constexpr std::array<std::string_view, 6> not_for_engines = {
+    "authorization", "x-api-key", "api-key", "cookie", "expect", "accept-encoding"};
+constexpr std::array<std::string_view, 3> not_for_clients = {"server-timing", "x-request-id",
+                                                             "request-id"};
 constexpr std::string_view own_prefix = "x-stoker-";
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
@@ -75,6 +76,12 @@ void add_fields_for_engine(std::string& text, const net::Fields& fields, Request
   text.append("\r\n");
 }
 
+void add_fields_of_translation(std::string& text, RequestId request) {
+  text.append("Content-Type: application/json\r\nX-Stoker-Request: ");
+  append_public_id(text, request);
+  text.append("\r\n");
+}
+
 void add_fields_for_client(std::string& text, const net::Fields& fields) {
   pass_on(text, fields, not_for_clients);
 }
@@ -106,6 +113,10 @@ bool is_json(std::string_view content_type) {
   return net::equal_ignoring_case(type, "application/json") ||
          (type.size() > suffix.size() &&
           net::equal_ignoring_case(type.substr(type.size() - suffix.size()), suffix));
+}
+
+bool is_form(std::string_view content_type) {
+  return net::equal_ignoring_case(media_type(content_type), "multipart/form-data");
 }
 
 bool is_event_stream(std::string_view content_type) {

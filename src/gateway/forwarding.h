@@ -16,6 +16,12 @@ namespace stoker::gateway {
 /// would change the answer's coding, and with X-Stoker-Request.
 void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request);
 
+/// What asks, and answers, for the one protocol that is switched to.
+inline constexpr std::string_view upgrade_fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
+/// The same for a body that the gateway wrote itself: nothing of the client's fields fits it.
+void add_fields_of_translation(std::string& text, RequestId request);
+
 /// Raw header text for the client: the engine's fields without those of the connection and without
 /// any X-Stoker-* field or Server-Timing, which are the gateway's to set.
 void add_fields_for_client(std::string& text, const net::Fields& fields);
@@ -27,6 +33,8 @@ void add_fields_for_client(std::string& text, const net::Fields& fields);
 
 /// True for application/json and anything/...+json, whatever parameters follow.
 [[nodiscard]] bool is_json(std::string_view content_type);
+/// True for multipart/form-data.
+[[nodiscard]] bool is_form(std::string_view content_type);
 [[nodiscard]] bool is_event_stream(std::string_view content_type);
 
 }  // namespace stoker::gateway

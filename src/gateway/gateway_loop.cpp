@@ -10,6 +10,9 @@
 #include "base/text.h"
 #include "gateway/cors.h"
 #include "gateway/forwarding.h"
+#include "gateway/media_request.h"
+#include "gateway/ollama_lists.h"
+#include "gateway/ollama_request.h"
 #include "gateway/rate_limit.h"
 #include "gateway/session_affinity.h"
 #include "net/clock.h"
@@ -70,6 +73,18 @@ bool declines_usage(Route route, const BodyFacts& facts) {
 bool must_hide_usage(const Deployment& deployment, Route route, const BodyFacts& facts) {
   return declines_usage(route, facts) &&
          (deployment.usage != UsageMode::contract || route == Route::completions);
+}
+
+/// Where an engine has what requests are translated to.
+const char* path_of(Route route) {
+  switch (route) {
+    case Route::completions:
+      return "/v1/completions";
+    case Route::embeddings:
+      return "/v1/embeddings";
+    default:
+      return "/v1/chat/completions";
+  }
 }
 
 /// What a foreign engine must be told besides what the client wrote.
@@ -140,7 +155,7 @@ void GatewayLoop::launch(DetachedRequest request, std::shared_ptr<DetachedSink> 
     const auto exchange = std::make_shared<DetachedExchange>(std::move(request), std::move(sink),
                                                              net::monotonic_now());
     const std::optional<RouteMatch> match = match_route(exchange->request().path);
-    if (!match || !runs_model(match->spec->route)) {
+    if (!match || !runs_model(match->spec->route) || is_translated(match->spec->route)) {
       send_error(*exchange, Dialect::plain,
                  {404, "not_found", "there is no such route that runs a model", {}, {}}, id);
       return;
@@ -209,6 +224,9 @@ net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   const std::optional<RouteMatch> match = match_route(head.path);
   // A path that is no route needs a key too: without one nobody learns what exists.
   const Scope scope = match ? match->spec->scope : Scope::inference;
+  if (head.upgrade && (!match || match->spec->route != Route::invoke)) {
+    return {400, "an upgrade is possible under /invoke/{deployment}/ only", nullptr};
+  }
   net::HeadVerdict verdict;
   if (from_allowed_origin(options_.auth.origins, head)) {
     verdict.answer_fields = cors_fields(head);
@@ -260,7 +278,9 @@ void GatewayLoop::on_request(net::ExchangePtr exchange) {
     return;
   }
   access::KeyPtr key = std::static_pointer_cast<const access::Key>(exchange->context());
-  if (runs_model(match->spec->route)) {
+  if (is_translated(match->spec->route)) {
+    run_translated(exchange, *match, std::move(key), id);
+  } else if (runs_model(match->spec->route)) {
     run_model(exchange, *match, std::move(key), id);
   } else {
     handle(exchange, *match, key.get(), id);
@@ -302,6 +322,15 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
       return;
     case Route::model_ready:
       show_model_ready(*exchange, match.first, *key, id);
+      return;
+    case Route::ollama_tags:
+      send_json(*exchange, 200, ollama_tags_json(visible(*key)), id);
+      return;
+    case Route::ollama_show:
+      show_ollama_model(*exchange, *key, id);
+      return;
+    case Route::ollama_version:
+      send_json(*exchange, 200, ollama_version_json(), id);
       return;
     case Route::server_metadata:
       send_json(
@@ -350,19 +379,8 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
   }
   const std::string& model = names_model_in_body(spec.route) ? facts.model : match.first;
   const DeploymentPtr deployment = find(model, *key);
-  if (!deployment) {
-    send_error(*exchange, spec.dialect, unknown_model(model, *key), id);
-    return;
-  }
-  if (!runtime_offers(deployment->runtime, spec.route)) {
-    send_error(*exchange, spec.dialect,
-               {404,
-                "route_not_offered",
-                fmt::format("'{}' runs on {}, which does not offer this route", deployment->name,
-                            to_text(deployment->runtime)),
-                {},
-                {}},
-               id);
+  if (const auto error = unservable(deployment, spec.route, model, *key)) {
+    send_error(*exchange, spec.dialect, *error, id);
     return;
   }
   const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
@@ -373,17 +391,82 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .key = std::move(key),
                     .metrics = &metrics_of(*deployment),
                     .id = id,
+                    .engine_method = {},
                     .engine_target = target_for_engine(match, request, *deployment),
                     .changed_body = {},
+                    .translator = {},
                     .estimate = estimate_tokens(spec.route, facts, request.body),
                     .detached = std::move(detached),
                     .stream = facts.stream,
                     .affinity = affinity,
-                    .hide_usage = must_hide_usage(*deployment, spec.route, facts)};
+                    .hide_usage = must_hide_usage(*deployment, spec.route, facts),
+                    .only_loads = false};
   if (names_model_in_body(spec.route) && !change.empty()) {
-    incoming.changed_body = json_.rewrite(request.body, change);
+    incoming.changed_body = changed_body(request, spec.route, facts, change);
   }
   InferenceRequest::start(host_, std::move(incoming));
+}
+
+/// `body` of the request with `change` made; nullopt where it holds nothing to be changed.
+std::optional<std::string> GatewayLoop::changed_body(const net::HttpRequest& request, Route route,
+                                                     const BodyFacts& facts,
+                                                     const BodyChange& change) {
+  if (!takes_media(route) || is_json(request.fields.find("content-type").value_or(""))) {
+    return json_.rewrite(request.body, change);
+  }
+  if (facts.model_in_form.empty()) return std::nullopt;
+  return with_model(request.body, facts, change.model);
+}
+
+/// A request that the engine gets in other words than the client's.
+void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMatch& match,
+                                 access::KeyPtr key, RequestId id) {
+  const RouteSpec& spec = *match.spec;
+  auto request = translate_ollama(spec.route, exchange->request().body);
+  if (!request) {
+    send_error(*exchange, spec.dialect, request.error(), id);
+    return;
+  }
+  const BodyFacts& facts = request->facts;
+  const DeploymentPtr deployment = find(facts.model, *key);
+  if (const auto error = unservable(deployment, spec.route, facts.model, *key)) {
+    send_error(*exchange, spec.dialect, *error, id);
+    return;
+  }
+  parts_.dispatcher.keep(deployment->id, request->keep_alive);
+  auto translator = std::make_unique<OllamaAnswer>(spec.route, facts.model);
+  if (request->wish == OllamaRequest::Wish::unload) {
+    translator->set_time(net::wall_now());
+    send_json(*exchange, 200, translator->only_done("unload", {}), id);
+    return;
+  }
+  // Whatever the engine says to this, it is there then.
+  const bool only_loads = request->wish == OllamaRequest::Wish::load;
+  std::uint64_t affinity = 0;
+  if (!only_loads && deployment->max_instances > 1) {
+    static_cast<void>(json_.check_object(request->body));  // it is ours, and now the last one read
+    affinity = affinity_of(exchange->request(), request->route, *deployment, key->tenant);
+  }
+  const BodyChange change = change_for(*deployment, request->route, facts);
+  if (!only_loads && !change.empty()) request->body = json_.rewrite(request->body, change);
+  InferenceRequest::start(
+      host_, {.exchange = exchange,
+              .route = &spec,
+              .deployment = deployment,
+              .key = std::move(key),
+              .metrics = &metrics_of(*deployment),
+              .id = id,
+              .engine_method = only_loads ? "GET" : "POST",
+              .engine_target = only_loads ? "/v1/models" : path_of(request->route),
+              .changed_body = std::move(request->body),
+              .translator = std::move(translator),
+              .estimate = only_loads ? TokenCounts{}
+                                     : estimate_tokens(spec.route, facts, exchange->request().body),
+              .detached = nullptr,
+              .stream = facts.stream && !only_loads,
+              .affinity = affinity,
+              .hide_usage = false,
+              .only_loads = only_loads});
 }
 
 /// With one instance there is nothing to choose, so the body is not looked at again.
@@ -399,6 +482,7 @@ std::uint64_t GatewayLoop::affinity_of(const net::HttpRequest& request, Route ro
 std::optional<ApiError> GatewayLoop::check_body(const net::HttpRequest& request, Route route,
                                                 BodyFacts& facts) {
   if (route == Route::invoke || route == Route::model_metadata) return std::nullopt;
+  if (takes_media(route)) return read_media_request(request, json_, facts);
   const std::optional<std::string_view> type = request.fields.find("content-type");
   const bool names_model = names_model_in_body(route);
   if (names_model ? !type || !is_json(*type)
@@ -432,14 +516,47 @@ ApiError GatewayLoop::unknown_model(std::string_view model, const access::Key& k
       {}};
 }
 
+/// Why the deployment, null if there is none for the key, cannot serve the route.
+std::optional<ApiError> GatewayLoop::unservable(const DeploymentPtr& deployment, Route route,
+                                                std::string_view model,
+                                                const access::Key& key) const {
+  if (!deployment) return unknown_model(model, key);
+  if (runtime_offers(deployment->runtime, route)) return std::nullopt;
+  return ApiError{404,
+                  "route_not_offered",
+                  fmt::format("'{}' runs on {}, which does not offer this route", deployment->name,
+                              to_text(deployment->runtime)),
+                  {},
+                  {}};
+}
+
+std::vector<DeploymentPtr> GatewayLoop::visible(const access::Key& key) const {
+  std::vector<DeploymentPtr> deployments;
+  for (const DeploymentPtr& deployment : directory_->all()) {
+    if (key.may_use(deployment->name)) deployments.push_back(deployment);
+  }
+  return deployments;
+}
+
+void GatewayLoop::show_ollama_model(net::Exchange& exchange, const access::Key& key,
+                                    RequestId id) const {
+  const std::optional<std::string> model = ollama_model_of(exchange.request().body);
+  const DeploymentPtr deployment = model ? find(*model, key) : nullptr;
+  if (!model) {
+    send_error(exchange, Dialect::ollama, {400, "missing_field", "model is required", {}, {}}, id);
+  } else if (!deployment) {
+    send_error(exchange, Dialect::ollama, unknown_model(*model, key), id);
+  } else {
+    send_json(exchange, 200, ollama_show_json(*deployment), id);
+  }
+}
+
 void GatewayLoop::list_models(net::Exchange& exchange, const access::Key& key, RequestId id) const {
   JsonWriter json;
   json.object([&] {
     json.field("object", "list");
     json.array("data", [&] {
-      for (const DeploymentPtr& deployment : directory_->all()) {
-        if (key.may_use(deployment->name)) write_model(json, *deployment);
-      }
+      for (const DeploymentPtr& deployment : visible(key)) write_model(json, *deployment);
     });
   });
   send_json(exchange, 200, json.text(), id);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "gateway/admin_routes.h"
@@ -77,6 +78,16 @@ class GatewayLoop final : private net::RequestHandler {
               RequestId id);
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
                  RequestId id, std::shared_ptr<DetachedExchange> detached = nullptr);
+  [[nodiscard]] std::optional<std::string> changed_body(const net::HttpRequest& request,
+                                                        Route route, const BodyFacts& facts,
+                                                        const BodyChange& change);
+  void run_translated(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
+                      RequestId id);
+  void show_ollama_model(net::Exchange& exchange, const access::Key& key, RequestId id) const;
+  [[nodiscard]] std::vector<DeploymentPtr> visible(const access::Key& key) const;
+  [[nodiscard]] std::optional<ApiError> unservable(const DeploymentPtr& deployment, Route route,
+                                                   std::string_view model,
+                                                   const access::Key& key) const;
   [[nodiscard]] DeploymentPtr find(std::string_view model, const access::Key& key) const;
   [[nodiscard]] std::optional<ApiError> check_body(const net::HttpRequest& request, Route route,
                                                    BodyFacts& facts);

@@ -33,7 +33,16 @@ void InferenceRequest::add_own_fields(std::string& text, bool whole) const {
   text.append("Server-Timing: ");
   add_server_timing(text, phases, whole);
   text.append("\r\n");
-  if (key().limited()) add_rate_limit_fields(text, host_.dispatcher.standings(key().id));
+  const bool anthropic = in_.route->dialect == Dialect::anthropic;
+  if (anthropic) {  // where its SDK looks for the id
+    text.append("request-id: ");
+    append_public_id(text, in_.id);
+    text.append("\r\n");
+  }
+  if (!key().limited()) return;
+  const Standings standings = host_.dispatcher.standings(key().id);
+  add_rate_limit_fields(text, standings);
+  if (anthropic) add_anthropic_fields(text, standings, net::coarse_wall_now());
 }
 
 std::string InferenceRequest::own_fields(bool whole) const {
@@ -52,9 +61,14 @@ void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   engine_fields_.clear();
   engine_fields_.reserve(fields_bytes);
   add_fields_for_client(engine_fields_, head.fields);
+  if (head.status == 101) {
+    switch_protocol(head);
+    return;
+  }
   const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
   if (head.status == 200 && is_event_stream(type)) {
-    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage},
+    relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage,
+                               in_.translator.get()},
                    host_.json);
     // A stream that nobody asked for in words we know, as a pass-through route may have.
     if (!in_.stream) arm_keep_alive(net::monotonic_now() + host_.limits.keep_alive_interval);
@@ -67,6 +81,33 @@ void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   }
 }
 
+/// The engine took the upgrade: from here on both sides send as they like, and the request runs
+/// until one of them closes.
+void InferenceRequest::switch_protocol(const net::HttpResponseHead& head) {
+  const auto protocol = head.fields.find("upgrade");
+  if (!protocol || !net::equal_ignoring_case(*protocol, "websocket")) {
+    end_with(EndState::failed,
+             {502, "bad_answer", "the engine switched to a protocol that nobody asked for", {}, {}},
+             host_.limits.failed_usage_wait);
+    return;
+  }
+  timeline_.first_byte = net::monotonic_now();
+  engine_fields_ += upgrade_fields;
+  add_own_fields(engine_fields_, false);
+  answer_.switch_protocol(engine_fields_);
+}
+
+/// Back-pressure: an engine that reads slowly slows its client.
+void InferenceRequest::send_to_engine(std::string_view bytes) {
+  if (call_ == nullptr) return;
+  call_->write(bytes);
+  if (call_->unsent_bytes() > host_.limits.write_buffer_bytes) answer_.pause_input();
+}
+
+void InferenceRequest::on_drained() {
+  answer_.resume_input();
+}
+
 void InferenceRequest::on_body(std::string_view bytes) {
   if (relay_) {
     relay_events(bytes);
@@ -77,6 +118,7 @@ void InferenceRequest::on_body(std::string_view bytes) {
 
 void InferenceRequest::relay_events(std::string_view bytes) {
   std::string& out = held_body_;  // events that wait for the first token are kept here too
+  if (in_.translator) in_.translator->set_time(net::wall_now());
   const bool is_whole = relay_->feed(bytes, out);
   if (timeline_.first_byte.ns == 0 && relay_->data_events() > 0) {
     timeline_.first_byte = net::monotonic_now();
@@ -123,11 +165,14 @@ void InferenceRequest::relay_bytes(std::string_view bytes) {
     return;
   }
   held_body_.append(bytes);
-  if (held_body_.size() <= host_.limits.held_answer_bytes) return;
-  if (answer_.form() == ClientAnswer::Form::events) {
-    end_with(EndState::failed,
-             {502, "bad_answer", "the engine did not answer with a stream", {}, {}},
-             host_.limits.failed_usage_wait);
+  const RequestLimits& limits = host_.limits;
+  if (held_body_.size() <= limits.held_answer_bytes) return;
+  const bool as_events = answer_.form() == ClientAnswer::Form::events;
+  if (in_.translator && !as_events && held_body_.size() <= limits.translated_answer_bytes) return;
+  if (in_.translator || as_events) {
+    const char* const what = as_events ? "the engine did not answer with a stream"
+                                       : "the engine's answer is too large to be translated";
+    end_with(EndState::failed, {502, "bad_answer", what, {}, {}}, limits.failed_usage_wait);
     return;
   }
   add_own_fields(engine_fields_, false);
@@ -185,11 +230,49 @@ void InferenceRequest::end_of_bytes() {
     fail_late_answer();
     return;
   }
+  if (engine_status_ == 101 && answer_.open()) {
+    end_switched([this] { complete(EndState::completed, {}); });
+    return;
+  }
   if (engine_status_ >= 500) {
     complete(EndState::failed, "engine_error");
-  } else {
-    complete(EndState::completed, {});
+    return;
   }
+  const bool translates = in_.translator && engine_status_ == 200 && !in_.only_loads;
+  if (translates && in_.translator->whole(held_body_, {}).empty()) {
+    error_ = ApiError{502, "bad_answer", "the engine's answer is not one of its route", {}, {}};
+    complete(EndState::failed, error_->code);
+    return;
+  }
+  complete(EndState::completed, {});
+}
+
+/// Puts the engine's whole answer into the client's words where those are not the engine's.
+void InferenceRequest::put_into_dialect() {
+  const Dialect dialect = in_.route->dialect;
+  if (dialect != Dialect::ollama && dialect != Dialect::anthropic) return;
+  if (in_.translator) in_.translator->set_time(net::wall_now());
+  if (in_.only_loads && engine_status_ < 500) {
+    engine_status_ = 200;
+    held_body_ = in_.translator->only_done("load", ending_);
+  } else if (engine_status_ >= 400) {
+    std::string message = host_.json.error_message(held_body_);
+    if (message.empty()) return;
+    held_body_ = error_body(dialect, {engine_status_, "engine_error", std::move(message), {}, {}});
+  } else if (in_.translator) {
+    held_body_ = in_.translator->whole(held_body_, ending_);
+  }
+}
+
+/// What a stream ends with, its receipt included.
+std::string InferenceRequest::last_bytes() {
+  if (!in_.translator) {
+    return ": stoker " + receipt_json(in_.deployment->name, ending_) + "\n\n" + relay_->terminal();
+  }
+  // After an error of the engine nothing more may come.
+  if (end_state_ != EndState::completed) return {};
+  in_.translator->set_time(net::wall_now());
+  return in_.translator->last_line(ending_);
 }
 
 /// The engine refused after the stream had begun: its status can no longer be sent.

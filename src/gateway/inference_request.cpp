@@ -70,13 +70,7 @@ InferenceRequest::InferenceRequest(RequestHost& host, Incoming incoming)
 }
 
 void InferenceRequest::begin() {
-  answer_.set_callbacks({.on_gone = [this] { client_gone(); },
-                         .on_drained =
-                             [this] {
-                               if (call_ != nullptr && std::exchange(call_paused_, false)) {
-                                 call_->resume();
-                               }
-                             }});
+  hear_client();
   const Arrival arrival{.request = in_.id,
                         .deployment = in_.deployment->id,
                         .tenant = in_.key->tenant,
@@ -106,6 +100,17 @@ void InferenceRequest::begin() {
                  [&](const Rejection& rejection) { refused(rejection); },
              },
              admission);
+}
+
+/// What is sent after an upgrade comes to on_data; without one nothing does.
+void InferenceRequest::hear_client() {
+  answer_.set_callbacks({.on_gone = [this] { client_gone(); },
+                         .on_drained =
+                             [this] {
+                               if (call_ != nullptr && std::exchange(call_paused_, false))
+                                 call_->resume();
+                             },
+                         .on_data = [this](std::string_view bytes) { send_to_engine(bytes); }});
 }
 
 bool InferenceRequest::write_admission() {
@@ -182,11 +187,21 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   const net::HttpRequest& request = answer_.exchange().request();
   std::string& fields = host_.fields;
   fields.clear();
-  add_fields_for_engine(fields, request.fields, in_.id);
+  if (in_.translator) {
+    add_fields_of_translation(fields, in_.id);
+  } else {
+    add_fields_for_engine(fields, request.fields, in_.id);
+  }
   net::HttpClient& client = host_.upstreams.acquire(*target_);
-  net::Call* call =
-      client.send(request.method, in_.engine_target, fields,
-                  in_.changed_body ? std::string_view(*in_.changed_body) : request.body, *this);
+  net::Call* call = nullptr;
+  if (request.upgrade) {
+    fields += upgrade_fields;
+    call = client.send_upgrade(in_.engine_target, fields, *this);
+  } else {
+    call = client.send(
+        in_.engine_method.empty() ? request.method : in_.engine_method, in_.engine_target, fields,
+        in_.changed_body ? std::string_view(*in_.changed_body) : request.body, *this);
+  }
   // A call that failed inside send() has already moved the request on.
   if (call != nullptr) call_ = call;
 }
@@ -223,8 +238,28 @@ void InferenceRequest::refused(const Rejection& rejection) {
 }
 
 void InferenceRequest::client_gone() {
+  const bool switched = answer_.status() == 101;
   answer_.drop();
   if (phase_ != Phase::waiting && phase_ != Phase::running) return;
+  if (switched) {
+    end_switched([this] { cancel_for_client(); });
+  } else {
+    cancel_for_client();
+  }
+}
+
+/// Both sides end a WebSocket at almost the same time, and a dying instance ends it before the word
+/// of its death is here: what comes within a moment says how it ended, else `end` does.
+void InferenceRequest::end_switched(std::function<void()> end) {
+  constexpr Duration moment = ms(50);
+  if (settle_timer_ != 0) return;
+  settle_timer_ = host_.loop.run_at(net::monotonic_now() + moment, [this, end = std::move(end)] {
+    settle_timer_ = 0;
+    if (phase_ == Phase::running) end();
+  });
+}
+
+void InferenceRequest::cancel_for_client() {
   end_with(EndState::cancelled, {499, "client_gone", "the client closed the connection", {}, {}},
            host_.limits.cancelled_usage_wait);
 }
@@ -258,6 +293,7 @@ void InferenceRequest::end_with(EndState state, ApiError error, Duration usage_w
     return;
   }
   phase_ = Phase::settling;
+  cancel_timer(host_.loop, settle_timer_);
   settle_timer_ = host_.loop.run_at(net::monotonic_now() + usage_wait, [this] {
     settle_timer_ = 0;
     if (phase_ == Phase::settling) record();
@@ -332,14 +368,13 @@ void InferenceRequest::deliver(bool written) {
     answer_.fail(*error_, own_fields(true));
   } else if (relay_) {
     if (answer_.form() == ClientAnswer::Form::held) start_events();
-    std::string last = ": stoker " + receipt_json(in_.deployment->name, ending_) + "\n\n";
-    last += relay_->terminal();
-    answer_.write(last, timeline_.ended);
+    answer_.write(last_bytes(), timeline_.ended);
     answer_.finish();
   } else if (answer_.form() == ClientAnswer::Form::bytes) {
     answer_.finish();
   } else if (answer_.open()) {
     add_own_fields(engine_fields_, true);
+    put_into_dialect();
     answer_.respond(engine_status_, engine_fields_, held_body_);
   }
   in_.metrics->answer_bytes->add(answer_.body_bytes());
@@ -382,7 +417,7 @@ void InferenceRequest::keep_alive() {
   const Instant now = net::monotonic_now();
   if (answer_.form() == ClientAnswer::Form::held) start_events();
   if (answer_.last_write() + host_.limits.keep_alive_interval <= now) {
-    answer_.write(": keep-alive\n\n", now);
+    answer_.keep_alive(now);
   }
   arm_keep_alive(answer_.last_write() + host_.limits.keep_alive_interval);
 }

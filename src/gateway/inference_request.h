@@ -26,6 +26,7 @@
 #include "gateway/dispatcher.h"
 #include "gateway/json_reader.h"
 #include "gateway/metrics.h"
+#include "gateway/ollama_answer.h"
 #include "gateway/receipt.h"
 #include "gateway/record_sink.h"
 #include "gateway/routes.h"
@@ -45,6 +46,7 @@ struct RequestLimits {
   Duration failed_usage_wait = ms(500);  // the same while the client still waits for an error
   std::size_t write_buffer_bytes = std::size_t{256} << 10;  // unsent; beyond: the engine is paused
   std::size_t held_answer_bytes = std::size_t{1} << 20;     // longer answers go on as they come
+  std::size_t translated_answer_bytes = std::size_t{32} << 20;  // longer ones are not translated
 };
 
 class InferenceRequest;
@@ -72,13 +74,16 @@ struct Incoming {
   access::KeyPtr key;  // who asks
   const DeploymentMetrics* metrics = nullptr;
   RequestId id;
+  std::string_view engine_method;              // a literal; empty: the client's
   std::string engine_target;                   // path and query at the engine
-  std::optional<std::string> changed_body;     // instead of the client's, for a foreign engine
+  std::optional<std::string> changed_body;     // instead of the client's
+  std::unique_ptr<OllamaAnswer> translator;    // null: answers go on in the engine's words
   TokenCounts estimate;                        // what it may use at most, as far as that is known
   std::shared_ptr<DetachedExchange> detached;  // `exchange`, of a job; null: a client is connected
   bool stream = false;
   std::uint64_t affinity = 0;  // of session_affinity.h
   bool hide_usage = false;     // of a stream whose client did not ask for it
+  bool only_loads = false;     // the model is to be there, and nothing to be generated
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.
@@ -108,12 +113,15 @@ class InferenceRequest final : public DispatchSink,
 
   // Life: inference_request.cpp.
   void begin();
+  void hear_client();
   bool write_admission();
   void dispatch(DispatchTargetPtr target);
   bool note_dispatch();
   [[nodiscard]] Duration run_timeout() const;
   void refused(const Rejection& rejection);
   void client_gone();
+  void cancel_for_client();
+  void end_switched(std::function<void()> end);
   void instance_lost(const std::string& reason);
   void end_with(EndState state, ApiError error, Duration usage_wait);
   void complete(EndState state, std::string reason);
@@ -134,10 +142,15 @@ class InferenceRequest final : public DispatchSink,
   void on_body(std::string_view bytes) override;
   void on_end() override;
   void on_failure(net::CallFailure failure, const std::string& detail) override;
+  void on_drained() override;
+  void switch_protocol(const net::HttpResponseHead& head);
+  void send_to_engine(std::string_view bytes);
   void relay_events(std::string_view bytes);
   void relay_bytes(std::string_view bytes);
   void end_of_events();
   void end_of_bytes();
+  void put_into_dialect();
+  [[nodiscard]] std::string last_bytes();
   void fail_late_answer();
   void start_events();
   void slow_down();

@@ -19,6 +19,7 @@ struct BodyFacts {
   bool wants_usage = false;                 // stream_options.include_usage
   std::optional<std::int64_t> most_output;  // tokens of one answer that the client bounds it to
   std::int64_t choices = 1;                 // answers wanted
+  std::string_view model_in_form;           // where a form has it; a view into the body
 };
 
 /// What a foreign engine must get instead of what the client wrote.

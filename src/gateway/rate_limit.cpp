@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/text.h"
+
 namespace stoker::gateway {
 namespace {
 
@@ -30,6 +32,26 @@ void add_one(std::string& text, std::string_view what, const std::optional<Stand
                  duration_text(standing->resets_in));
 }
 
+/// RFC 3339 without fractions, rounded up.
+std::string reset_time(WallTime now, Duration in) {
+  const std::int64_t at = now.ns + in.ns;
+  const std::int64_t second = seconds(1).ns;
+  std::string text = to_text(WallTime{(at + second - 1) / second * second});
+  constexpr std::string_view fraction = ".000";
+  text.erase(text.size() - 1 - fraction.size(), fraction.size());
+  return text;
+}
+
+void add_one_anthropic(std::string& text, std::string_view what,
+                       const std::optional<Standing>& standing, WallTime now) {
+  if (!standing) return;
+  fmt::format_to(std::back_inserter(text),
+                 "anthropic-ratelimit-{0}-limit: {1}\r\nanthropic-ratelimit-{0}-remaining: {2}\r\n"
+                 "anthropic-ratelimit-{0}-reset: {3}\r\n",
+                 what, standing->most, std::max<std::int64_t>(standing->remaining, 0),
+                 reset_time(now, standing->resets_in));
+}
+
 /// Left of it, in thousandths.
 std::int64_t left(const Standing& standing) {
   return standing.most <= 0 ? 0 : standing.remaining * 1000 / standing.most;
@@ -37,7 +59,7 @@ std::int64_t left(const Standing& standing) {
 
 bool writes_tokens(Route route) {
   return route == Route::chat || route == Route::completions || route == Route::responses ||
-         route == Route::messages;
+         route == Route::messages || route == Route::ollama_chat || route == Route::ollama_generate;
 }
 
 }  // namespace
@@ -52,10 +74,17 @@ void add_rate_limit_fields(std::string& text, const Standings& standings) {
   add_one(text, "tokens", input_is_nearer ? in : out);
 }
 
+void add_anthropic_fields(std::string& text, const Standings& standings, WallTime now) {
+  add_one_anthropic(text, "requests", standings.requests, now);
+  add_one_anthropic(text, "input-tokens", standings.input_tokens, now);
+  add_one_anthropic(text, "output-tokens", standings.output_tokens, now);
+}
+
 TokenCounts estimate_tokens(Route route, const BodyFacts& facts, std::string_view body) {
   TokenCounts counts;
   if (!names_model_in_body(route)) return counts;
-  const auto bytes = static_cast<std::int64_t>(body.size());
+  // Sound and pictures are not text: how many bytes they have says nothing about tokens.
+  const auto bytes = takes_media(route) ? 0 : static_cast<std::int64_t>(body.size());
   counts.input = std::min(bytes / bytes_per_token + 1, largest_guess);
   if (!writes_tokens(route)) return counts;
   const std::int64_t each = facts.most_output.value_or(usual_output);

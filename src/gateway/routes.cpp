@@ -29,6 +29,26 @@ constexpr std::array routes = {
               "messages"},
     RouteSpec{Route::count_tokens, "/v1/messages/count_tokens", method::post, Scope::inference,
               Dialect::anthropic, "count_tokens"},
+    RouteSpec{Route::transcriptions, "/v1/audio/transcriptions", method::post, Scope::inference,
+              Dialect::plain, "transcriptions"},
+    RouteSpec{Route::media, "/v1/audio/translations", method::post, Scope::inference,
+              Dialect::plain, "translations"},
+    RouteSpec{Route::media, "/v1/audio/speech", method::post, Scope::inference, Dialect::plain,
+              "speech"},
+    RouteSpec{Route::media, "/v1/images/generations", method::post, Scope::inference,
+              Dialect::plain, "images"},
+    RouteSpec{Route::media, "/v1/images/edits", method::post, Scope::inference, Dialect::plain,
+              "images"},
+    RouteSpec{Route::media, "/v1/images/variations", method::post, Scope::inference, Dialect::plain,
+              "images"},
+    RouteSpec{Route::ollama_chat, "/api/chat", method::post, Scope::inference, Dialect::ollama,
+              "ollama_chat"},
+    RouteSpec{Route::ollama_generate, "/api/generate", method::post, Scope::inference,
+              Dialect::ollama, "ollama_generate"},
+    RouteSpec{Route::ollama_embed, "/api/embed", method::post, Scope::inference, Dialect::ollama,
+              "ollama_embed"},
+    RouteSpec{Route::ollama_embeddings, "/api/embeddings", method::post, Scope::inference,
+              Dialect::ollama, "ollama_embed"},
     RouteSpec{Route::infer, "/v2/models/{}/infer", method::post, Scope::inference,
               Dialect::open_inference, "infer"},
     RouteSpec{Route::infer, "/v2/models/{}/versions/{}/infer", method::post, Scope::inference,
@@ -47,6 +67,13 @@ constexpr std::array routes = {
               "models"},
     RouteSpec{Route::model, "/v1/models/{*}", method::get, Scope::inference, Dialect::openai,
               "model"},
+    RouteSpec{Route::ollama_tags, "/api/tags", method::get, Scope::inference, Dialect::ollama,
+              "tags"},
+    RouteSpec{Route::ollama_ps, "/api/ps", method::get, Scope::inference, Dialect::ollama, "ps"},
+    RouteSpec{Route::ollama_show, "/api/show", method::post, Scope::inference, Dialect::ollama,
+              "show"},
+    RouteSpec{Route::ollama_version, "/api/version", method::get, Scope::inference, Dialect::ollama,
+              "version"},
     RouteSpec{Route::server_metadata, "/v2", method::get, Scope::inference, Dialect::open_inference,
               "server"},
     RouteSpec{Route::live, "/v2/health/live", method::get, Scope::inference,
@@ -210,10 +237,11 @@ std::string allowed_methods(const RouteSpec& spec) {
 bool runtime_offers(RuntimeKind runtime, Route route) {
   switch (runtime) {
     case RuntimeKind::llama_cpp:
-      return route != Route::infer && route != Route::model_metadata;
+      return route != Route::infer && route != Route::model_metadata && route != Route::media;
     case RuntimeKind::onnx:
       return route == Route::infer || route == Route::model_metadata || route == Route::invoke ||
-             route == Route::embeddings || route == Route::rerank;
+             route == Route::embeddings || route == Route::rerank || route == Route::ollama_embed ||
+             route == Route::ollama_embeddings;
     case RuntimeKind::command:
     case RuntimeKind::container:
     case RuntimeKind::echo:

@@ -23,6 +23,12 @@ enum class Route : std::uint8_t {
   responses,
   messages,
   count_tokens,
+  transcriptions,  // of audio: the body is a form
+  media,           // other audio and images, in and out: a form or JSON
+  ollama_chat,
+  ollama_generate,
+  ollama_embed,
+  ollama_embeddings,
   // Run a model that the path names.
   infer,
   model_metadata,  // only the worker knows the tensors, so this starts one: clients ask it right
@@ -31,10 +37,14 @@ enum class Route : std::uint8_t {
   // Answered by the gateway.
   models,
   model,
+  ollama_tags,
+  ollama_show,
+  ollama_version,
   server_metadata,
   live,
   server_ready,
   model_ready,  // "would it be served?", so true at zero instances, and starts nothing
+  ollama_ps,    // asks the scheduler, so it goes with the admin routes
   // Jobs: of the deployment that the path names.
   job_run,
   job_run_sync,
@@ -110,9 +120,17 @@ struct RouteMatch {
 [[nodiscard]] constexpr bool is_job_route(Route route) {
   return route >= Route::job_run && route <= Route::job_list;
 }
-/// True if the request's JSON body names the model.
+/// True if the request's body names the model.
 [[nodiscard]] constexpr bool names_model_in_body(Route route) {
-  return route <= Route::count_tokens;
+  return route <= Route::ollama_embeddings;
+}
+/// True if that body may be a form, or bytes of a medium whose model stands beside them.
+[[nodiscard]] constexpr bool takes_media(Route route) {
+  return route == Route::transcriptions || route == Route::media;
+}
+/// True if the request is put into OpenAI's words for the engine, and its answer back.
+[[nodiscard]] constexpr bool is_translated(Route route) {
+  return route >= Route::ollama_chat && route <= Route::ollama_embeddings;
 }
 /// False where no worker of that runtime has the route, so that a request does not start an
 /// instance only to be told 404. Foreign engines may have any.

@@ -22,6 +22,7 @@ bool StreamRelay::feed(std::string_view bytes, std::string& out) {
     switch (framer_.next(event)) {
       case net::SseFramer::Next::event:
         take(event, out);
+        if (too_large_) return false;
         break;
       case net::SseFramer::Next::need_more:
         return true;
@@ -56,19 +57,40 @@ void StreamRelay::take(const net::SseEvent& event, std::string& out) {
     const bool looks = !rules_.speaks_contract || rules_.hide_usage;
     const bool hides = looks && read_usage(event.data) && rules_.hide_usage;
     if (hides && json_->is_usage_event(event.data)) return;
-    ++data_events_;
+    if (carries_output(event)) ++data_events_;
     error_seen_ = error_seen_ || is_error_event(event);
     if (hides) {
       append_without_usage(event, out);
       return;
     }
   }
-  out += event.raw;
+  pass_on(event, out);
+}
+
+void StreamRelay::pass_on(const net::SseEvent& event, std::string& out) {
+  if (rules_.translator == nullptr) {
+    out += event.raw;
+  } else if (event.has_data) {
+    too_large_ = !rules_.translator->add_event(event.data, out);
+  }
+}
+
+/// Not so the events that only frame the output.
+bool StreamRelay::carries_output(const net::SseEvent& event) const {
+  switch (rules_.dialect) {
+    case Dialect::anthropic:
+      return event.name == "content_block_delta";
+    case Dialect::responses:
+      return event.name.ends_with(".delta");
+    default:
+      return true;
+  }
 }
 
 bool StreamRelay::is_terminal(const net::SseEvent& event) const {
   switch (rules_.dialect) {
     case Dialect::openai:
+    case Dialect::ollama:  // engines are asked in OpenAI's words
       return event.data == "[DONE]";
     case Dialect::anthropic:
       return event.name == "message_stop";
@@ -100,9 +122,8 @@ void StreamRelay::append_without_usage(const net::SseEvent& event, std::string& 
 
 StreamRelay::End StreamRelay::end() const {
   if (error_seen_) return End::error;
-  const bool has_terminal_event = rules_.dialect == Dialect::openai ||
-                                  rules_.dialect == Dialect::anthropic ||
-                                  rules_.dialect == Dialect::responses;
+  const bool has_terminal_event =
+      rules_.dialect != Dialect::open_inference && rules_.dialect != Dialect::plain;
   if (has_terminal_event && terminal_.empty()) return End::broken;
   // What is left of a cut event must not pass for an end.
   return framer_.unfinished().empty() ? End::terminal : End::broken;

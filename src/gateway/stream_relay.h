@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "gateway/json_reader.h"
+#include "gateway/ollama_answer.h"
 #include "net/sse.h"
 
 namespace stoker::gateway {
@@ -17,6 +18,7 @@ struct StreamRules {
   Dialect dialect = Dialect::openai;
   bool speaks_contract = true;  // usage comes as `: stoker-usage`, never from the events
   bool hide_usage = false;  // the client did not ask for it, the engine may show it all the same
+  OllamaAnswer* translator = nullptr;  // puts events into the words of the client; outlives this
 };
 
 class StreamRelay {
@@ -38,12 +40,14 @@ class StreamRelay {
   /// The held terminal event, empty if there is none.
   [[nodiscard]] const std::string& terminal() const { return terminal_; }
 
-  /// Events with data so far; the first one is the first token.
+  /// Events with output so far; the first one is the first token.
   [[nodiscard]] std::int64_t data_events() const { return data_events_; }
   [[nodiscard]] const WorkerUsage& usage() const { return usage_; }
 
  private:
   void take(const net::SseEvent& event, std::string& out);
+  void pass_on(const net::SseEvent& event, std::string& out);
+  [[nodiscard]] bool carries_output(const net::SseEvent& event) const;
   [[nodiscard]] bool is_terminal(const net::SseEvent& event) const;
   [[nodiscard]] bool read_usage(std::string_view data);
   void append_without_usage(const net::SseEvent& event, std::string& out);
@@ -57,6 +61,7 @@ class StreamRelay {
   std::int64_t data_events_ = 0;
   WorkerUsage usage_;
   bool error_seen_ = false;
+  bool too_large_ = false;  // to be translated
 };
 
 }  // namespace stoker::gateway

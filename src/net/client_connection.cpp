@@ -36,8 +36,8 @@ ClientConnection::~ClientConnection() = default;
 
 void ClientConnection::begin(const CallRequest& request, CallHandler& handler) {
   handler_ = &handler;
-  head_request_ = request.method == "HEAD";
-  parser_.reset(head_request_);
+  answers_ = {.head_request = request.method == "HEAD", .upgrade_request = request.upgrade};
+  parser_.reset(answers_);
   kept_ = sent_any_ = paused_ = false;
   out_.append(make_head(request));
   out_.append(request.body);
@@ -227,6 +227,14 @@ bool ClientConnection::holds_input() const {
          channel_->holds_input();
 }
 
+void ClientConnection::write(std::string_view bytes) {
+  STOKER_INVARIANT(switched_, "{} bytes outside of an upgrade", bytes.size());
+  if (phase_ != Phase::body || peer_ended_) return;
+  const bool waits = !out_.empty();
+  out_.append(bytes);
+  if (!waits) static_cast<void>(send_queued());  // something was sent before: it cannot fail
+}
+
 /// A paused connection is not registered at all: epoll would report the end of the peer for ever.
 void ClientConnection::set_interest() {
   if (phase_ == Phase::closed) return;
@@ -281,6 +289,10 @@ void ClientConnection::on_events(std::uint32_t events) {
   const bool may_send = !out_.empty() || (channel_ != nullptr && channel_->holds_output());
   if ((events & EPOLLOUT) != 0 && may_send && !send_queued()) {
     return fail(CallFailure::not_delivered, "the peer closed the connection at once");
+  }
+  if (switched_ && (events & EPOLLOUT) != 0 && out_.empty()) {
+    handler_->on_drained();
+    if (phase_ == Phase::closed) return;  // cancelled in there
   }
   if (paused_) {
     // Nobody will take the rest of the request; what was answered is read after resume().
@@ -354,13 +366,14 @@ bool ClientConnection::take_head(std::string_view& bytes) {
       break;
   }
   bytes.remove_prefix(parser_.head_bytes() - held);
-  if (parser_.status() < 200) {  // an interim answer: the real one follows
-    parser_.reset(head_request_);
+  if (parser_.interim()) {  // the real one follows
+    parser_.reset(answers_);
     partial_head_.clear();
     return !bytes.empty();
   }
   parser_.fill(message.data(), head_);
   phase_ = Phase::body;
+  switched_ = parser_.status() == 101;
   body_left_ = head_.content_length.value_or(0);
   decoder_.reset();
   handler_->on_head(head_);

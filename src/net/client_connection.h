@@ -46,6 +46,7 @@ struct CallRequest {
   std::string_view target;
   std::string_view head_fields;
   std::string_view body;
+  bool upgrade = false;
 };
 
 class ClientConnection final : public FdHandler, public RoundEndHook, public Call {
@@ -64,6 +65,8 @@ class ClientConnection final : public FdHandler, public RoundEndHook, public Cal
   void cancel() override;
   void pause() override;
   void resume() override;
+  void write(std::string_view bytes) override;
+  [[nodiscard]] std::size_t unsent_bytes() const override { return out_.size(); }
   void on_events(std::uint32_t events) override;
   void on_round_end() override;
 
@@ -113,7 +116,8 @@ class ClientConnection final : public FdHandler, public RoundEndHook, public Cal
   bool kept_ = false;        // the current request found it open
   bool sent_any_ = false;    // the kernel took something of the current request
   bool peer_ended_ = false;  // it sends or takes no more: never used again
-  bool head_request_ = false;
+  ResponseHeadParser::Answers answers_;
+  bool switched_ = false;  // the peer took the upgrade
 };
 
 }  // namespace stoker::net

@@ -60,6 +60,7 @@ struct HttpRequest {
   std::string_view path;    // target without query; percent-encoding untouched
   std::string_view query;   // without '?'
   bool http10 = false;
+  bool upgrade = false;  // to a WebSocket: no other protocol comes this far
   Fields fields;
   std::string_view body;  // whole; chunked coding undone
 };

@@ -81,7 +81,16 @@ struct HttpClient::Impl : ClientShared {
     answer_limits.chunks = std::numeric_limits<std::size_t>::max();
   }
   void sweep_later();
+  Call* send_on_fresh(const CallRequest& request, CallHandler& handler);
 };
+
+Call* HttpClient::Impl::send_on_fresh(const CallRequest& request, CallHandler& handler) {
+  auto fresh = std::make_shared<ClientConnection>(*this, connections.size());
+  ClientConnection* connection = fresh.get();
+  connections.push_back(std::move(fresh));
+  if (sweep == 0) sweep_later();
+  return connection->open_and_send(request, handler) ? connection : nullptr;
+}
 
 /// Idle connections are looked at now and then, so that a call costs no timer.
 void HttpClient::Impl::sweep_later() {
@@ -108,7 +117,7 @@ HttpClient::~HttpClient() {
 Call* HttpClient::send(std::string_view method, std::string_view target,
                        std::string_view head_fields, std::string_view body, CallHandler& handler) {
   Impl& impl = *impl_;
-  const CallRequest request{method, target, head_fields, body};
+  const CallRequest request{method, target, head_fields, body, false};
   if (!impl.address_ok) {
     handler.on_failure(CallFailure::connect_failed, "not an address: " + impl.endpoint.text());
     return nullptr;
@@ -123,11 +132,16 @@ Call* HttpClient::send(std::string_view method, std::string_view target,
     kept->send_again(request, handler);
     return kept;
   }
-  auto fresh = std::make_shared<ClientConnection>(impl, impl.connections.size());
-  ClientConnection* connection = fresh.get();
-  impl.connections.push_back(std::move(fresh));
-  if (impl.sweep == 0) impl.sweep_later();
-  return connection->open_and_send(request, handler) ? connection : nullptr;
+  return impl.send_on_fresh(request, handler);
+}
+
+Call* HttpClient::send_upgrade(std::string_view target, std::string_view head_fields,
+                               CallHandler& handler) {
+  if (!impl_->address_ok) {
+    handler.on_failure(CallFailure::connect_failed, "not an address: " + impl_->endpoint.text());
+    return nullptr;
+  }
+  return impl_->send_on_fresh({"GET", target, head_fields, {}, true}, handler);
 }
 
 std::size_t HttpClient::idle_connections() const {

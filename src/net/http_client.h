@@ -44,6 +44,8 @@ class CallHandler {
   virtual void on_body(std::string_view bytes) = 0;        // transfer coding undone
   virtual void on_end() = 0;
   virtual void on_failure(CallFailure failure, const std::string& detail) = 0;
+  /// All that Call::write() queued is with the kernel.
+  virtual void on_drained() {}
 };
 
 /// One running call; owned by the pool. Dead after the last callback: forget the pointer there.
@@ -56,6 +58,10 @@ class Call {
   /// is still handed over. While paused the end of the peer is not noticed.
   virtual void pause() = 0;
   virtual void resume() = 0;
+  /// Sends bytes of the other protocol. Needs: an upgrade that was answered with 101.
+  virtual void write(std::string_view bytes) = 0;
+  /// Of those, what the kernel has not taken yet.
+  [[nodiscard]] virtual std::size_t unsent_bytes() const = 0;
 };
 
 struct ClientOptions {
@@ -79,6 +85,10 @@ class HttpClient {
   /// handler's on_failure before it returns, in which case it gives nullptr.
   Call* send(std::string_view method, std::string_view target, std::string_view head_fields,
              std::string_view body, CallHandler& handler);
+  /// The same on a connection of its own, for a GET with the fields of an upgrade. An answer of
+  /// status 101 is no interim one: what follows its head, up to the end of the connection, comes to
+  /// on_body, and write() sends.
+  Call* send_upgrade(std::string_view target, std::string_view head_fields, CallHandler& handler);
   [[nodiscard]] std::size_t idle_connections() const;
 
  private:

@@ -178,6 +178,7 @@ void RequestHeadParser::reset() {
   framing_ = {};
   method_ = target_ = path_ = query_ = authority_ = host_ = {};
   http10_ = has_host_ = has_authority_ = connection_close_ = connection_keep_alive_ = false;
+  connection_upgrade_ = upgrade_ = false;
 }
 
 /// So that a TLS hello is answered at once, and not when its line ends.
@@ -239,8 +240,7 @@ HttpError RequestHeadParser::on_field(std::string_view name, std::string_view va
       if (equal_ignoring_case(name, "Expect")) return take_expect(value);
       break;
     case 7:
-      if (equal_ignoring_case(name, "Upgrade"))
-        return bad("upgrading the protocol is not supported");
+      if (equal_ignoring_case(name, "Upgrade")) return take_upgrade(value);
       break;
     case 10:
       if (equal_ignoring_case(name, "Connection")) take_connection(value);
@@ -305,7 +305,27 @@ void RequestHeadParser::take_connection(std::string_view value) {
   for_each_member(value, [this](std::string_view option) {
     if (equal_ignoring_case(option, "close")) connection_close_ = true;
     if (equal_ignoring_case(option, "keep-alive")) connection_keep_alive_ = true;
+    if (equal_ignoring_case(option, "upgrade")) connection_upgrade_ = true;
   });
+}
+
+/// Only WebSockets: h2c has been a way past proxies (A24 in RELIABILITY.md).
+HttpError RequestHeadParser::take_upgrade(std::string_view value) {
+  if (upgrade_ || !equal_ignoring_case(value, "websocket")) {
+    return bad("upgrading to another protocol than WebSocket is not supported");
+  }
+  upgrade_ = true;
+  return ok;
+}
+
+/// RFC 6455 4.1.
+HttpError RequestHeadParser::check_upgrade() const {
+  if (!upgrade_) return ok;
+  const bool has_body = framing_.chunked || framing_.content_length.value_or(0) > 0;
+  if (http10_ || !connection_upgrade_ || has_body || method_.in(base()) != "GET") {
+    return bad("an upgrade is a GET of HTTP/1.1 without a body, with 'Connection: Upgrade'");
+  }
+  return ok;
 }
 
 HttpError RequestHeadParser::on_end() {
@@ -320,6 +340,7 @@ HttpError RequestHeadParser::on_end() {
   if (framing_.content_length.value_or(0) > limits_.body_bytes) {
     return {413, "request body is too large"};
   }
+  if (const HttpError error = check_upgrade(); error.status != 0) return error;
   framing_.keep_alive = !connection_close_ && (!http10_ || connection_keep_alive_);
   if (http10_) framing_.expect_continue = false;  // RFC 9110 10.1.1
   return ok;
@@ -333,18 +354,19 @@ void RequestHeadParser::fill(const char* base, HttpRequest& request) const {
   request.path = path_.in(base);
   request.query = query_.in(base);
   request.http10 = http10_;
+  request.upgrade = upgrade_;
   request.body = {};
   collect_fields(base, request.fields);
 }
 
 // --- Head of an answer -----------------------------------------------------------------------
 
-void ResponseHeadParser::reset(bool answers_head_request) {
+void ResponseHeadParser::reset(Answers answers) {
   reset_lines();
   reason_ = {};
   status_ = 0;
   content_length_.reset();
-  answers_head_request_ = answers_head_request;
+  answers_ = answers;
   http10_ = chunked_ = connection_close_ = connection_keep_alive_ = false;
 }
 
@@ -364,7 +386,7 @@ HttpError ResponseHeadParser::on_start_line(std::string_view line) {
     status_ = status_ * 10 + (c - '0');
   }
   if (status_ < 100 || status_ > 599) return bad("status is out of range");
-  if (status_ == 101) return bad("answer switches the protocol");
+  if (status_ == 101 && !answers_.upgrade_request) return bad("answer switches the protocol");
   const std::string_view reason = line.substr(std::min<std::size_t>(13, line.size()));
   if (!all_chars(reason, char_value)) return bad("reason phrase holds a control character");
   reason_ = span_of(reason);
@@ -398,7 +420,8 @@ HttpError ResponseHeadParser::on_end() {
 }
 
 BodyEnd ResponseHeadParser::body_end() const {
-  if (answers_head_request_ || status_ < 200 || status_ == 204 || status_ == 304) {
+  if (status_ == 101) return BodyEnd::connection_close;  // of another protocol, but bytes
+  if (answers_.head_request || status_ < 200 || status_ == 204 || status_ == 304) {
     return BodyEnd::none;
   }
   if (chunked_) return BodyEnd::chunked;

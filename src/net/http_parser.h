@@ -114,7 +114,9 @@ class RequestHeadParser final : public HeadParser {
   HttpError take_content_length(std::string_view value);
   HttpError take_transfer_encoding(std::string_view value);
   HttpError take_expect(std::string_view value);
+  HttpError take_upgrade(std::string_view value);
   void take_connection(std::string_view value);
+  [[nodiscard]] HttpError check_upgrade() const;
 
   const HttpLimits& limits_;
   RequestFraming framing_;
@@ -124,6 +126,8 @@ class RequestHeadParser final : public HeadParser {
   bool has_authority_ = false;  // the target was in absolute form
   bool connection_close_ = false;
   bool connection_keep_alive_ = false;
+  bool connection_upgrade_ = false;
+  bool upgrade_ = false;
 };
 
 /// How the body of an answer ends.
@@ -133,9 +137,16 @@ class ResponseHeadParser final : public HeadParser {
  public:
   /// `limits` must outlive the parser; of it only the sizes of the head are used.
   explicit ResponseHeadParser(const HttpLimits& limits) : HeadParser(limits) {}
-  /// Ready for the next answer, which is one to a HEAD request or not.
-  void reset(bool answers_head_request);
+  /// What the next answer is one to.
+  struct Answers {
+    bool head_request = false;
+    bool upgrade_request = false;  // only then may it be 101, and that is its final status
+  };
+  /// Ready for the next answer.
+  void reset(Answers answers);
   [[nodiscard]] int status() const { return status_; }
+  /// An answer before the real one. Needs: done.
+  [[nodiscard]] bool interim() const { return status_ < 200 && status_ != 101; }
   /// Needs: done.
   [[nodiscard]] BodyEnd body_end() const;
   /// Whether the connection may be used again once the body has ended. Needs: done.
@@ -151,7 +162,7 @@ class ResponseHeadParser final : public HeadParser {
   Span reason_;
   int status_ = 0;
   std::optional<std::uint64_t> content_length_;
-  bool answers_head_request_ = false;
+  Answers answers_;
   bool http10_ = false;
   bool chunked_ = false;
   bool connection_close_ = false;

@@ -53,6 +53,13 @@ class Exchange {
   /// Queues body bytes; they are sent at once where the socket takes them. Several writes inside
   /// one round of the loop may be joined.
   virtual void write(std::string_view bytes) = 0;
+  /// Answers an upgrade with status 101: from then on write() sends bytes of another protocol, and
+  /// what the client sends goes to on_data, until finish() or abort() or the end of the connection.
+  /// `head_fields` say which protocol. Needs: request().upgrade.
+  virtual void switch_protocol(std::string_view head_fields) = 0;
+  /// After switch_protocol(): stop and go on reading what the client sends.
+  virtual void pause_input() = 0;
+  virtual void resume_input() = 0;
   /// Ends the answer. With fewer body bytes than the announced length the connection is broken, so
   /// that the peer does not take the answer for whole.
   virtual void finish() = 0;
@@ -66,6 +73,7 @@ class Exchange {
   struct Callbacks {
     std::function<void()> on_gone;     // peer closed or broke the connection before the end
     std::function<void()> on_drained;  // unsent_bytes() fell to a quarter of the limit or less
+    std::function<void(std::string_view)> on_data;  // only after switch_protocol()
   };
   /// Replaces the callbacks; on_gone is called at most once, never after the end of the answer and
   /// never inside another call on the exchange.

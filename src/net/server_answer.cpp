@@ -63,6 +63,21 @@ void ServerExchange::write(std::string_view bytes) {
   connection_->write(bytes);
 }
 
+void ServerExchange::switch_protocol(std::string_view head_fields) {
+  if (connection_ == nullptr) return;
+  STOKER_INVARIANT(!started_ && request_.upgrade, "{}: not an upgrade", request_.target);
+  started_ = true;
+  connection_->switch_protocol(head_fields);
+}
+
+void ServerExchange::pause_input() {
+  if (connection_ != nullptr) connection_->pause_input(true);
+}
+
+void ServerExchange::resume_input() {
+  if (connection_ != nullptr) connection_->pause_input(false);
+}
+
 void ServerExchange::finish() {
   if (connection_ == nullptr) return;
   STOKER_INVARIANT(started_, "{}: end before the head", request_.target);
@@ -158,6 +173,24 @@ void ServerConnection::write(std::string_view bytes) {
     if (!blocked_) send_soon();
   }
   if (out_.size() > shared_.limits.write_buffer_bytes) over_limit_ = true;
+}
+
+void ServerConnection::switch_protocol(std::string_view head_fields) {
+  coding_ = Coding::until_close;
+  keep_alive_ = false;
+  switched_ = true;
+  out_.append("HTTP/1.1 101 Switching Protocols\r\n");
+  out_.append(shared_.date.text(coarse_wall_now()));
+  out_.append(head_fields);
+  out_.append("\r\n");
+  set_interest();
+  send_soon();
+}
+
+void ServerConnection::pause_input(bool paused) {
+  if (!switched_) return;
+  input_paused_ = paused;
+  set_interest();
 }
 
 void ServerConnection::finish() {

@@ -53,6 +53,7 @@ void ServerConnection::on_events(std::uint32_t events) {
     flush();
     if (phase_ == Phase::idle) run_requests();  // what was held back while the peer did not read
   }
+  if (phase_ == Phase::busy && switched_) return on_switched_events(events);
   if (phase_ == Phase::busy) {
     // A peer that has closed, or will send no more, is gone: what nginx does too. It cannot be told
     // from one that only shut down its sending side, and going on would burn a GPU for nobody.
@@ -71,7 +72,34 @@ void ServerConnection::on_events(std::uint32_t events) {
 void ServerConnection::on_round_end() {
   if (broken_) return lose();
   flush();
+  if (switched_) {
+    hand_over_early_bytes();
+    if (holds_input()) on_switched_events(EPOLLIN);
+    return;
+  }
   if (holds_input()) on_readable();
+}
+
+void ServerConnection::on_switched_events(std::uint32_t events) {
+  if ((events & (EPOLLIN | EPOLLRDHUP)) == 0 || input_paused_) return;
+  std::array<char, 16 << 10> bytes;
+  const std::ptrdiff_t got = channel_ == nullptr ? ::recv(fd_.get(), bytes.data(), bytes.size(), 0)
+                                                 : channel_->receive(bytes.data(), bytes.size());
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) return lose();
+  // A copy, because the callback may end the exchange.
+  const std::function<void(std::string_view)> on_data = exchange_->callbacks_.on_data;
+  if (on_data) on_data({bytes.data(), static_cast<std::size_t>(got)});
+  if (channel_ != nullptr) set_interest();  // it may hold more that epoll does not know of
+}
+
+/// What came together with the request.
+void ServerConnection::hand_over_early_bytes() {
+  if (phase_ != Phase::busy || bytes_behind_request() == 0) return;
+  const std::string bytes(exchange_->input_.view().substr(request_end_));
+  request_end_ = exchange_->input_.size();
+  const std::function<void(std::string_view)> on_data = exchange_->callbacks_.on_data;
+  if (on_data) on_data(bytes);
 }
 
 /// A handshake has no time of its own: it and the first header share one deadline.
@@ -130,6 +158,7 @@ void ServerConnection::close_politely() {
 }
 
 bool ServerConnection::may_read() const {
+  if (phase_ == Phase::busy) return switched_ && !input_paused_;
   // No new request from a peer that does not read its answers.
   return (phase_ == Phase::idle || phase_ == Phase::head || phase_ == Phase::body) &&
          out_.size() <= shared_.limits.write_buffer_bytes;
@@ -151,6 +180,7 @@ std::uint32_t ServerConnection::wanted_events() const {
     case Phase::body:
       return may_read() ? out | EPOLLIN | EPOLLRDHUP : out;
     case Phase::busy:
+      if (switched_) return input_paused_ ? out : out | EPOLLIN | EPOLLRDHUP;
       return out | EPOLLRDHUP | (interest_ & EPOLLIN);
     case Phase::lingering:
       return EPOLLIN;

@@ -85,10 +85,16 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   void refuse(int status, std::string_view message, bool may_keep_alive);
   [[nodiscard]] std::uint64_t missing_body_bytes() const;
 
+  // After the protocol was switched: bytes of the client go to who answers.
+  void on_switched_events(std::uint32_t events);
+  void hand_over_early_bytes();
+
   // Answering; called by the exchange.
   void respond(int status, std::string_view head_fields, std::string_view body);
   void start(int status, std::string_view head_fields, std::optional<std::uint64_t> content_length);
   void write(std::string_view bytes);
+  void switch_protocol(std::string_view head_fields);
+  void pause_input(bool paused);
   void finish();
   void abort();
   [[nodiscard]] std::size_t unsent_bytes() const { return out_.size(); }
@@ -128,6 +134,8 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   bool lingers_ = false;        // the peer may be sending while we close
   bool keep_alive_ = true;
   bool served_any_ = false;
+  bool switched_ = false;      // to another protocol, for good
+  bool input_paused_ = false;  // of that
 
   // The answer under way.
   enum class Coding : std::uint8_t { none, length, chunked, until_close };
@@ -156,6 +164,9 @@ class ServerExchange final : public Exchange {
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;
   void write(std::string_view bytes) override;
+  void switch_protocol(std::string_view head_fields) override;
+  void pause_input() override;
+  void resume_input() override;
   void finish() override;
   void abort() override;
   [[nodiscard]] std::size_t unsent_bytes() const override;

@@ -115,6 +115,11 @@ std::int64_t Orchestrator::ended(RequestId request, gateway::EndState,
   return device_ms;
 }
 
+void Orchestrator::keep(DeploymentId deployment, std::optional<Duration> idle) {
+  Outcome outcome = step(core::KeepWished{deployment, idle});
+  deliver(outcome);
+}
+
 bool Orchestrator::can_serve(DeploymentId deployment) const {
   const std::lock_guard lock(core_mutex_);
   return core_.would_admit(net::monotonic_now(), deployment);

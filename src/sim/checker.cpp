@@ -189,10 +189,16 @@ void Checker::after_step(Instant now, const core::Event& event, const core::Core
     Instance& each = instances_.at(measured_of_);
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
+    const bool started = std::holds_alternative<core::InstanceReady>(event);
     if (!swept) each.stage = Stage::ready;
+    if (!swept && started) note_worked_start(each);
     if (each.running.empty()) each.idle_since = now;
-    const Duration took = now - each.started_at;
-    if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
+    if (started) {
+      const Duration took = now - each.started_at;
+      if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
+    } else {
+      d.shortest_resume = std::min(d.shortest_resume, now - each.resumed_at);
+    }
     d.starts.clear();
     d.failing = false;
     for (const DeviceId id : each.devices) check_memory(id);
@@ -291,6 +297,7 @@ void Checker::on_server_crash(Instant) {
   weights_.clear();
   lanes_.clear();
   deadlines_.clear();
+  start_failed_at_.reset();
 }
 
 }  // namespace stoker::sim

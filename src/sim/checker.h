@@ -3,7 +3,8 @@
 // itself out of it. Numbers are those of RELIABILITY.md 4.
 //
 // Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
-// checker_instances.cpp, the full sweep and the end checker_sweep.cpp.
+// checker_instances.cpp, who waits checker_waiting.cpp, the full sweep and the end
+// checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -76,10 +77,12 @@ class Checker final : public Observer {
     Generation generation;
     Stage stage = Stage::starting;
     core::StartReason reason = core::StartReason::from_zero;
-    std::vector<DeviceId> devices;
+    std::vector<DeviceId> devices;  // until it is gone
+    std::vector<DeviceId> started_on;
     PoolId pool;
     core::MemoryNeed held;
     Instant started_at;
+    Instant resumed_at;
     Instant idle_since;
     std::set<RequestId> running;
     std::int32_t share_permille = 0;
@@ -124,6 +127,7 @@ class Checker final : public Observer {
     std::int32_t level = 0;                      // so many instances they fill
     std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
     Duration shortest_start;                     // of those that were seen; {0}: none
+    Duration shortest_resume;                    // expected or seen
     bool rebounded = false;                      // a schedule moved its bounds
     bool token_late = false;                     // a first token missed the objective
   };
@@ -131,6 +135,9 @@ class Checker final : public Observer {
     core::DeviceSpec spec;
     std::set<InstanceId> residents;
     bool lost = false;
+    std::int32_t failed_starts = 0;  // since one worked
+    std::set<DeploymentId> failed_deployments;
+    Instant may_be_distrusted_until;
   };
 
   void hear(Instant now, const core::DeviceAdded& e);
@@ -197,6 +204,12 @@ class Checker final : public Observer {
   static void note_level(Instant now, Deployment& d);
   void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
+  void check_waiting(Instant now, const core::Summary& summary) const;
+  [[nodiscard]] bool could_be_made(Instant now, const Deployment& d,
+                                   const core::Summary& summary) const;
+  void note_failed_start(Instant now, const Instance& instance);
+  void note_worked_start(const Instance& instance);
+  void check_distrust(Instant now, const core::AwaitRoom& a) const;
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
   /// It has the kind and the labels that are asked for.
@@ -233,6 +246,7 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  std::optional<Instant> start_failed_at_;  // the last one, anywhere
   Instant burst_at_;
   std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant
 };

@@ -49,6 +49,8 @@ void Checker::hear(Instant, const core::DeploymentAdded& e) {
   Deployment& d = deployments_[e.deployment.id];
   d.spec = e.deployment;
   d.need = e.deployment.estimate;
+  d.shortest_resume = d.spec.expected_resume.ns > 0 ? d.spec.expected_resume
+                                                    : Duration{d.spec.expected_start.ns / 4};
   d.most_instances = e.deployment.scale.max_instances;
 }
 
@@ -164,7 +166,7 @@ void Checker::hear(Instant, const core::InstanceReady& e) {
   it->second.held = e.measured;
 }
 
-void Checker::hear(Instant, const core::InstanceExited& e) {
+void Checker::hear(Instant now, const core::InstanceExited& e) {
   const auto it = instances_.find(e.instance);
   if (it == instances_.end() || it->second.generation != e.generation) return;
   Instance& each = it->second;
@@ -194,7 +196,9 @@ void Checker::hear(Instant, const core::InstanceExited& e) {
       if (each.drained) reached(State::crashed_while_draining);
       break;
   }
-  if (each.stage != Stage::leaving) deployments_.at(each.deployment).failing = true;
+  if (each.stage == Stage::leaving) return;
+  deployments_.at(each.deployment).failing = true;
+  if (each.stage != Stage::ready) note_failed_start(now, each);
 }
 
 void Checker::hear(Instant, const core::InstanceHung& e) {
@@ -212,11 +216,13 @@ void Checker::hear(Instant, const core::LoadFailed& e) {
                                                         : State::load_failed_for_good);
 }
 
-void Checker::hear(Instant, const core::StartFailed& e) {
+void Checker::hear(Instant now, const core::StartFailed& e) {
   reached(e.failure == core::StartFailure::may_pass ? State::start_failed_may_pass
                                                     : State::start_failed_will_stay);
   const auto it = instances_.find(e.instance);
-  if (it != instances_.end()) deployments_.at(it->second.deployment).failing = true;
+  if (it == instances_.end()) return;
+  deployments_.at(it->second.deployment).failing = true;
+  note_failed_start(now, it->second);
 }
 
 void Checker::hear(Instant, const core::StartOutcomeUnknown&) {

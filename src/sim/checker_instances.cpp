@@ -32,7 +32,7 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   each.generation = a.generation;
   each.reason = a.reason;
   each.started_at = now;
-  each.devices = a.devices;
+  each.devices = each.started_on = a.devices;
   each.pool = a.pool;
   each.held = a.reserved;
   each.share_permille = d.spec.needs.share_permille;
@@ -178,7 +178,6 @@ void Checker::idle_choice(Instant now, const Instance& each, Deployment& d, Inst
                      "V19 deployment {} stops one {} ns after it started one",
                      each.deployment.value, (now - *d.scaled_up_at).ns);
   }
-  check_kept(now, each, d);
   d.scaled_down_at = now;
 }
 
@@ -200,15 +199,18 @@ void Checker::check_kept(Instant now, const Instance& each, const Deployment& d)
     return;
   }
   // Those that drain count here and not there: then the bound is an earlier one.
-  const std::int32_t live = live_of(each.deployment);
-  const auto fell = d.fell_below.find(live);
-  if (live < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
+  const std::int32_t warm = warm_of(each.deployment);
+  const auto fell = d.fell_below.find(warm);
+  if (warm < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
   double price = 0;
   for (const DeviceId id : each.devices) {
     price += static_cast<double>(devices_.at(id).spec.price_per_hour.value) / 1e9;
   }
   const double weight = keep.wait_weight / (price > 0 ? price : 1);
-  const double quarter_ns = static_cast<double>(d.shortest_start.ns) * (1 + weight) / 4;
+  // What can be suspended comes back by a resume.
+  const Duration back =
+      d.spec.can_suspend ? std::min(d.shortest_start, d.shortest_resume) : d.shortest_start;
+  const double quarter_ns = static_cast<double>(back.ns) * (1 + weight) / 4;
   const double kept_ns = static_cast<double>((now - fell->second).ns);
   if (now - each.idle_since >= keep.max) return;
   constexpr double rounding_ns = 1e6;
@@ -235,6 +237,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
   }
   if (a.reason == StopReason::idle) {
     const bool last = warm_of(each.deployment) == 1;
+    check_kept(now, each, d);
     idle_choice(now, each, d, a.instance);
     reached(last ? State::stopped_last_idle : State::stopped_idle);
   }
@@ -313,16 +316,20 @@ void Checker::on(Instant now, const core::StopInstance& a) {
                       a.reason != StopReason::suspend_failed &&
                       a.reason != StopReason::resume_failed && a.reason != StopReason::host_room &&
                       a.reason != StopReason::host_overrun;
-  if (failed && each.stage != Stage::leaving) d.failing = true;
-  // What was given up on purpose did not fail.
   const bool starts = each.stage == Stage::starting || each.stage == Stage::loading;
+  if (failed && each.stage != Stage::leaving) {
+    d.failing = true;
+    if (starts) note_failed_start(now, each);
+  }
+  // What was given up on purpose did not fail.
   if (!failed && (starts || each.stage == Stage::leaving) && !d.starts.empty()) {
     d.starts.pop_back();
   }
   each.stage = Stage::leaving;
 }
 
-void Checker::on(Instant, const core::AwaitRoom& a) {
+void Checker::on(Instant now, const core::AwaitRoom& a) {
+  check_distrust(now, a);
   reached(State::waited_for_room);
   const auto known = instances_.find(a.instance);
   if (known != instances_.end() && known->second.stage == Stage::suspended) {

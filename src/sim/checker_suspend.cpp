@@ -23,6 +23,7 @@ void Checker::on(Instant now, const core::SuspendInstance& a, const core::Event&
                       std::holds_alternative<core::StartFailed>(cause) ||
                       std::holds_alternative<core::InstanceResumed>(cause);
   if (a.reason == StopReason::idle) {
+    if (!waited) check_kept(now, each, d);
     idle_choice(now, each, d, a.instance);
     reached(State::suspended_idle);
   } else if (a.reason == StopReason::make_room) {
@@ -59,6 +60,7 @@ void Checker::on(Instant now, const core::ResumeInstance& a, const core::Event& 
   each.stage = Stage::resuming;
   each.devices = a.devices;
   each.held = a.reserved;
+  each.resumed_at = now;
   each.reason = a.reason;
   each.share_permille = d.spec.needs.share_permille;
   each.exclusive = d.spec.needs.exclusive;

@@ -59,6 +59,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
         "V3 node {}: {} held, it says {} of {}", each.id.value, host_held(each.id).value,
         each.host_reserved.value, each.host_memory.value);
   }
+  check_waiting(now, summary);
   STOKER_INVARIANT(static_cast<std::size_t>(waiting + running) == requests_.size(),
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
 }

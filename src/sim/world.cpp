@@ -202,8 +202,7 @@ void World::happen(const Planned& planned) {
       return;
     }
     case Happening::process_gone:
-      process = find(generation);
-      if (process != nullptr) process_gone(*process);
+      process_gone(generation);
       return;
     // A message of a process that is gone by now was on its way: the core must not believe it.
     case Happening::told_up:
@@ -243,6 +242,7 @@ void World::happen(const Planned& planned) {
       step(core::LoadFailed{instance, generation, static_cast<core::LoadFailure>(planned.second)});
       return;
     case Happening::told_start_failed:
+      catch_up();
       process = find(generation);
       if (process == nullptr) return;
       forget(*process);

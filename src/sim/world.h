@@ -199,7 +199,7 @@ class World {
   void load_failed(Process& process, core::LoadFailure failure);
   void request_done(RequestId request, Generation generation, bool asked);
   void client_leaves(RequestId request);
-  void process_gone(Process& process);
+  void process_gone(Generation generation);
   void die(Process& process, Duration after);
   void let_go(Process& process, RequestId request);
   void end(RequestId request, Ending ending);
@@ -212,7 +212,7 @@ class World {
   void swizzle(const Planned& planned);
   void do_strike(const Strike& strike);
   void strike_process(Process& process, const Strike& strike);
-  void fail_start(Process& process, core::StartFailure failure);
+  void fail_start(Generation generation, core::StartFailure failure);
   void lose_device(DeviceId id);
   void return_device(DeviceId id);
   void go_on(Process& process);

@@ -82,9 +82,9 @@ void World::strike_process(Process& process, const Strike& strike) {
       behaviours_.at(process.deployment).memory.private_bytes = Bytes{strike.amount};
       return;
     case Fault::spawn_fails_may_pass:
-      return fail_start(process, core::StartFailure::may_pass);
+      return fail_start(process.generation, core::StartFailure::may_pass);
     case Fault::spawn_fails_will_stay:
-      return fail_start(process, core::StartFailure::will_stay);
+      return fail_start(process.generation, core::StartFailure::will_stay);
     case Fault::spawn_outcome_unknown:
       return step(core::StartOutcomeUnknown{process.id, process.generation});
     case Fault::stale_message:
@@ -95,11 +95,13 @@ void World::strike_process(Process& process, const Strike& strike) {
   }
 }
 
-void World::fail_start(Process& process, core::StartFailure failure) {
-  if (process.phase != Phase::starting && process.phase != Phase::pending) return;
-  const InstanceId id = process.id;
-  const Generation generation = process.generation;
-  forget(process);
+void World::fail_start(Generation generation, core::StartFailure failure) {
+  catch_up();
+  Process* const process = find(generation);
+  if (process == nullptr) return;
+  if (process->phase != Phase::starting && process->phase != Phase::pending) return;
+  const InstanceId id = process->id;
+  forget(*process);
   step(core::StartFailed{id, generation, failure});
 }
 

@@ -333,10 +333,12 @@ void World::die(Process& process, Duration after) {
   plan_in(after, Happening::process_gone, process.generation.value);
 }
 
-void World::process_gone(Process& process) {
-  const InstanceId id = process.id;
-  const Generation generation = process.generation;
-  forget(process);
+void World::process_gone(Generation generation) {
+  catch_up();  // before anybody can know of it
+  Process* const process = find(generation);
+  if (process == nullptr) return;
+  const InstanceId id = process->id;
+  forget(*process);
   if (generation.value >> 32U == epoch_) {
     step(core::InstanceExited{id, generation, core::ExitKind::crashed});
   }

@@ -167,8 +167,11 @@ std::string load_failed_packet(const LoadError& error) {
 }
 
 std::string progress_packet(const WorkerCounters& counters) {
+  // Who waits for a reader is not computed for: without steps he is no sign of a hang.
+  const std::uint64_t held_up = counters.held_up.load(std::memory_order_relaxed);
+  const std::uint64_t active = counters.active.load(std::memory_order_relaxed);
   return packet("progress", [&](JsonWriter& json) {
-    json.field("active", counters.active.load(std::memory_order_relaxed));
+    json.field("active", active - std::min(active, held_up));
     json.field("steps", counters.steps.load(std::memory_order_relaxed));
     json.field("tokens", counters.tokens.load(std::memory_order_relaxed));
   });

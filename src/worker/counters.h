@@ -15,6 +15,8 @@ struct WorkerCounters {
   alignas(64) std::atomic<std::uint64_t> tokens{0};
   /// Kept by the framework (by the relay in stoker-worker-exec): requests running now.
   alignas(64) std::atomic<std::uint64_t> active{0};
+  /// Of those, kept by the runtime: not computed for, because their readers do not keep up.
+  std::atomic<std::uint64_t> held_up{0};
   std::atomic<std::uint64_t> requests{0};   // begun
   std::atomic<std::uint64_t> cancelled{0};  // stopped before their end
 };

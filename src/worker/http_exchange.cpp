@@ -11,8 +11,9 @@
 namespace stoker::worker {
 namespace {
 
-constexpr std::array<std::string_view, 3> terminal_events = {"data: [DONE]", "event: message_stop",
-                                                             "event: response.completed"};
+constexpr std::array<std::string_view, 5> terminal_events = {
+    "data: [DONE]", "event: message_stop", "event: response.completed",
+    "event: response.incomplete", "event: response.failed"};
 constexpr std::string_view event_stream_type = "text/event-stream";
 
 }  // namespace

@@ -69,10 +69,10 @@ void run(const fuzz::Input& input) {
   }
 
   ResponseHeadParser answer(limits);
-  answer.reset(false);
+  answer.reset({});
   answer.advance(input.bytes);
   ResponseHeadParser answer_pieces(limits);
-  answer_pieces.reset(false);
+  answer_pieces.reset({});
   require(feed_in_pieces(answer_pieces, input) == answer.state(), "same verdict on an answer");
   if (answer.state() == HeadParser::State::done) {
     HttpResponseHead head;

@@ -128,6 +128,12 @@ class Script {
       Options o = options_from(parts, 4);
       return step(core::BoundsChanged{deployment(what), int_of(o["min"]), int_of(o["max"])});
     }
+    if (verb == "keep") {
+      Options o = options_from(parts, 4);
+      return step(core::KeepWished{deployment(what), o.contains("idle")
+                                                         ? std::optional(duration_of(o["idle"]))
+                                                         : std::nullopt});
+    }
     for (const std::string& name : expand(what)) {
       if (verb == "end")
         end(name, options_from(parts, 4));

@@ -11,6 +11,7 @@
 //   at 3s   warm chat                    also: stop, remove, shutdown, wake
 //   at 4s   change chat max=1            what is not named stays
 //   at 5s   lost cpu0                    also: returned
+//   at 6s   keep chat idle=10s           without idle: as configured
 //
 // Time between two events passes through every due time of the core. Instances are named by their
 // deployment and number, as people see them. Check: all invariants hold after each event.

@@ -13,6 +13,19 @@ namespace stoker::worker {
 namespace {
 
 constexpr std::size_t write_bytes = 32 << 10;  // events joined into one write
+std::string id_prefix(EchoRoute route) {
+  switch (route) {
+    case EchoRoute::chat:
+      return "chatcmpl-";
+    case EchoRoute::messages:
+      return "msg_";
+    case EchoRoute::responses:
+      return "resp_";
+    default:
+      return "cmpl-";
+  }
+}
+
 constexpr std::string_view garbage_bytes = "\xff\xfe\x00\x01garbage\r\n\r\n";
 
 }  // namespace
@@ -37,7 +50,7 @@ EchoJob::EchoJob(WorkerContext& context, std::shared_ptr<const EchoOptions> opti
   total_tokens_ = std::min(natural, request_.max_tokens.value_or(natural));
   cut_off_ = total_tokens_ < natural;
   answer_.route = request_.route;
-  answer_.id = (request_.route == EchoRoute::chat ? "chatcmpl-" : "cmpl-") + exchange_->id();
+  answer_.id = id_prefix(request_.route) + exchange_->id();
   answer_.model = request_.model;
   answer_.created_s = net::wall_now().ns / seconds(1).ns;
   answer_.input_tokens = request_.input_tokens;
@@ -57,6 +70,7 @@ void EchoJob::start() {
 
 void EchoJob::run() {
   if (!exchange_ || hung_) return;
+  set_held_up(false);
   if (timer_ != 0) context_.loop.cancel(std::exchange(timer_, 0));
   if (exchange_->stopped() && !options_->faults.ignore_cancel) return let_go();
   while (emitted_ < total_tokens_) {
@@ -157,7 +171,18 @@ void EchoJob::watch_for_stop() {
   });
 }
 
+void EchoJob::set_held_up(bool held_up) {
+  if (held_up == held_up_) return;
+  held_up_ = held_up;
+  if (held_up) {
+    context_.counters.held_up.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    context_.counters.held_up.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
 void EchoJob::wait_until_writable() {
+  set_held_up(true);
   watch_for_stop();
   exchange_->on_writable([self = shared_from_this()] { self->run(); });
 }
@@ -184,7 +209,8 @@ void EchoJob::conclude() {
 }
 
 void EchoJob::conclude_stream() {
-  events_ += closing_events(answer_, total_tokens_, cut_off_);
+  const std::string text = closing_repeats_text(answer_.route) ? whole_text() : std::string();
+  events_ += closing_events(answer_, text, total_tokens_, cut_off_);
   if (options_->faults.tokens_after_done) append_token_event(events_, answer_, "late");
   if (options_->faults.double_done) events_ += "data: [DONE]\n\n";
   flush();

@@ -34,6 +34,7 @@ class EchoJob : public std::enable_shared_from_this<EchoJob> {
   void watch_for_stop();
   void wait_until(Instant at);
   void wait_until_writable();
+  void set_held_up(bool held_up);
   void conclude();
   void conclude_stream();
   void let_go();
@@ -54,6 +55,7 @@ class EchoJob : public std::enable_shared_from_this<EchoJob> {
   std::string events_;              // of the stream, not yet written
   bool hung_ = false;
   bool watches_ = false;
+  bool held_up_ = false;  // and counted so
 };
 
 }  // namespace stoker::worker

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/json_writer.h"
+#include "worker/echo/echo_dialects.h"
 
 namespace stoker::worker {
 namespace {
@@ -47,10 +48,16 @@ std::string content_text(element content) {
   return joined;
 }
 
-bool read_messages(const object& body, EchoRequest& request) {
+/// `name`: where the messages are; `instructions`: where text is that goes before them.
+bool read_messages(const object& body, std::string_view name, std::string_view instructions,
+                   EchoRequest& request) {
   simdjson::dom::array messages;
-  if (body["messages"].get(messages) != simdjson::SUCCESS) return false;
+  if (body[name].get(messages) != simdjson::SUCCESS) return false;
   std::string last;
+  element before;
+  if (body[instructions].get(before) == simdjson::SUCCESS) {
+    request.input_tokens += count_words(content_text(before));
+  }
   for (const element message : messages) {
     element content;
     if (message["content"].get(content) != simdjson::SUCCESS) continue;
@@ -93,6 +100,47 @@ bool read_input(const object& body, EchoRequest& request) {
     ++request.inputs;
   }
   return true;
+}
+
+/// Of responses: one text, or messages.
+bool read_response_input(const object& body, EchoRequest& request) {
+  if (read_messages(body, "input", "instructions", request)) return true;
+  std::string_view text;
+  if (body["input"].get(text) != simdjson::SUCCESS) return false;
+  request.input_tokens += count_words(text);
+  request.words = split_words(text);
+  return true;
+}
+
+bool read_documents(const object& body, EchoRequest& request) {
+  std::string_view query;
+  simdjson::dom::array documents;
+  if (body["query"].get(query) != simdjson::SUCCESS) return false;
+  if (body["documents"].get(documents) != simdjson::SUCCESS) return false;
+  request.inputs = 0;
+  for (const element document : documents) {
+    request.input_tokens += count_words(query) + count_words(content_text(document));
+    ++request.inputs;
+  }
+  return true;
+}
+
+bool read_body(EchoRoute route, const object& body, EchoRequest& request) {
+  switch (route) {
+    case EchoRoute::chat:
+      return read_messages(body, "messages", "", request);
+    case EchoRoute::messages:
+    case EchoRoute::count_tokens:
+      return read_messages(body, "messages", "system", request);
+    case EchoRoute::responses:
+      return read_response_input(body, request);
+    case EchoRoute::completions:
+      return read_prompt(body, request);
+    case EchoRoute::rerank:
+      return read_documents(body, request);
+    default:
+      return read_input(body, request);
+  }
 }
 
 void write_usage(JsonWriter& json, std::int64_t input_tokens, std::int64_t output_tokens) {
@@ -142,6 +190,10 @@ void append_event(std::string& out, const EchoAnswer& answer, std::string_view f
 EchoRoute route_of(std::string_view path) {
   if (path == "/v1/chat/completions") return EchoRoute::chat;
   if (path == "/v1/completions") return EchoRoute::completions;
+  if (path == "/v1/messages") return EchoRoute::messages;
+  if (path == "/v1/messages/count_tokens") return EchoRoute::count_tokens;
+  if (path == "/v1/responses") return EchoRoute::responses;
+  if (path == "/v1/rerank") return EchoRoute::rerank;
   if (path == "/v1/embeddings") return EchoRoute::embeddings;
   if (path == "/v1/models") return EchoRoute::models;
   return EchoRoute::plain;
@@ -155,12 +207,10 @@ std::optional<EchoRequest> parse_echo_request(EchoRoute route, std::string_view 
   request.route = route;
   std::string_view model;
   if (fields["model"].get(model) == simdjson::SUCCESS) request.model = model;
-  const bool whole = route == EchoRoute::chat          ? read_messages(fields, request)
-                     : route == EchoRoute::completions ? read_prompt(fields, request)
-                                                       : read_input(fields, request);
-  if (!whole) return std::nullopt;
+  if (!read_body(route, fields, request)) return std::nullopt;
   std::int64_t limit = 0;
   if (fields["max_completion_tokens"].get(limit) == simdjson::SUCCESS ||
+      fields["max_output_tokens"].get(limit) == simdjson::SUCCESS ||
       fields["max_tokens"].get(limit) == simdjson::SUCCESS) {
     if (limit < 0) return std::nullopt;
     request.max_tokens = limit;
@@ -177,6 +227,12 @@ std::optional<EchoRequest> parse_echo_request(EchoRoute route, std::string_view 
 
 std::string unary_answer(const EchoAnswer& answer, std::string_view text,
                          std::int64_t output_tokens, bool cut_off) {
+  if (answer.route == EchoRoute::messages) {
+    return message_answer(answer, text, output_tokens, cut_off);
+  }
+  if (answer.route == EchoRoute::responses) {
+    return response_answer(answer, text, output_tokens, cut_off);
+  }
   JsonWriter json;
   json.object([&] {
     write_head(json, answer, /*chunk=*/false);
@@ -200,6 +256,8 @@ std::string unary_answer(const EchoAnswer& answer, std::string_view text,
 }
 
 std::string opening_event(const EchoAnswer& answer) {
+  if (answer.route == EchoRoute::messages) return message_opening(answer);
+  if (answer.route == EchoRoute::responses) return response_opening(answer);
   std::string out;
   if (answer.route != EchoRoute::chat) return out;
   append_event(out, answer, "", [](JsonWriter& json) {
@@ -212,6 +270,8 @@ std::string opening_event(const EchoAnswer& answer) {
 }
 
 void append_token_event(std::string& out, const EchoAnswer& answer, std::string_view token) {
+  if (answer.route == EchoRoute::messages) return append_message_token(out, token);
+  if (answer.route == EchoRoute::responses) return append_response_token(out, answer, token);
   append_event(out, answer, "", [&](JsonWriter& json) {
     if (answer.route == EchoRoute::chat) {
       json.object("delta", [&] { json.field("content", token); });
@@ -221,7 +281,12 @@ void append_token_event(std::string& out, const EchoAnswer& answer, std::string_
   });
 }
 
-std::string closing_events(const EchoAnswer& answer, std::int64_t output_tokens, bool cut_off) {
+std::string closing_events(const EchoAnswer& answer, std::string_view text,
+                           std::int64_t output_tokens, bool cut_off) {
+  if (answer.route == EchoRoute::messages) return message_closing(output_tokens, cut_off);
+  if (answer.route == EchoRoute::responses) {
+    return response_closing(answer, text, output_tokens, cut_off);
+  }
   std::string out;
   append_event(out, answer, cut_off ? "length" : "stop", [&](JsonWriter& json) {
     if (answer.route == EchoRoute::chat) {
@@ -264,6 +329,33 @@ std::string embeddings_answer(const EchoRequest& request) {
       json.field("total_tokens", request.input_tokens);
     });
   });
+  return json.take();
+}
+
+std::string rerank_answer(const EchoRequest& request) {
+  JsonWriter json;
+  json.object([&] {
+    json.field("model", request.model);
+    json.field("object", "list");
+    json.array("results", [&] {
+      for (std::int64_t i = 0; i < request.inputs; ++i) {
+        json.object([&] {
+          json.field("index", i);
+          json.field("relevance_score", 1.0 / static_cast<double>(i + 1));
+        });
+      }
+    });
+    json.object("usage", [&] {
+      json.field("prompt_tokens", request.input_tokens);
+      json.field("total_tokens", request.input_tokens);
+    });
+  });
+  return json.take();
+}
+
+std::string count_answer(const EchoRequest& request) {
+  JsonWriter json;
+  json.object([&] { json.field("input_tokens", request.input_tokens); });
   return json.take();
 }
 

@@ -206,10 +206,14 @@ void EchoRuntime::serve_openai(EchoRoute route, WorkerExchangePtr exchange) {
     return;
   }
   if (request->model.empty()) request->model = deployment_;
-  if (route == EchoRoute::embeddings) {
+  if (route == EchoRoute::embeddings || route == EchoRoute::rerank ||
+      route == EchoRoute::count_tokens) {
     count_step(context_->counters);
-    exchange->set_usage({.input = request->input_tokens});
-    exchange->respond(200, "application/json", embeddings_answer(*request));
+    if (route != EchoRoute::count_tokens) exchange->set_usage({.input = request->input_tokens});
+    exchange->respond(200, "application/json",
+                      route == EchoRoute::embeddings ? embeddings_answer(*request)
+                      : route == EchoRoute::rerank   ? rerank_answer(*request)
+                                                     : count_answer(*request));
     exchange->release();
     return;
   }

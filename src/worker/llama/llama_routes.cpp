@@ -10,9 +10,9 @@
 #include <string>
 #include <utility>
 
+#include "net/multipart.h"
 #include "server-context.h"
 #include "worker/http_exchange.h"
-#include "worker/llama/multipart.h"
 
 namespace stoker::worker {
 
@@ -84,10 +84,10 @@ Handler find_route(WorkerExchange& exchange) {
 // Gives: false if the form is malformed.
 bool read_form(std::string_view boundary, server_http_req& request) {
   const std::string form = std::move(request.body);
-  const auto parts = parse_form(form, boundary);
+  const auto parts = net::parse_form(form, boundary);
   if (!parts) return false;
   json fields = json::object();
-  for (const FormPart& part : *parts) {
+  for (const net::FormPart& part : *parts) {
     if (part.file_name.empty()) {
       fields[std::string(part.name)] = std::string(part.content);
     } else {
@@ -168,7 +168,7 @@ void LlamaRoutes::serve(WorkerExchange& exchange) {
                           .body = std::string(exchange.body()),
                           .files = {},
                           .should_stop = stopped};
-  const auto boundary = form_boundary(exchange.field("content-type").value_or(""));
+  const auto boundary = net::form_boundary(exchange.field("content-type").value_or(""));
   if (boundary && !read_form(*boundary, request)) {
     exchange.respond_error(400, "invalid_request_error", "invalid_form",
                            "the multipart/form-data body is malformed");

@@ -223,6 +223,26 @@ export function cli(args, { env = {}, input } = {}) {
   });
 }
 
+/// A key made on the command line, as `stoker keys create` shows it.
+export async function makeKey(stoker, ...args) {
+  const made = await cli(['keys', 'create', ...args, '--json', '--config', stoker.configFile, '--url', stoker.url]);
+  if (made.code !== 0) throw new Error(made.stderr);
+  return JSON.parse(made.stdout);
+}
+
+/// What curl prints.
+export function curl(...args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn('curl', ['-sS', '--max-time', String(30 * patience), ...args]);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (part) => { stdout += part; });
+    child.stderr.on('data', (part) => { stderr += part; });
+    child.on('error', reject);
+    child.on('close', (code) => (code === 0 ? resolve(stdout) : reject(new Error(`curl ended with ${code}: ${stderr}`))));
+  });
+}
+
 /// Parses SSE text into its events: {data, comment}.
 export function sseEvents(text) {
   return text.split(/\r?\n\r?\n/).filter((block) => block !== '').map((block) => {
@@ -248,4 +268,6 @@ export const echo = (options = {}, rest = {}) => ({ runtime: 'echo', options, ..
 export const llama = (options = {}, rest = {}) => ({ runtime: 'llama.cpp', model: chatModel, options: { context: 512, ...options }, ...rest });
 /// Generates until it is stopped: the context is shifted when it is full.
 export const endlessLlama = (options = {}, rest = {}) => llama({ extra_args: ['--context-shift'], ...options }, rest);
+/// The same without being asked to in words that the dialect does not have.
+export const neverEndingLlama = () => endlessLlama({ extra_args: ['--context-shift', '--ignore-eos'] });
 export { execFileSync };

@@ -20,6 +20,7 @@ TEST(ApiError, HasTheShapeOfEachDialect) {
             R"("code":"model_not_found"}})");
   EXPECT_EQ(error_body(Dialect::open_inference, no_model),
             R"({"error":"no \"x\"","code":"model_not_found"})");
+  EXPECT_EQ(error_body(Dialect::ollama, no_model), R"({"error":"no \"x\""})");
 }
 
 TEST(ApiError, IsOneEventOfEachDialect) {
@@ -32,6 +33,10 @@ TEST(ApiError, IsOneEventOfEachDialect) {
   EXPECT_EQ(error_event(Dialect::responses, lost),
             "event: error\ndata: {\"type\":\"error\",\"code\":\"instance_lost\","
             "\"message\":\"gone\",\"param\":null}\n\n");
+}
+
+TEST(ApiError, OfOllamaIsALine) {
+  EXPECT_EQ(error_event(Dialect::ollama, lost), "{\"error\":\"gone\"}\n");
 }
 
 TEST(ApiError, ARejectionHasAStatusAndARetryTime) {

@@ -48,6 +48,14 @@ class FakeDispatcher final : public Dispatcher {
     return used.output <= most_output;
   }
   Standings standings(KeyId) override { return standing; }
+  void keep(DeploymentId, std::optional<Duration> idle) override {
+    const std::lock_guard lock(mutex_);
+    wishes_.push_back(idle);
+  }
+  [[nodiscard]] std::vector<std::optional<Duration>> wishes() {
+    const std::lock_guard lock(mutex_);
+    return wishes_;
+  }
   Admission admit(const Arrival& arrival, std::shared_ptr<DispatchSink> sink) override {
     Admission admission = on_admit(arrival);
     const std::lock_guard lock(mutex_);
@@ -150,6 +158,7 @@ class FakeDispatcher final : public Dispatcher {
   std::vector<Arrival> admitted_;
   std::vector<std::pair<RequestId, EndState>> cancelled_;
   std::vector<std::pair<RequestId, EndState>> ended_;
+  std::vector<std::optional<Duration>> wishes_;
   std::vector<std::pair<RequestId, Duration>> first_tokens_;
 };
 

@@ -12,6 +12,7 @@ TEST(Forwarding, KeepsWhatIsOfTheMessageAndDropsWhatIsOfTheConnectionOrSecret) {
            {"Content-Type", "application/json"},
            {"Authorization", "Bearer sk"},
            {"X-API-Key", "sk"},
+           {"Api-Key", "sk"},
            {"Cookie", "c"},
            {"Connection", "keep-alive, X-Hop"},
            {"X-Hop", "1"},

@@ -18,6 +18,10 @@ TEST(Routes, FindTheirRowAndTheirParameter) {
            Case{"/v1/chat/completions", Route::chat, "", ""},
            Case{"/v1/messages", Route::messages, "", ""},
            Case{"/v1/messages/count_tokens", Route::count_tokens, "", ""},
+           Case{"/v1/audio/transcriptions", Route::transcriptions, "", ""},
+           Case{"/v1/images/edits", Route::media, "", ""},
+           Case{"/api/chat", Route::ollama_chat, "", ""},
+           Case{"/api/ps", Route::ollama_ps, "", ""},
            Case{"/v1/models", Route::models, "", ""},
            Case{"/v1/models/chat", Route::model, "chat", "chat"},
            Case{"/v1/models/org/repo", Route::model, "org/repo", "org/repo"},
@@ -102,7 +106,7 @@ TEST(Routes, SayWhichMethodsTheyAllow) {
 TEST(Routes, WhatIsReadNeedsReadWhatIsChangedNeedsAdminAndNothingElseIsOpen) {
   std::set<std::string_view> open;
   for (const RouteSpec& spec : all_routes()) {
-    if (spec.pattern.starts_with("/api/") || spec.pattern == "/metrics") {
+    if (spec.pattern.starts_with("/api/v1/") || spec.pattern == "/metrics") {
       const bool keys = spec.route == Route::keys || spec.route == Route::key;
       const bool only_read = spec.methods == method::get && !keys;
       EXPECT_EQ(spec.scope, only_read ? Scope::read : Scope::admin) << spec.pattern;

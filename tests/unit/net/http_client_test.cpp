@@ -37,6 +37,8 @@ struct TestCall final : CallHandler {
     EXPECT_FALSE(ended || failed);
     failed = failure;
   }
+  void on_drained() override { ++drained; }
+  int drained = 0;
 };
 
 /// Accepts everything; connections are the test's to talk through.
@@ -490,6 +492,63 @@ TEST(Endpoint, Parse) {
         "http://1.2.3.4:0", "http://1.2.3.4:x", "http://1.2.3.4:1/x"}) {
     EXPECT_FALSE(parse_endpoint(text).has_value()) << text;
   }
+}
+
+const std::string switching_answer =
+    "HTTP/1.1 101 Switching Protocols\r\nX-Test: t\r\nUpgrade: websocket\r\n\r\n";
+
+TEST_P(HttpClientTest, AfterAnUpgradeBytesGoBothWaysAsTheyAre) {
+  TestCall call;
+  Call* running = client->send_upgrade("/ws", "Upgrade: websocket\r\n", call);
+  ASSERT_NE(running, nullptr);
+  RawPeer& peer = wait_for_request(0);
+  EXPECT_TRUE(peer.received.starts_with("GET /ws HTTP/1.1\r\n")) << peer.received;
+  EXPECT_EQ(peer.received.find("Content-Length"), std::string::npos);
+  peer.send(switching_answer + "abc");
+  ASSERT_TRUE(run_until([&] { return call.body == "abc"; }));
+  EXPECT_EQ(call.status, 101);
+  EXPECT_EQ(call.field, "t");
+  running->write("HTTP/1.1 is not spoken here");
+  ASSERT_TRUE(run_until([&] { return peer.received.ends_with("not spoken here"); }));
+  EXPECT_EQ(running->unsent_bytes(), 0U);
+  peer.send("\r\n\r\n");
+  ASSERT_TRUE(run_until([&] { return call.body == "abc\r\n\r\n"; }));
+  peer.close();
+  ASSERT_TRUE(run_until([&] { return call.ended; }));
+  EXPECT_EQ(client->idle_connections(), 0U);
+}
+
+TEST_P(HttpClientTest, AnUpgradeTellsWhenASlowPeerHasTakenAll) {
+  TestCall call;
+  Call* running = client->send_upgrade("/ws", "", call);
+  RawPeer& peer = wait_for_request(0);
+  peer.send(switching_answer);
+  ASSERT_TRUE(run_until([&] { return call.status == 101; }));
+  peer.stall();
+  const std::string much(std::size_t{8} << 20, 'x');
+  running->write(much);
+  EXPECT_GT(running->unsent_bytes(), 0U);
+  run_rounds(3);
+  EXPECT_EQ(call.drained, 0);
+  peer.go_on();
+  ASSERT_TRUE(run_until([&] { return call.drained == 1 && peer.received.ends_with("x"); }));
+  EXPECT_EQ(running->unsent_bytes(), 0U);
+  running->cancel();
+  ASSERT_TRUE(run_until([&] { return peer.closed; }));
+}
+
+TEST_P(HttpClientTest, ARefusedUpgradeIsAnAnswerLikeAnyOther) {
+  TestCall call;
+  client->send_upgrade("/ws", "", call);
+  wait_for_request(0).send(ok_answer);
+  ASSERT_TRUE(run_until([&] { return call.ended; }));
+  EXPECT_EQ(call.status, 200);
+  EXPECT_EQ(call.body, "hello");
+  TestCall unasked;
+  client->send("GET", "/", "", "", unasked);
+  wait_for_request(0, 2).send(switching_answer);
+  ASSERT_TRUE(run_until([&] { return unasked.failed.has_value(); }));
+  EXPECT_EQ(*unasked.failed, CallFailure::protocol);
 }
 
 }  // namespace

@@ -215,6 +215,8 @@ TEST(RequestHead, Fields) {
       {"A21 expectation", "Expect: 100-Continue\r\n", 0},
       {"A21 unknown expectation", "Expect: wonders\r\n", 417},
       {"A24 h2c", "Upgrade: h2c\r\nConnection: Upgrade\r\n", 400},
+      {"A24 one of two", "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n", 400},
+      {"A24 upgrade of a POST", "Upgrade: websocket\r\nConnection: Upgrade\r\n", 400},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
@@ -312,7 +314,7 @@ AnswerVerdict parse_answer(const std::string& bytes, bool to_head = false) {
   AnswerVerdict whole{};
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
     ResponseHeadParser parser(limits);
-    parser.reset(to_head);
+    parser.reset({.head_request = to_head});
     {
       const std::string first = bytes.substr(0, cut);
       parser.advance(first);

@@ -13,6 +13,9 @@ namespace {
 
 using namespace std::string_literals;
 
+constexpr std::string_view upgrade_request =
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 /// Answers at once with what it got, or keeps the exchange for the test to answer.
 struct TestHandler final : RequestHandler {
   bool hold = false;
@@ -740,6 +743,57 @@ TEST(ListenOn, StaleSocketFileIsReplacedAndALiveOneIsNot) {
   }
   EXPECT_TRUE(listen_on(address, false).has_value());
   std::filesystem::remove(path);
+}
+
+TEST_F(HttpServerTest, AfterAnUpgradeBytesGoBothWaysAsTheyAre) {
+  serve();
+  handler.hold = true;
+  auto peer = connect();
+  peer->send(std::string(upgrade_request) + "early");
+  ASSERT_TRUE(run_until([&] { return handler.held.size() == 1; }));
+  Exchange& exchange = *handler.held.front();
+  EXPECT_TRUE(exchange.request().upgrade);
+  std::string heard;
+  bool gone = false;
+  exchange.set_callbacks({.on_gone = [&] { gone = true; },
+                          .on_drained = {},
+                          .on_data = [&](std::string_view bytes) { heard += bytes; }});
+  exchange.switch_protocol("Upgrade: websocket\r\n");
+  exchange.write("\x81\x01x");
+  ASSERT_TRUE(run_until([&] { return peer->received.ends_with("\r\n\r\n\x81\x01x"); }));
+  EXPECT_TRUE(peer->received.starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
+  EXPECT_EQ(peer->received.find("Connection: close"), std::string::npos);
+  EXPECT_EQ(peer->received.find("chunked"), std::string::npos);
+  ASSERT_TRUE(run_until([&] { return heard == "early"; }));
+  peer->send(" GET / HTTP/1.1\r\n\r\n");  // bytes, no request
+  ASSERT_TRUE(run_until([&] { return heard == "early GET / HTTP/1.1\r\n\r\n"; }));
+  exchange.pause_input();
+  peer->send("!");
+  exchange.write("y");
+  ASSERT_TRUE(run_until([&] { return peer->received.ends_with("xy"); }));
+  EXPECT_TRUE(heard.ends_with("\n"));
+  exchange.resume_input();
+  ASSERT_TRUE(run_until([&] { return heard.ends_with("!"); }));
+  EXPECT_FALSE(gone);
+  EXPECT_EQ(handler.seen.size(), 1U);
+  exchange.finish();
+  ASSERT_TRUE(run_until([&] { return peer->closed; }));
+  EXPECT_FALSE(peer->reset);
+}
+
+TEST_F(HttpServerTest, AClientThatGoesAfterAnUpgradeIsToldOf) {
+  serve();
+  handler.hold = true;
+  auto peer = connect();
+  peer->send(upgrade_request);
+  ASSERT_TRUE(run_until([&] { return handler.held.size() == 1; }));
+  bool gone = false;
+  handler.held.front()->set_callbacks(
+      {.on_gone = [&] { gone = true; }, .on_drained = {}, .on_data = {}});
+  handler.held.front()->switch_protocol("");
+  peer.reset();
+  ASSERT_TRUE(run_until([&] { return gone; }));
+  EXPECT_FALSE(handler.held.front()->open());
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
-#include "worker/llama/multipart.h"
+#include "net/multipart.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace stoker::worker {
+namespace stoker::net {
 namespace {
 
 constexpr std::string_view kForm =
@@ -25,6 +25,7 @@ TEST(Multipart, FindsTheBoundary) {
   EXPECT_EQ(form_boundary("application/json"), std::nullopt);
   EXPECT_EQ(form_boundary("multipart/form-data"), std::nullopt);
   EXPECT_EQ(form_boundary("multipart/form-data; boundary="), std::nullopt);
+  EXPECT_EQ(form_boundary("multipart/form-data; boundary=a; boundary=b"), std::nullopt);
 }
 
 TEST(Multipart, ReadsFieldsAndFiles) {
@@ -52,5 +53,22 @@ TEST(Multipart, RefusesAPartWithoutAName) {
   EXPECT_FALSE(parse_form("--b\r\nno colon\r\n\r\nx\r\n--b--", "b"));
 }
 
+// Where readers of forms are known to differ, nobody may be left to guess.
+TEST(Multipart, RefusesWhatAnotherReaderMayReadDifferently) {
+  for (const char* form : {
+           "--b\r\nContent-Disposition: form-data; name=a; name=b\r\n\r\nx\r\n--b--",
+           "--b\r\nContent-Disposition: form-data; name=\"a\\\"b\"\r\n\r\nx\r\n--b--",
+           "--b\r\nContent-Disposition: form-data; name=a\r\n"
+           "Content-Disposition: form-data; name=b\r\n\r\nx\r\n--b--",
+           "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\nmore",
+           "before\r\n--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--",
+           "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--bb--",
+           "--b\r\nContent-Disposition: form-data; name=a\r\n ; name=\"b:\"\r\n\r\nx\r\n--b--",
+           "--b\nContent-Disposition: form-data; name=a\n\nx\n--b--",
+       }) {
+    EXPECT_FALSE(parse_form(form, "b")) << form;
+  }
+}
+
 }  // namespace
-}  // namespace stoker::worker
+}  // namespace stoker::net
