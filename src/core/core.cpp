@@ -229,14 +229,18 @@ void Core::count(Instance& instance, std::int32_t sign) {
       [[fallthrough]];
     case InstanceState::starting:
     case InstanceState::loading:
+      counts.live += sign;
+      return;
     case InstanceState::resuming:
       counts.live += sign;
+      counts.coming_back += sign;
       return;
     case InstanceState::suspending:
     case InstanceState::suspended:
       if (instance.wanted_back) {
         counts.live += sign;
         counts.planned += sign;
+        counts.coming_back += sign;
       } else {
         counts.asleep += sign;
       }

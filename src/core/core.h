@@ -137,8 +137,11 @@ class Core {
     std::int32_t planned = 0;  // of the live ones: they may wait for room for long
     std::int32_t ready = 0;
     std::int32_t draining = 0;
-    std::int32_t asleep = 0;  // suspending or suspended, and not asked back
+    std::int32_t asleep = 0;       // suspending or suspended, and not asked back
+    std::int32_t coming_back = 0;  // of the live ones: resuming, or asked back
     [[nodiscard]] std::int32_t placed() const { return live - planned; }
+    /// A request may be served without a start.
+    [[nodiscard]] bool may_serve() const { return ready + asleep + coming_back > 0; }
     /// What the maximum bounds.   Source: RELIABILITY.md V17.
     [[nodiscard]] std::int32_t all() const { return live + draining + asleep; }
     auto operator<=>(const Counts&) const = default;

@@ -565,7 +565,7 @@ void Core::remove(Instance& instance) {
 void Core::note_failure(Deployment& d, FailureKind kind) {
   d.failures.failed(now_, kind, d.jitter);
   timers_.clear(TimerKind::healthy, d.spec.id.value);
-  if (d.failures.crash_loop() && d.counts.ready == 0) {
+  if (d.failures.crash_loop() && !d.counts.may_serve()) {
     refuse_all_queued(d, RefuseReason::crash_loop);
   }
 }
@@ -573,7 +573,7 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
 /// Waiting would not help: unless another instance serves them, the waiting are told at once.
 void Core::note_refused_load(Deployment& d) {
   note_failure(d, FailureKind::load_refused);
-  if (d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+  if (!d.counts.may_serve()) refuse_all_queued(d, RefuseReason::load_failed);
 }
 
 /// From here on its gaps between requests say something to others too. Before, they are those of a

@@ -42,6 +42,7 @@ void Core::check_invariants() const {
           each->state == InstanceState::suspending || each->state == InstanceState::suspended;
       counts.live += live ? 1 : 0;
       counts.asleep += asleep && !each->wanted_back ? 1 : 0;
+      counts.coming_back += each->state == InstanceState::resuming || each->wanted_back ? 1 : 0;
       counts.planned += each->state == InstanceState::planned || each->wanted_back ? 1 : 0;
       counts.ready += each->state == InstanceState::ready ? 1 : 0;
       counts.draining += each->state == InstanceState::draining ? 1 : 0;

@@ -230,8 +230,7 @@ void Core::leave_instance(RequestId id, const Request& request) {
 /// Why a request for `d` would be refused before it waits at all.
 std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) const {
   if (shutting_down_) return RefuseReason::shutting_down;
-  if (!d.failures.any() || now >= d.failures.retry_at() || d.counts.ready > 0 ||
-      d.counts.asleep > 0) {
+  if (!d.failures.any() || now >= d.failures.retry_at() || d.counts.may_serve()) {
     return std::nullopt;
   }
   if (d.failures.crash_loop()) return RefuseReason::crash_loop;
@@ -242,7 +241,7 @@ std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) c
 bool Core::would_admit(Instant now, DeploymentId id) const {
   const Deployment* d = find_deployment(id);
   if (d == nullptr || d->removed || refusal_at(now, *d)) return false;
-  if (d->counts.ready > 0 || d->spec.pool) return true;
+  if (d->counts.may_serve() || d->spec.pool) return true;
   std::vector<DeviceView> views;
   for (const Device& each : devices_) {
     views.push_back(view_of(each, nullptr, *d));

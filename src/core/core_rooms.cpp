@@ -207,8 +207,8 @@ bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
     });
     if (!here) return false;  // its room is being made elsewhere
-    const bool still_comes = std::any_of(
-        instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
+    const bool still_comes =
+        std::any_of(instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
           const std::vector<Instance*>& there = device(id).residents;
           return std::any_of(there.begin(), there.end(),
                              [](const Instance* each) { return is_leaving(*each); });

@@ -58,7 +58,7 @@ Duration Core::reload_time(const Instance& instance) const {
 
 /// Until the next instance is ready, wherever it comes from.
 Duration Core::bring_time(const Deployment& d) const {
-  return d.counts.asleep > 0 ? d.resume_time.get() : soonest_start(d);
+  return d.counts.asleep + d.counts.coming_back > 0 ? d.resume_time.get() : soonest_start(d);
 }
 
 Bytes Core::host_need_of(const Instance& instance) const {
@@ -253,6 +253,9 @@ void Core::on(const InstanceResumed& e) {
   Deployment& d = *instance->owner;
   d.resume_time.observed(now_ - instance->started_at);
   d.suspend_failures = 0;
+  if (d.failures.any()) {
+    timers_.set_earlier(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
+  }
   serve(*instance);
 }
 

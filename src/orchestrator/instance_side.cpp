@@ -488,7 +488,7 @@ void Orchestrator::carry_out(const core::SuspendInstance& order) {
     r->suspend_ordered = true;
     r->resume_ordered = false;
   }
-  tell({"instance_suspending", plans_.at(r->deployment).spec.name, r->name,
+  tell({"instance_suspending", plan_of(r->deployment).spec.name, r->name,
         core::to_text(order.reason),
         fmt::format("suspending {} ({}); it should be back in {}, a start takes {}", r->name,
                     core::to_text(order.reason), to_text(order.expected_resume),
@@ -509,9 +509,8 @@ void Orchestrator::carry_out(const core::ResumeInstance& order) {
     r->timeline.up = r->timeline.placed;
     r->timeline.resumed = true;
   }
-  tell({"instance_resuming", plans_.at(r->deployment).spec.name, r->name,
-        core::to_text(order.reason),
-        fmt::format("resuming {} on {}, {} reserved ({})", r->name, r->device.id,
+  tell({"instance_resuming", plan_of(r->deployment).spec.name, r->name, core::to_text(order.reason),
+        fmt::format("resuming {} on {}, {} reserved ({})", r->name, r->device_names(),
                     to_text(order.reserved.private_bytes + order.reserved.shared_bytes),
                     core::to_text(order.reason))});
   backend_.send(key, R"({"type":"resume"})");

@@ -68,7 +68,9 @@ Instant FailureChecker::earliest_retry(const Deployment& d) {
 }
 
 void FailureChecker::left(Instance& instance) {
-  if (instance.stage == Stage::ready) --deployments_[instance.deployment].ready;
+  if (instance.stage == Stage::ready || instance.stage == Stage::asleep) {
+    --deployments_[instance.deployment].able;
+  }
   instance.stage = Stage::leaving;
 }
 
@@ -78,7 +80,7 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
   open_.reset();
   const auto load_refused = [&](const Instance& instance) {
     const bool starts = instance.stage == Stage::starting || instance.stage == Stage::up;
-    if (starts && deployments_[instance.deployment].ready == 0) {
+    if (starts && deployments_[instance.deployment].able == 0) {
       load_refused_ = instance.deployment;
     }
   };
@@ -99,7 +101,13 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr || instance->stage != Stage::up) return;
             instance->stage = Stage::ready;
-            ++deployments_[instance->deployment].ready;
+            ++deployments_[instance->deployment].able;
+            became_ready_ = e.instance;
+          },
+          [&](const core::InstanceResumed& e) {
+            Instance* instance = find(e.instance, e.generation);
+            if (instance == nullptr || instance->stage != Stage::asleep) return;
+            instance->stage = Stage::ready;
             became_ready_ = e.instance;
           },
           [&](const core::LoadFailed& e) {
@@ -112,7 +120,9 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr) return;
             Deployment& d = deployments_[instance->deployment];
-            if (instance->stage != Stage::leaving) failed(now, d);
+            const bool counts =
+                instance->stage != Stage::leaving && instance->stage != Stage::asleep;
+            if (counts) failed(now, d);
             left(*instance);
             instances_.erase(e.instance);
           },
@@ -133,6 +143,7 @@ void FailureChecker::on_action(Instant now, const core::Event&, const core::Acti
   std::visit(Overloaded{
                  [&](const core::StartInstance& a) { check_start(now, a); },
                  [&](const core::StopInstance& a) { stopped(now, a); },
+                 [&](const core::SuspendInstance& a) { suspended(a); },
                  [&](const core::Refuse& a) { check_refusal(now, a); },
                  [&](const core::Dispatch& a) {
                    if (open_ == a.request) open_.reset();
@@ -155,8 +166,14 @@ void FailureChecker::check_start(Instant now, const core::StartInstance& a) {
 void FailureChecker::stopped(Instant now, const core::StopInstance& a) {
   Instance* instance = find(a.instance, a.generation);
   if (instance == nullptr || instance->stage == Stage::leaving) return;
+  const bool slept = instance->stage == Stage::asleep;
   left(*instance);
-  if (is_failure(a.reason)) failed(now, deployments_[instance->deployment]);
+  if (!slept && is_failure(a.reason)) failed(now, deployments_[instance->deployment]);
+}
+
+void FailureChecker::suspended(const core::SuspendInstance& a) {
+  Instance* instance = find(a.instance, a.generation);
+  if (instance != nullptr) instance->stage = Stage::asleep;
 }
 
 void FailureChecker::check_refusal(Instant now, const core::Refuse& a) {
@@ -180,7 +197,8 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
     if (it != instances_.end() && it->second.stage == Stage::ready) {
       Deployment& d = deployments_[it->second.deployment];
       forget(now, d);
-      if (!d.failures.empty()) d.forgotten_at = now + healthy_after;
+      const bool counts = std::holds_alternative<core::InstanceReady>(event) || !d.forgotten_at;
+      if (!d.failures.empty() && counts) d.forgotten_at = now + healthy_after;
     }
   }
   if (load_refused_) {
@@ -196,7 +214,7 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
   if (it == deployments_.end() || it->second.removed) return;
   Deployment& d = it->second;
   forget(now, d);
-  STOKER_INVARIANT(!d.loops || d.ready > 0 || now >= earliest_retry(d),
+  STOKER_INVARIANT(!d.loops || d.able > 0 || now >= earliest_retry(d),
                    "V22 request {} waits for deployment {}, which is in a crash loop",
                    arrived.request.value, arrived.deployment.value);
 }
