@@ -100,10 +100,10 @@ TEST(Describe, EachEvent) {
       {InstanceSuspended{seven, life, mib(3), mib(1)},
        "instance 7 still holds 1.0 MiB of its devices"},
       {SuspendFailed{seven, life, SuspendFailure::refused}, "instance 7 could not be suspended"},
-      {SuspendFailed{seven, life, SuspendFailure::unknown}, "instance 7 may be suspended or not"},
+      {SuspendFailed{seven, life, SuspendFailure::outcome_unknown}, "instance 7 may be suspended or not"},
       {InstanceResumed{seven, life, {mib(1), mib(2)}}, "instance 7 is back with 3.0 MiB"},
       {ResumeFailed{seven, life, SuspendFailure::refused}, "instance 7 could not be resumed"},
-      {ResumeFailed{seven, life, SuspendFailure::unknown}, "instance 7 may be back or not"},
+      {ResumeFailed{seven, life, SuspendFailure::outcome_unknown}, "instance 7 may be back or not"},
   };
   std::set<std::size_t> kinds;
   for (const EventCase& c : cases) {
