@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""What does the gateway cost? Stoker, nginx and a direct connection send the same requests to the
-same stoker-worker-echo over its Unix socket. Printed are the CPU time per request (and per event of
-a stream) of whatever stands between client and worker, the requests per CPU-second, and what it adds
-to the latency of a client alone.
+"""What does the gateway cost? Stoker, nginx, HAProxy, a byte relay and a direct connection send the
+same requests to stoker-worker-echo over its Unix socket. Printed are the CPU time per request (and
+per event of a stream) of whatever stands between client and worker, the requests per CPU-second, and
+what it adds to the latency of a client alone.
 
 Stoker does here what it always does: reads the JSON, routes by `model`, asks the core, writes two
 journal records, fills SQLite, keeps counters and receipts. Its CPU time is that of all threads of its
-process. nginx only relays. Both run one event loop and write no access log. All connections are
-kept alive.
+process. It runs three times: `stoker` with `auth: none`, `keys` with a key and four limits, `disk`
+with these and `durability: disk`. The others only relay; `relay` does not even look at the bytes. All
+run one event loop and write no access log. All connections are kept alive.
 
 One round runs all forwards and then backwards (A B C C B A), so that a slow drift of the machine
 falls on all alike. The load client checks every answer word by word; a wrong one fails the run.
 
-  bench/gateway.py --bin build/release/bin [--rounds 3] [--json]
+  bench/gateway.py --bin build/release/bin [--rounds 3] [--only direct,nginx,stoker] [--json]
 """
 
 import argparse
@@ -44,10 +45,27 @@ http {{
 }}
 """
 
+HAPROXY = """
+global
+  nbthread 1
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  http-reuse always
+frontend f
+  bind 127.0.0.1:{port}
+  default_backend b
+backend b
+  server worker unix@{upstream}
+"""
+
 STOKER = """
 listen: 127.0.0.1:{port}
 state_dir: {dir}/state
-auth: none
+auth: {auth}
+durability: {durability}
 threads: 1
 log: {{level: warn}}
 deployments:
@@ -97,17 +115,34 @@ def connects(port):
 
 
 class Stoker:
-    def __init__(self, binaries, directory):
+    """One server with its own workers; `key`: what its clients present."""
+
+    def __init__(self, binaries, directory, name, auth="none", durability="process"):
+        own = directory / name
+        own.mkdir()
         self.port = free_port()
-        config = directory / "stoker.yaml"
-        config.write_text(STOKER.format(dir=directory, port=self.port))
+        config = own / "stoker.yaml"
+        config.write_text(STOKER.format(dir=own, port=self.port, auth=auth, durability=durability))
+        self.key, self.admin = None, None
         self.process = subprocess.Popen([binaries / "stoker", "serve", "--config", config],
                                         stdout=subprocess.DEVNULL)
-        wait_for(lambda: len(self.endpoints()) == 2, "stoker", self.process)
+        wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2),
+                 name, self.process)
+        if auth == "keys":
+            self.admin = (own / "state" / "admin.key").read_text().strip()
+            never = "1000000000"  # limits that are kept count of and never met
+            made = subprocess.run(
+                [binaries / "stoker", "keys", "create", "--config", config, "--tenant", "bench",
+                 "--scopes", "inference", "--rpm", never, "--input-tpm", never, "--output-tpm", never,
+                 "--concurrent", "1000", "--json"], capture_output=True, text=True, check=True)
+            self.key = json.loads(made.stdout)["key"]
+        wait_for(lambda: len(self.endpoints()) == 2, name, self.process)
 
     def endpoints(self):
         """Endpoint of the ready instance of each deployment."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/ps", timeout=2) as answer:
+        headers = {"Authorization": f"Bearer {self.admin}"} if self.admin else {}
+        question = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/ps", headers=headers)
+        with urllib.request.urlopen(question, timeout=2) as answer:
             instances = json.load(answer)["instances"]
         return {i["deployment"]: i["endpoint"] for i in instances if i["state"] == "ready"}
 
@@ -117,22 +152,35 @@ class Stoker:
     def pid(self, _):
         return self.process.pid
 
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
 
-class Nginx:
-    """One process for each worker, as a location cannot choose by the body."""
 
-    def __init__(self, directory, endpoints):
+class Peer:
+    """One process for each worker, as most cannot choose by the body."""
+
+    key = None
+
+    def __init__(self, name, binaries, directory, endpoints):
         self.ports, self.processes = {}, {}
         for model, endpoint in endpoints.items():
-            own = directory / f"nginx-{model}"
+            own = directory / f"{name}-{model}"
             own.mkdir()
-            self.ports[model] = free_port()
-            (own / "nginx.conf").write_text(NGINX.format(
-                dir=own, port=self.ports[model], upstream=endpoint,
-                buffering="off" if model == "stream" else "on"))
-            self.processes[model] = subprocess.Popen(
-                ["nginx", "-p", own, "-e", own / "nginx.err", "-c", own / "nginx.conf"])
-            wait_for(lambda m=model: connects(self.ports[m]), "nginx", self.processes[model])
+            port = self.ports[model] = free_port()
+            path = endpoint.removeprefix("unix:")
+            config = own / f"{name}.conf"
+            if name == "nginx":
+                config.write_text(NGINX.format(dir=own, port=port, upstream=endpoint,
+                                               buffering="off" if model == "stream" else "on"))
+                command = ["nginx", "-p", own, "-e", own / "nginx.err", "-c", config]
+            elif name == "haproxy":
+                config.write_text(HAPROXY.format(port=port, upstream=path))
+                command = ["haproxy", "-f", config]
+            else:
+                command = [binaries / "gateway_relay", str(port), path]
+            self.processes[model] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            wait_for(lambda p=port: connects(p), name, self.processes[model])
 
     def target(self, model):
         return f"http://127.0.0.1:{self.ports[model]}"
@@ -140,8 +188,15 @@ class Nginx:
     def pid(self, model):
         return self.processes[model].pid
 
+    def stop(self):
+        for process in self.processes.values():
+            process.terminate()
+            process.wait()
+
 
 class Direct:
+    key = None
+
     def __init__(self, endpoints):
         self.endpoints = endpoints
 
@@ -151,13 +206,17 @@ class Direct:
     def pid(self, _):
         return None
 
+    def stop(self):
+        pass
+
 
 def measure(load, way, kind, connections, requests, words):
     """One run of the load; CPU in us per request (unary) or event (stream)."""
     pid = way.pid(kind)
     before = cpu_s(pid) if pid else {}
-    out = subprocess.run([load, way.target(kind), kind, kind, str(connections), str(requests),
-                          str(words)], capture_output=True, text=True, check=False)
+    command = [load, way.target(kind), kind, kind, str(connections), str(requests), str(words)]
+    out = subprocess.run(command + ([way.key] if way.key else []), capture_output=True, text=True,
+                         check=False)
     if pid:
         time.sleep(0.3)  # what is done a little later, as filling SQLite, is part of the price
     after = cpu_s(pid) if pid else {}
@@ -186,66 +245,94 @@ def print_report(report):
             rate = f"{1e6 / e['cpu_us']:.0f}" if e["cpu_us"] else "-"
             print(f"  {name:8}{e['cpu_us']:9.2f}{span:>16}{rate:>11}{e['per_s']:9.0f}"
                   f"{e['p50_us']:9.1f}{e['p99_us']:9.1f}{e['first_p50_us']:9.1f}")
-        if entries["stoker"]["cpu_us"] and entries["nginx"]["cpu_us"]:
-            ratio = entries["nginx"]["cpu_us"] / entries["stoker"]["cpu_us"]
-            print(f"  stoker does {ratio:.2f} x nginx's work per CPU-second; by thread, us: " +
-                  ", ".join(f"{name} {us:.1f}" for name, us in entries["stoker"]["threads_us"].items()
+        for name in [name for name in OURS if name in entries]:
+            ours = entries[name]
+            ratios = ", ".join(f"{entries[peer]['cpu_us'] / ours['cpu_us']:.2f} x {peer}'s"
+                               for peer in PEERS if peer in entries)
+            print(f"  {name} does {ratios} work per CPU-second; by thread, us: " +
+                  ", ".join(f"{thread} {us:.1f}" for thread, us in ours["threads_us"].items()
                             if us >= 0.05))
-        for name in ("nginx", "stoker"):
-            print(f"  {name} adds {entries[name]['p50_us'] - entries['direct']['p50_us']:.0f} us p50, "
-                  f"{entries[name]['p99_us'] - entries['direct']['p99_us']:.0f} us p99")
+        for name, e in entries.items():
+            if name != "direct" and "direct" in entries:
+                print(f"  {name} adds {e['p50_us'] - entries['direct']['p50_us']:.0f} us p50, "
+                      f"{e['p99_us'] - entries['direct']['p99_us']:.0f} us p99")
+
+
+PEERS = ("nginx", "haproxy", "relay")
+OURS = {"stoker": {}, "keys": {"auth": "keys"}, "disk": {"auth": "keys", "durability": "disk"}}
+
+
+def versions(names):
+    """What nginx and HAProxy call themselves."""
+    found = {}
+    for name in ("nginx", "haproxy"):
+        if name in names:
+            out = subprocess.run([name, "-v"], capture_output=True, text=True, check=True)
+            found[name] = (out.stdout + out.stderr).splitlines()[0]
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--bin", type=pathlib.Path, required=True,
-                        help="folder of stoker, stoker-worker-echo and gateway_load")
+                        help="folder of stoker, stoker-worker-echo, gateway_load, gateway_relay")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=20000)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--words", type=int, default=110, help="of each request, 9 bytes each")
+    parser.add_argument("--only", default=",".join(["direct", *PEERS, *OURS]),
+                        help="who takes part, by commas")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    if not shutil.which("nginx"):
-        sys.exit("nginx is not installed (Debian: nginx-light); it is the peer of this measurement")
+    names = args.only.split(",")
+    for name in names:
+        if name not in ("direct", *PEERS, *OURS):
+            parser.error(f"there is no '{name}'")
+        if name in ("nginx", "haproxy") and not shutil.which(name):
+            sys.exit(f"{name} is not installed; it is a peer of this measurement (or leave it out: --only)")
 
     workloads = {  # kind, connections, requests, words
-        "unary, 16 connections, per request": ("unary", args.connections, args.requests, 40),
-        "unary, 1 connection, per request": ("unary", 1, args.requests // 4, 40),
+        "unary, 16 connections, per request": ("unary", args.connections, args.requests, args.words),
+        "unary, 1 connection, per request": ("unary", 1, args.requests // 4, args.words),
         "stream of 200 tokens, 16 connections, per event": ("stream", args.connections,
                                                             max(args.requests // 200, 32), 200),
     }
-    processes = []
-    runs = {title: {"direct": [], "nginx": [], "stoker": []} for title in workloads}
+    ways = {}
+    runs = {title: {name: [] for name in names} for title in workloads}
     with tempfile.TemporaryDirectory() as temporary:
         directory = pathlib.Path(temporary)
+        binaries = args.bin.resolve()
         try:
-            stoker = Stoker(args.bin.resolve(), directory)
-            processes.append(stoker.process)
-            endpoints = stoker.endpoints()
-            nginx = Nginx(directory, endpoints)
-            processes += nginx.processes.values()
-            ways = {"direct": Direct(endpoints), "nginx": nginx, "stoker": stoker}
+            first = Stoker(binaries, directory, "first")
+            ways["first"] = first  # its workers are the peers' workers
+            endpoints = first.endpoints()
+            for name in names:
+                if name == "direct":
+                    ways[name] = Direct(endpoints)
+                elif name in PEERS:
+                    ways[name] = Peer(name, binaries, directory, endpoints)
+                elif name == "stoker":
+                    ways[name] = first
+                else:
+                    ways[name] = Stoker(binaries, directory, name, **OURS[name])
             load = args.bin / "gateway_load"
-            for way in ways.values():  # warm up
+            for way in [ways[name] for name in names]:  # warm up
                 for kind, connections, requests, words in workloads.values():
                     measure(load, way, kind, connections, max(connections, requests // 10), words)
             for number in range(args.rounds):
-                for name in list(ways) + list(ways)[::-1]:
+                for name in names + names[::-1]:
                     for title, workload in workloads.items():
                         runs[title][name].append(measure(load, ways[name], *workload))
                 print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
+            for way in ways.values():
+                way.stop()
 
-    nginx_version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
-    report = {"rounds": args.rounds, "runs_each": 2 * args.rounds, "nginx": nginx_version.stderr.strip(),
+    report = {"rounds": args.rounds, "runs_each": 2 * args.rounds, "versions": versions(names),
               "load_average": os.getloadavg()[0], "results": {}}
-    for title, ways in runs.items():
+    for title, runs_of in runs.items():
         report["results"][title] = {}
-        for name, all_runs in ways.items():
+        for name, all_runs in runs_of.items():
             entry = {key: median_of(all_runs, key)
                      for key in ("cpu_us", "per_s", "p50_us", "p99_us", "first_p50_us")}
             entry["cpu_us_min"] = min(run["cpu_us"] for run in all_runs)

@@ -1,7 +1,7 @@
 // The load of bench/gateway.py: a closed loop of C chat requests over C kept connections, N in all.
 // Every answer must hold the words that its own request sent, in order; a wrong one ends the
 // program.
-//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS
+//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS [KEY]
 // Prints one JSON line: {"requests", "events", "wall_s", "p50_us", "p99_us", "first_p50_us"}.
 #include <fmt/format.h>
 
@@ -23,6 +23,7 @@ struct Plan {
   int connections = 0;
   int requests = 0;
   int words = 0;
+  std::string head_fields = "Content-Type: application/json\r\n";
 };
 
 struct Load {
@@ -60,8 +61,7 @@ class Caller final : public net::CallHandler {
     first_ = {};
     framer_ = net::SseFramer();
     begin_ = net::monotonic_now();
-    load_.client.send("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body_,
-                      *this);
+    load_.client.send("POST", "/v1/chat/completions", load_.plan.head_fields, body_, *this);
   }
   void on_head(const net::HttpResponseHead& head) override {
     if (head.status != 200) wrong("status", std::to_string(head.status));
@@ -148,10 +148,12 @@ int run(const char* target, const Plan& plan) {
 }  // namespace stoker::gateway_load
 
 int main(int argc, char** argv) {
-  if (argc != 7) return 2;
-  return stoker::gateway_load::run(argv[1], {.model = argv[2],
-                                             .stream = std::string_view(argv[3]) == "stream",
-                                             .connections = std::atoi(argv[4]),
-                                             .requests = std::atoi(argv[5]),
-                                             .words = std::atoi(argv[6])});
+  if (argc != 7 && argc != 8) return 2;
+  stoker::gateway_load::Plan plan{.model = argv[2],
+                                  .stream = std::string_view(argv[3]) == "stream",
+                                  .connections = std::atoi(argv[4]),
+                                  .requests = std::atoi(argv[5]),
+                                  .words = std::atoi(argv[6])};
+  if (argc == 8) plan.head_fields += fmt::format("Authorization: Bearer {}\r\n", argv[7]);
+  return stoker::gateway_load::run(argv[1], plan);
 }

@@ -1,15 +1,36 @@
 #include "access/secret.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
+#include <openssl/evp.h>
 #include <sys/random.h>
 
 #include <cstring>
+#include <memory>
+
+#include "base/invariant.h"
 
 namespace stoker::access {
+namespace {
+
+/// The one-shot SHA256() looks its code up by name in each call, which takes longer than the hash.
+struct Hasher {
+  struct Free {
+    void operator()(EVP_MD* each) const { EVP_MD_free(each); }
+    void operator()(EVP_MD_CTX* each) const { EVP_MD_CTX_free(each); }
+  };
+  std::unique_ptr<EVP_MD, Free> sha256{EVP_MD_fetch(nullptr, "SHA256", nullptr)};
+  std::unique_ptr<EVP_MD_CTX, Free> context{EVP_MD_CTX_new()};
+};
+
+}  // namespace
 
 Digest::Digest(std::string_view secret) {
-  SHA256(reinterpret_cast<const unsigned char*>(secret.data()), secret.size(), bytes_.data());
+  thread_local const Hasher hasher;
+  EVP_MD_CTX* const context = hasher.context.get();
+  const bool done = EVP_DigestInit_ex2(context, hasher.sha256.get(), nullptr) == 1 &&
+                    EVP_DigestUpdate(context, secret.data(), secret.size()) == 1 &&
+                    EVP_DigestFinal_ex(context, bytes_.data(), nullptr) == 1;
+  STOKER_INVARIANT(done, "OpenSSL has no SHA-256");
 }
 
 std::optional<Digest> Digest::from_bytes(std::string_view bytes) {

@@ -291,7 +291,7 @@ Summary Core::summary() const {
          static_cast<std::int32_t>(instance->in_flight.size()), held.private_bytes,
          held.shared_bytes,
          instance->holds_host ? nodes_.at(instance->node).host.held_by(id).private_bytes : Bytes{},
-         instance->since, instance->wanted_back});
+         instance->since, instance->wanted_back, instance->drain_reason});
   }
   for (const Device& each : devices_) {
     summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,

@@ -53,6 +53,7 @@ struct InstanceSummary {
   Bytes host_bytes;          // of host memory, for being suspended
   Instant since;             // of the present state
   bool wanted_back = false;  // it is suspended, and waits for room on its own devices
+  StopReason drains_for = StopReason::stop_request;  // of one that drains
 };
 struct DeploymentSummary {
   DeploymentId id;

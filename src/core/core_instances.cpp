@@ -283,7 +283,6 @@ void Core::on(const InstanceReady& e) {
   note_start_time(*instance);
   note_came_up(d);
   note_device_start(*instance, true);
-  if (d.failures.any()) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   serve(*instance);
 }
 
@@ -320,6 +319,9 @@ void Core::serve(Instance& instance) {
   Deployment& d = *instance.owner;
   advance(instance, InstanceInput::became_ready);
   instance.ready_at = now_;
+  if (d.failures.any()) {
+    timers_.set_earlier(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
+  }
   dispatch_waiting(d);
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
   if (instance.in_flight.empty()) became_idle(instance);
@@ -565,6 +567,8 @@ void Core::remove(Instance& instance) {
 void Core::note_failure(Deployment& d, FailureKind kind) {
   d.failures.failed(now_, kind, d.jitter);
   timers_.clear(TimerKind::healthy, d.spec.id.value);
+  // Others go on: they may be healthy for long without another one that gets ready.
+  if (d.counts.ready > 0) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   if (d.failures.crash_loop() && !d.counts.may_serve()) {
     refuse_all_queued(d, RefuseReason::crash_loop);
   }

@@ -253,9 +253,6 @@ void Core::on(const InstanceResumed& e) {
   Deployment& d = *instance->owner;
   d.resume_time.observed(now_ - instance->started_at);
   d.suspend_failures = 0;
-  if (d.failures.any()) {
-    timers_.set_earlier(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
-  }
   serve(*instance);
 }
 

@@ -15,21 +15,38 @@ constexpr std::int64_t usual_output = 256;        // where the request sets no b
 constexpr std::int64_t largest_guess = 1 << 20;   // a picture in a body is not so many tokens
 constexpr std::int64_t largest_wish = 1'000'000;  // nobody means more
 
-/// As Go prints a duration, which is what OpenAI sends: "350ms", "6s", "1m30s".
-std::string duration_text(Duration d) {
-  const std::int64_t ms = (d.ns + 999'999) / 1'000'000;
-  if (ms < 1000) return fmt::format("{}ms", ms);
-  const std::int64_t s = (ms + 999) / 1000;
-  return s < 60 ? fmt::format("{}s", s) : fmt::format("{}m{}s", s / 60, s % 60);
+void append(std::string& text, std::int64_t number) {
+  const fmt::format_int digits(number);
+  text.append(digits.data(), digits.size());
 }
 
+/// As Go prints a duration, which is what OpenAI sends: "350ms", "6s", "1m30s".
+void append_duration(std::string& text, Duration d) {
+  const std::int64_t ms = (d.ns + 999'999) / 1'000'000;
+  if (ms < 1000) {
+    append(text, ms);
+    text += "ms";
+    return;
+  }
+  const std::int64_t s = (ms + 999) / 1000;
+  if (s >= 60) {
+    append(text, s / 60);
+    text += 'm';
+  }
+  append(text, s < 60 ? s : s % 60);
+  text += 's';
+}
+
+/// On every answer: without format strings to parse.
 void add_one(std::string& text, std::string_view what, const std::optional<Standing>& standing) {
   if (!standing) return;
-  fmt::format_to(std::back_inserter(text),
-                 "x-ratelimit-limit-{0}: {1}\r\nx-ratelimit-remaining-{0}: {2}\r\n"
-                 "x-ratelimit-reset-{0}: {3}\r\n",
-                 what, standing->most, std::max<std::int64_t>(standing->remaining, 0),
-                 duration_text(standing->resets_in));
+  text.append("x-ratelimit-limit-").append(what).append(": ");
+  append(text, standing->most);
+  text.append("\r\nx-ratelimit-remaining-").append(what).append(": ");
+  append(text, std::max<std::int64_t>(standing->remaining, 0));
+  text.append("\r\nx-ratelimit-reset-").append(what).append(": ");
+  append_duration(text, standing->resets_in);
+  text.append("\r\n");
 }
 
 /// RFC 3339 without fractions, rounded up.

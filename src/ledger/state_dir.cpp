@@ -10,9 +10,11 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <optional>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 namespace stoker::ledger {
 namespace {
@@ -96,10 +98,24 @@ Result<std::optional<mode_t>> check_owner(int fd, const std::filesystem::path& d
                   directory.native()));
 }
 
+/// A server that was killed just now may have left its lock to a process that it was starting, until
+/// that one runs its program.   Gives: false with errno; EWOULDBLOCK: somebody keeps it.
+bool lock_soon(int fd) {
+  constexpr int tries = 50;
+  constexpr std::chrono::milliseconds between{10};
+  for (int i = 0; i < tries; ++i) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK) return false;
+    std::this_thread::sleep_for(between);
+  }
+  errno = EWOULDBLOCK;
+  return false;
+}
+
 Result<UniqueFd> take_lock(FileIo& io, const std::filesystem::path& path) {
   UniqueFd fd(io.open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return tl::unexpected(errno_error(fmt::format("cannot open {}", path.native())));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_soon(fd.get())) {
     if (errno != EWOULDBLOCK) {
       return tl::unexpected(errno_error(fmt::format("cannot lock {}", path.native())));
     }

@@ -9,7 +9,8 @@
 //   state_dir/traffic     traffic/recorder.h; may be deleted at any time
 //   state_dir/footprints  orchestrator/footprints.h; may be deleted at any time
 //
-// The lock goes with the process, so a crash never leaves a stale one.   Source: DESIGN.md 4.15.
+// The lock goes with the process, so a crash never leaves a stale one; one that a process which was
+// being started then holds for a moment is waited for.   Source: DESIGN.md 4.15.
 #pragma once
 
 #include <sys/types.h>
@@ -39,6 +40,7 @@ class StateDir {
   /// Errors: in_use (names the pid of the holder), corrupt (the epoch file is not a number),
   ///         invalid (it is another user's, or open to others and holds other things),
   ///         unavailable. Without the lock nothing is changed.
+  /// Cost:   half a second before in_use is given.
   [[nodiscard]] static Result<StateDir> open(std::filesystem::path directory,
                                              FileIo& io = real_file_io());
 

@@ -151,6 +151,7 @@ void Checker::before_step(Instant now, const core::Event& event) {
     trace_(fmt::format("{:>12.6f}  {}", static_cast<double>(now.ns) / 1e9, core::describe(event)));
   }
   measured_.reset();
+  sent_.reset();
   victims_in_step_ = 0;
   std::visit([&](const auto& e) { hear(now, e); }, event);
 }
@@ -298,6 +299,7 @@ void Checker::on_server_crash(Instant) {
   lanes_.clear();
   deadlines_.clear();
   start_failed_at_.reset();
+  shut_down_by_.reset();
 }
 
 }  // namespace stoker::sim

@@ -3,8 +3,8 @@
 // itself out of it. Numbers are those of RELIABILITY.md 4.
 //
 // Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
-// checker_instances.cpp, who waits checker_waiting.cpp, the full sweep and the end
-// checker_sweep.cpp.
+// checker_instances.cpp, who waits checker_waiting.cpp, limits of time
+// checker_limits.cpp, the full sweep and the end checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -90,12 +90,21 @@ class Checker final : public Observer {
     bool exclusive = false;
     bool broken = false;
     bool drained = false;
+    std::optional<Instant> asked_to_stop_at;
+    Instant stops_by;
     bool unkillable = false;
     std::vector<DeviceId> home;  // suspended: where it was
     NodeId node;                 // whose host memory it holds
     Bytes host;
     Bytes host_before;  // what was measured
     std::int32_t suspends = 0;
+  };
+  /// A new request that went to an instance at once.
+  struct Sent {
+    DeploymentId deployment;
+    InstanceId instance;
+    std::uint64_t affinity = 0;
+    std::int32_t beside = 0;  // what ran there before
   };
   /// Waiting requests of one deployment, tenant and priority, by order of arrival.
   struct Lane {
@@ -119,6 +128,7 @@ class Checker final : public Observer {
     bool changed = false;
     bool removed = false;
     bool failing = false;
+    Instant failed_at;
     std::optional<Instant> below_minimum_since;
     std::optional<Instant> scaled_up_at;         // by a start that no failure caused
     std::optional<Instant> scaled_down_at;       // for want of requests
@@ -210,6 +220,11 @@ class Checker final : public Observer {
   void note_failed_start(Instant now, const Instance& instance);
   void note_worked_start(const Instance& instance);
   void check_distrust(Instant now, const core::AwaitRoom& a) const;
+  void note_asked_to_stop(Instant now, const core::StopRequested& e);
+  void check_limits(Instant now, const core::Summary& summary) const;
+  void check_forgotten(Instant now, const core::Summary& summary) const;
+  void check_least(const core::Summary& summary) const;
+  static void note_failure(Instant now, Deployment& d);
   Instance& instance(InstanceId id);
   Request& request(RequestId id);
   /// It has the kind and the labels that are asked for.
@@ -246,6 +261,8 @@ class Checker final : public Observer {
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;
+  std::optional<Instant> shut_down_by_;
+  std::optional<Sent> sent_;                // the only one of a step that a new request caused
   std::optional<Instant> start_failed_at_;  // the last one, anywhere
   Instant burst_at_;
   std::map<DeploymentId, std::int32_t> burst_;  // that arrived at that instant

@@ -197,7 +197,7 @@ void Checker::hear(Instant now, const core::InstanceExited& e) {
       break;
   }
   if (each.stage == Stage::leaving) return;
-  deployments_.at(each.deployment).failing = true;
+  note_failure(now, deployments_.at(each.deployment));
   if (each.stage != Stage::ready) note_failed_start(now, each);
 }
 
@@ -221,7 +221,7 @@ void Checker::hear(Instant now, const core::StartFailed& e) {
                                                     : State::start_failed_will_stay);
   const auto it = instances_.find(e.instance);
   if (it == instances_.end()) return;
-  deployments_.at(it->second.deployment).failing = true;
+  note_failure(now, deployments_.at(it->second.deployment));
   note_failed_start(now, it->second);
 }
 
@@ -310,7 +310,8 @@ void Checker::hear(Instant, const core::WarmRequested& e) {
   it->second.starts.clear();
 }
 
-void Checker::hear(Instant, const core::StopRequested& e) {
+void Checker::hear(Instant now, const core::StopRequested& e) {
+  note_asked_to_stop(now, e);
   const auto it = deployments_.find(e.deployment);
   if (it != deployments_.end() && !e.instance) it->second.by_hand = true;
   for (const auto& [id, each] : instances_) {
@@ -320,8 +321,9 @@ void Checker::hear(Instant, const core::StopRequested& e) {
   }
 }
 
-void Checker::hear(Instant, const core::ShutdownRequested&) {
+void Checker::hear(Instant now, const core::ShutdownRequested&) {
   shutting_down_ = true;
+  if (!shut_down_by_) shut_down_by_ = now + core::CoreConfig{}.shutdown_limit;
   for (const auto& [id, each] : instances_) {
     if (!each.running.empty()) reached(State::shut_down_while_busy);
   }

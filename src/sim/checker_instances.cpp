@@ -318,7 +318,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
                       a.reason != StopReason::host_overrun;
   const bool starts = each.stage == Stage::starting || each.stage == Stage::loading;
   if (failed && each.stage != Stage::leaving) {
-    d.failing = true;
+    note_failure(now, d);
     if (starts) note_failed_start(now, each);
   }
   // What was given up on purpose did not fail.

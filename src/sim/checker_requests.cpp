@@ -37,6 +37,8 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
     STOKER_INVARIANT(d.waiting == 1, "V18 request {} passes {} that wait", a.request.value,
                      d.waiting - 1);
     reached(State::dispatched_at_once);
+    sent_ =
+        Sent{r.deployment, a.instance, r.affinity, static_cast<std::int32_t>(to.running.size())};
   } else {
     reached(std::holds_alternative<core::InstanceReady>(cause) ? State::dispatched_by_ready_instance
                                                                : State::dispatched_from_queue);

@@ -60,6 +60,9 @@ void Checker::sweep(Instant now, const core::Core& core) {
         each.host_reserved.value, each.host_memory.value);
   }
   check_waiting(now, summary);
+  check_limits(now, summary);
+  check_forgotten(now, summary);
+  check_least(summary);
   STOKER_INVARIANT(static_cast<std::size_t>(waiting + running) == requests_.size(),
                    "V1 {} wait and {} run of {}", waiting, running, requests_.size());
 }

@@ -54,6 +54,7 @@ void FailureChecker::forget(Instant now, Deployment& d) {
 void FailureChecker::failed(Instant now, Deployment& d) {
   forget(now, d);
   d.forgotten_at.reset();
+  if (d.ready > 0) d.forgotten_at = now + healthy_after;
   d.failures.push_back(now);
   const std::size_t count = d.failures.size();
   d.loops |= count >= loop_failures && now - d.failures[count - loop_failures] <= loop_window;
@@ -68,9 +69,9 @@ Instant FailureChecker::earliest_retry(const Deployment& d) {
 }
 
 void FailureChecker::left(Instance& instance) {
-  if (instance.stage == Stage::ready || instance.stage == Stage::asleep) {
-    --deployments_[instance.deployment].able;
-  }
+  Deployment& d = deployments_[instance.deployment];
+  if (instance.stage == Stage::ready) --d.ready;
+  if (instance.stage == Stage::asleep) --d.asleep;
   instance.stage = Stage::leaving;
 }
 
@@ -80,7 +81,7 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
   open_.reset();
   const auto load_refused = [&](const Instance& instance) {
     const bool starts = instance.stage == Stage::starting || instance.stage == Stage::up;
-    if (starts && deployments_[instance.deployment].able == 0) {
+    if (starts && deployments_[instance.deployment].able() == 0) {
       load_refused_ = instance.deployment;
     }
   };
@@ -101,13 +102,15 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr || instance->stage != Stage::up) return;
             instance->stage = Stage::ready;
-            ++deployments_[instance->deployment].able;
+            ++deployments_[instance->deployment].ready;
             became_ready_ = e.instance;
           },
           [&](const core::InstanceResumed& e) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr || instance->stage != Stage::asleep) return;
+            left(*instance);
             instance->stage = Stage::ready;
+            ++deployments_[instance->deployment].ready;
             became_ready_ = e.instance;
           },
           [&](const core::LoadFailed& e) {
@@ -119,11 +122,10 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
           [&](const core::InstanceExited& e) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr) return;
-            Deployment& d = deployments_[instance->deployment];
             const bool counts =
                 instance->stage != Stage::leaving && instance->stage != Stage::asleep;
-            if (counts) failed(now, d);
             left(*instance);
+            if (counts) failed(now, deployments_[instance->deployment]);
             instances_.erase(e.instance);
           },
           [&](const core::StartFailed& e) {
@@ -173,7 +175,10 @@ void FailureChecker::stopped(Instant now, const core::StopInstance& a) {
 
 void FailureChecker::suspended(const core::SuspendInstance& a) {
   Instance* instance = find(a.instance, a.generation);
-  if (instance != nullptr) instance->stage = Stage::asleep;
+  if (instance == nullptr) return;
+  left(*instance);
+  instance->stage = Stage::asleep;
+  ++deployments_[instance->deployment].asleep;
 }
 
 void FailureChecker::check_refusal(Instant now, const core::Refuse& a) {
@@ -197,8 +202,7 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
     if (it != instances_.end() && it->second.stage == Stage::ready) {
       Deployment& d = deployments_[it->second.deployment];
       forget(now, d);
-      const bool counts = std::holds_alternative<core::InstanceReady>(event) || !d.forgotten_at;
-      if (!d.failures.empty() && counts) d.forgotten_at = now + healthy_after;
+      if (!d.failures.empty() && !d.forgotten_at) d.forgotten_at = now + healthy_after;
     }
   }
   if (load_refused_) {
@@ -214,7 +218,7 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
   if (it == deployments_.end() || it->second.removed) return;
   Deployment& d = it->second;
   forget(now, d);
-  STOKER_INVARIANT(!d.loops || d.able > 0 || now >= earliest_retry(d),
+  STOKER_INVARIANT(!d.loops || d.able() > 0 || now >= earliest_retry(d),
                    "V22 request {} waits for deployment {}, which is in a crash loop",
                    arrived.request.value, arrived.deployment.value);
 }

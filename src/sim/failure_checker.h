@@ -30,7 +30,10 @@ class FailureChecker final : public Observer {
   struct Deployment {
     std::vector<Instant> failures;  // in a row
     std::optional<Instant> forgotten_at;
-    std::int32_t able = 0;  // to serve without a start: ready, draining or asleep
+    std::int32_t ready = 0;  // draining ones too
+    std::int32_t asleep = 0;
+    /// To serve without a start.
+    [[nodiscard]] std::int32_t able() const { return ready + asleep; }
     bool loops = false;
     bool removed = false;
   };

@@ -5,6 +5,21 @@ the core from this; the production core has none of it.
 """
 
 MUTANTS = [
+    ("after a crash the health of the others counts for nothing", "core_instances.cpp",
+     "  if (d.counts.ready > 0) timers_.set(TimerKind::healthy,",
+     "  if (!PLANTED && d.counts.ready > 0) timers_.set(TimerKind::healthy,"),
+    ("health forgets nothing", "core.cpp",
+     "      deployment(DeploymentId{due.id}).failures.clear();",
+     "      if (!PLANTED) deployment(DeploymentId{due.id}).failures.clear();"),
+    ("a drain has no limit", "core_instances.cpp",
+     "  timers_.set(TimerKind::drain_limit, instance.id.value,",
+     "  if (!PLANTED) timers_.set(TimerKind::drain_limit, instance.id.value,"),
+    ("a shutdown has no limit", "core_instances.cpp",
+     "  timers_.set(TimerKind::shutdown_limit, 1, now_ + config_.shutdown_limit);",
+     "  if (!PLANTED) timers_.set(TimerKind::shutdown_limit, 1, now_ + config_.shutdown_limit);"),
+    ("most in flight first", "affinity.cpp",
+     "    if (ready[i].in_flight >= best_load) continue;",
+     "    if (PLANTED ? ready[i].in_flight >= concurrency : ready[i].in_flight >= best_load) continue;"),
     ("a device is not asked again when a stay is over", "core_rooms.cpp",
      "    timers_.set_earlier(TimerKind::swap, where[i]->spec.id.value, *later[i]);",
      "    if (!PLANTED) timers_.set_earlier(TimerKind::swap, where[i]->spec.id.value, *later[i]);"),

@@ -36,12 +36,12 @@ const server = http.createServer((request, response) => {
   response.end(body);
 });
 server.on('upgrade', (request, socket, early) => {
+  socket.on('error', () => {});  // a client that is gone is no reason to die
   if (request.url === '/refuse') return socket.end('HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}');
   const accept = crypto.createHash('sha1').update(request.headers['sec-websocket-key'] + magic).digest('base64');
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\nX-Stoker-Usage: input=9,output=9,cached=0,device_ms=9\r\n\r\n`);
   open += 1;
   socket.on('close', () => { open -= 1; });
-  socket.on('error', () => {});
   const flood = () => { while (socket.write(frame(opcode.binary, Buffer.alloc(65536)))); };
   if (request.url === '/flood') { socket.on('drain', flood); flood(); }
   let bytes = early;

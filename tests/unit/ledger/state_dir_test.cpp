@@ -50,6 +50,28 @@ TEST(StateDir, TheLockGoesWithTheProcess) {
   EXPECT_EQ(state->epoch().value, 2U);
 }
 
+TEST(StateDir, WaitsForALockThatIsOnItsWayOut) {
+  const TempDir dir;
+  std::optional<StateDir> state;
+  if (Result<StateDir> opened = StateDir::open(dir.path())) state.emplace(std::move(*opened));
+  ASSERT_TRUE(state);
+  int held[2];
+  ASSERT_EQ(::pipe(held), 0);
+  const pid_t child = ::fork();  // has the lock too, as one that is about to run a program
+  if (child == 0) {
+    ::close(held[1]);
+    char byte = 0;
+    (void)!::read(held[0], &byte, 1);
+    ::_exit(0);
+  }
+  ::close(held[0]);
+  state.reset();
+  ::close(held[1]);
+  const Result<StateDir> again = StateDir::open(dir.path());
+  EXPECT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
 TEST(StateDir, ClosesItsOwnDirectoryToOthers) {
   struct Case {
     const char* holds;  // a file, or nothing
