@@ -189,6 +189,8 @@ void FailureChecker::check_refusal(Instant now, const core::Refuse& a) {
   forget(now, d);
   STOKER_INVARIANT(!d.failures.empty(), "V22 request {} is refused for what is forgotten",
                    a.request.value);
+  STOKER_INVARIANT(d.asleep == 0, "V22 request {} is refused beside {} that are suspended",
+                   a.request.value, d.asleep);
   STOKER_INVARIANT(!loops || d.loops, "V22 request {} is refused after {} failures",
                    a.request.value, d.failures.size());
   STOKER_INVARIANT(now + a.retry_after >= earliest_retry(d),

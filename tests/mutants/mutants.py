@@ -229,6 +229,12 @@ MUTANTS = [
     ("the room that a suspended one left is not told", "core_suspend.cpp",
      "  room_changed(*instance);\n  release_room(*instance);\n  advance(*instance, InstanceInput::was_suspended);",
      "  if (!PLANTED) room_changed(*instance);\n  release_room(*instance);\n  advance(*instance, InstanceInput::was_suspended);"),
+    ("who is suspended does not count in a crash loop", "core_requests.cpp",
+     "now >= d.failures.retry_at() || d.counts.may_serve()) {",
+     "now >= d.failures.retry_at() || (PLANTED ? d.counts.ready > 0 : d.counts.may_serve())) {"),
+    ("who is suspended serves nobody whose load was refused", "core_instances.cpp",
+     "  note_failure(d, FailureKind::load_refused);\n",
+     "  note_failure(d, FailureKind::load_refused);\n  if (PLANTED && d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);\n"),
     # Where weights lie
     ("a lost copy is still believed in", "core_tiers.cpp",
      "is_there ? at->tier_bits | bit : at->tier_bits & ~bit);",

@@ -92,7 +92,7 @@ TEST(Describe, EachEvent) {
       {KeepWished{three, seconds(40)}, "deployment 3 shall stay idle for 40 s"},
       {KeepWished{three, {}}, "deployment 3 shall stay idle for as long as configured"},
       {NodeAdded{{one, mib(8)}}, "node 1 lends 8.0 MiB of its memory"},
-      {ModelInTier{one, ModelId{6}, Tier::host}, "model 6 lies in the host tier of node 1"},
+      {ModelInTier{one, ModelId{6}, Tier::host}, "model 6 lies in the host memory tier of node 1"},
       {ModelLost{one, ModelId{6}, Tier::disk}, "model 6 is no longer in the disk tier of node 1"},
       {TierLost{one, Tier::disk}, "the disk tier of node 1 is lost"},
       {InstanceSuspended{seven, life, mib(3), {}},
@@ -226,7 +226,7 @@ TEST(Words, OfReasonsStatesAndLimits) {
                        "not alone"});
   expect_words<InstanceState>({"planned", "starting", "loading", "ready", "draining", "stopping",
                                "failed", "gone", "suspending", "suspended", "resuming"});
-  expect_words<Tier>({"host", "disk", "remote"});
+  expect_words<Tier>({"host memory", "disk", "remote"});
   expect_words<metering::LimitKind>({"requests_per_minute", "input_tokens_per_minute",
                                      "output_tokens_per_minute", "device_time_per_day",
                                      "concurrent_requests", "budget"});
