@@ -343,4 +343,15 @@ std::vector<backend::DeviceRequest> device_requests(const config::ServerConfig& 
   return requests;
 }
 
+Bytes lend_host_memory(const config::ServerConfig& config, std::vector<backend::Device>& devices) {
+  Bytes lent = config.model_store.host_memory.value_or(Bytes{});
+  for (const backend::Device& each : devices) {
+    if (each.kind == backend::DeviceKind::cpu) lent = std::min(lent, Bytes{each.memory.value / 2});
+  }
+  for (backend::Device& each : devices) {
+    if (each.kind == backend::DeviceKind::cpu) each.memory -= lent;
+  }
+  return lent;
+}
+
 }  // namespace stoker::app

@@ -387,15 +387,10 @@ class Server {
     };
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
-    Bytes lent = config_.model_store.host_memory.value_or(Bytes{});
-    for (const backend::Device& device : devices) {  // of a small machine half is kept for models
-      if (device.kind == backend::DeviceKind::cpu)
-        lent = std::min(lent, Bytes{device.memory.value / 2});
-    }
+    std::vector<backend::Device> devices_left = devices;
+    const Bytes lent = lend_host_memory(config_, devices_left);
     if (lent > Bytes{}) orchestrator_->lend_host_memory(lent);
-    for (backend::Device device : devices) {
-      // The memory of a `cpu` device is the host's: what is lent is part of it.
-      if (device.kind == backend::DeviceKind::cpu) device.memory -= lent;
+    for (const backend::Device& device : devices_left) {
       log_.info("device_found", {{"device", device.id},
                                  {"kind", backend::to_text(device.kind)},
                                  {"model", device.model},
