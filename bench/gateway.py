@@ -31,7 +31,7 @@ import urllib.request
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
   uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; keepalive_requests 100000000;
@@ -75,7 +75,7 @@ deployments:
     autoscaling: {{min_instances: 1, max_instances: 1}}
   stream:
     runtime: echo
-    concurrency: 256
+    concurrency: 2000
     options: {{token_delay: 1ms}}
     autoscaling: {{min_instances: 1, max_instances: 1}}
 """
@@ -210,13 +210,15 @@ class Direct:
         pass
 
 
-def measure(load, way, kind, connections, requests, words):
-    """One run of the load; CPU in us per request (unary) or event (stream)."""
+def measure(load, way, kind, connections, requests, words, rate=0):
+    """One run of the load; CPU in us per request (unary) or event (stream). `rate`: requests a second
+    that are begun whatever has ended; 0: one begins when one has ended."""
     pid = way.pid(kind)
     before = cpu_s(pid) if pid else {}
     command = [load, way.target(kind), kind, kind, str(connections), str(requests), str(words)]
-    out = subprocess.run(command + ([way.key] if way.key else []), capture_output=True, text=True,
-                         check=False)
+    command += ["--key", way.key] if way.key else []
+    command += ["--rate", str(rate)] if rate else []
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
     if pid:
         time.sleep(0.3)  # what is done a little later, as filling SQLite, is part of the price
     after = cpu_s(pid) if pid else {}
@@ -228,7 +230,7 @@ def measure(load, way, kind, connections, requests, words):
     units = done["events"] if kind == "stream" else done["requests"]
     used = {name: (after[name] - before.get(name, 0)) / units * 1e6 for name in after}
     return {"cpu_us": sum(used.values()), "threads_us": used, "per_s": units / done["wall_s"],
-            "p50_us": done["p50_us"], "p99_us": done["p99_us"], "first_p50_us": done["first_p50_us"]}
+            **{key: done[key] for key in LATENCIES}}
 
 
 def median_of(runs, key):
@@ -239,12 +241,12 @@ def print_report(report):
     for title, entries in report["results"].items():
         print(f"\n{title}")
         print(f"  {'':8}{'CPU us':>9}{'min-max':>16}{'per CPU-s':>11}{'per s':>9}{'p50 us':>9}"
-              f"{'p99 us':>9}{'first us':>9}")
+              f"{'p99 us':>9}{'p99.9 us':>9}{'first us':>9}")
         for name, e in entries.items():
             span = f"{e['cpu_us_min']:.1f}-{e['cpu_us_max']:.1f}"
             rate = f"{1e6 / e['cpu_us']:.0f}" if e["cpu_us"] else "-"
             print(f"  {name:8}{e['cpu_us']:9.2f}{span:>16}{rate:>11}{e['per_s']:9.0f}"
-                  f"{e['p50_us']:9.1f}{e['p99_us']:9.1f}{e['first_p50_us']:9.1f}")
+                  f"{e['p50_us']:9.1f}{e['p99_us']:9.1f}{e['p999_us']:9.1f}{e['first_p50_us']:9.1f}")
         for name in [name for name in OURS if name in entries]:
             ours = entries[name]
             ratios = ", ".join(f"{entries[peer]['cpu_us'] / ours['cpu_us']:.2f} x {peer}'s"
@@ -258,6 +260,7 @@ def print_report(report):
                       f"{e['p99_us'] - entries['direct']['p99_us']:.0f} us p99")
 
 
+LATENCIES = ("p50_us", "p99_us", "p999_us", "first_p50_us")
 PEERS = ("nginx", "haproxy", "relay")
 OURS = {"stoker": {}, "keys": {"auth": "keys"}, "disk": {"auth": "keys", "durability": "disk"}}
 
@@ -279,6 +282,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=20000)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--rate", type=int, default=4000, help="requests a second of a light load")
     parser.add_argument("--words", type=int, default=110, help="of each request, 9 bytes each")
     parser.add_argument("--only", default=",".join(["direct", *PEERS, *OURS]),
                         help="who takes part, by commas")
@@ -291,11 +295,15 @@ def main():
         if name in ("nginx", "haproxy") and not shutil.which(name):
             sys.exit(f"{name} is not installed; it is a peer of this measurement (or leave it out: --only)")
 
-    workloads = {  # kind, connections, requests, words
+    workloads = {  # kind, connections, requests, words, rate
         "unary, 16 connections, per request": ("unary", args.connections, args.requests, args.words),
+        f"unary, {args.rate} a second whatever has ended, per request": (
+            "unary", 1, args.requests // 4, args.words, args.rate),
         "unary, 1 connection, per request": ("unary", 1, args.requests // 4, args.words),
         "stream of 200 tokens, 16 connections, per event": ("stream", args.connections,
                                                             max(args.requests // 200, 32), 200),
+        "1,000 streams of 20 tokens at a time, per event": ("stream", 1000, max(args.requests // 10, 1000),
+                                                            20),
     }
     ways = {}
     runs = {title: {name: [] for name in names} for title in workloads}
@@ -317,8 +325,8 @@ def main():
                     ways[name] = Stoker(binaries, directory, name, **OURS[name])
             load = args.bin / "gateway_load"
             for way in [ways[name] for name in names]:  # warm up
-                for kind, connections, requests, words in workloads.values():
-                    measure(load, way, kind, connections, max(connections, requests // 10), words)
+                for kind, connections, requests, *rest in workloads.values():
+                    measure(load, way, kind, connections, max(connections, requests // 10), *rest)
             for number in range(args.rounds):
                 for name in names + names[::-1]:
                     for title, workload in workloads.items():
@@ -334,7 +342,7 @@ def main():
         report["results"][title] = {}
         for name, all_runs in runs_of.items():
             entry = {key: median_of(all_runs, key)
-                     for key in ("cpu_us", "per_s", "p50_us", "p99_us", "first_p50_us")}
+                     for key in ("cpu_us", "per_s", *LATENCIES)}
             entry["cpu_us_min"] = min(run["cpu_us"] for run in all_runs)
             entry["cpu_us_max"] = max(run["cpu_us"] for run in all_runs)
             entry["threads_us"] = {thread: statistics.median(run["threads_us"].get(thread, 0)

@@ -1,8 +1,10 @@
-// The load of bench/gateway.py: a closed loop of C chat requests over C kept connections, N in all.
+// The load of bench/gateway.py: N chat requests, C at a time over kept connections, each begun when
+// one has ended; or, with a rate, begun at even distances whatever has ended, and timed from then.
 // Every answer must hold the words that its own request sent, in order; a wrong one ends the
 // program.
-//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS [KEY]
-// Prints one JSON line: {"requests", "events", "wall_s", "p50_us", "p99_us", "first_p50_us"}.
+//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS [--key KEY] [--rate PER_S]
+// Prints one JSON line: {"requests", "events", "wall_s", "p50_us", "p99_us", "p999_us",
+// "first_p50_us"}.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,6 +25,7 @@ struct Plan {
   int connections = 0;
   int requests = 0;
   int words = 0;
+  double per_s = 0;  // 0: when one has ended
   std::string head_fields = "Content-Type: application/json\r\n";
 };
 
@@ -35,6 +38,7 @@ struct Load {
   std::int64_t events = 0;
   std::vector<std::int64_t> whole_ns;
   std::vector<std::int64_t> first_ns;
+  std::vector<class Caller*> free;  // with a rate: those that may begin
 };
 
 [[noreturn]] void wrong(std::string_view what, std::string_view got) {
@@ -46,7 +50,8 @@ class Caller final : public net::CallHandler {
  public:
   explicit Caller(Load& load) : load_(load) {}
 
-  void begin() {
+  /// `due`: when it should have begun.
+  void begin(Instant due) {
     const int number = load_.begun++;
     words_.clear();
     for (int i = 0; i < load_.plan.words; ++i) {
@@ -60,7 +65,7 @@ class Caller final : public net::CallHandler {
     done_ = false;
     first_ = {};
     framer_ = net::SseFramer();
-    begin_ = net::monotonic_now();
+    begin_ = due;
     load_.client.send("POST", "/v1/chat/completions", load_.plan.head_fields, body_, *this);
   }
   void on_head(const net::HttpResponseHead& head) override {
@@ -86,7 +91,11 @@ class Caller final : public net::CallHandler {
     load_.whole_ns.push_back((now - begin_).ns);
     load_.first_ns.push_back((first_ - begin_).ns);
     ++load_.ended;
-    if (load_.begun < load_.plan.requests) return begin();
+    if (load_.plan.per_s > 0) {
+      load_.free.push_back(this);
+    } else if (load_.begun < load_.plan.requests) {
+      return begin(net::monotonic_now());
+    }
     if (load_.ended == load_.plan.requests) load_.loop.stop();
   }
   void on_failure(net::CallFailure, const std::string& detail) override {
@@ -122,25 +131,59 @@ double percentile_us(std::vector<std::int64_t>& ns, double share) {
   return static_cast<double>(ns[static_cast<std::size_t>(at)]) / 1e3;
 }
 
+/// Begins what is due, and comes back when the next one is.
+void pace(Load& load, std::vector<std::unique_ptr<Caller>>& callers, Instant begin) {
+  const auto due_at = [&](int number) {
+    return begin + Duration{static_cast<std::int64_t>(number * 1e9 / load.plan.per_s)};
+  };
+  while (load.begun < load.plan.requests && due_at(load.begun) <= net::monotonic_now()) {
+    if (load.free.empty()) {
+      callers.push_back(std::make_unique<Caller>(load));
+      load.free.push_back(callers.back().get());
+    }
+    Caller* const caller = load.free.back();
+    load.free.pop_back();
+    caller->begin(due_at(load.begun));
+  }
+  if (load.begun == load.plan.requests) return;
+  load.loop.run_at(due_at(load.begun), [&load, &callers, begin] { pace(load, callers, begin); });
+}
+
+/// A few at a time: whose backlog of connections is full refuses, and that is not the question
+/// here.
+void begin_some(Load& load, std::vector<std::unique_ptr<Caller>>& callers) {
+  constexpr int at_once = 16;
+  const auto wanted = static_cast<std::size_t>(load.plan.connections);
+  for (int i = 0; i < at_once && callers.size() < wanted; ++i) {
+    if (load.begun == load.plan.requests) return;
+    callers.push_back(std::make_unique<Caller>(load));
+    callers.back()->begin(net::monotonic_now());
+  }
+  if (callers.size() == wanted) return;
+  load.loop.run_at(load.loop.now() + ms(2), [&load, &callers] { begin_some(load, callers); });
+}
+
 int run(const char* target, const Plan& plan) {
   auto loop = net::EventLoop::create();
   const auto endpoint = net::parse_endpoint(target);
   if (!loop || !endpoint || plan.connections < 1 || plan.requests < plan.connections) return 2;
   net::HttpClient client(**loop, *endpoint, {.max_idle_connections = 1024});
-  Load load{**loop, client, plan, 0, 0, 0, {}, {}};
+  Load load{**loop, client, plan, 0, 0, 0, {}, {}, {}};
   std::vector<std::unique_ptr<Caller>> callers;
   const Instant begin = net::monotonic_now();
-  for (int i = 0; i < plan.connections; ++i) {
-    callers.push_back(std::make_unique<Caller>(load));
-    callers.back()->begin();
+  if (plan.per_s > 0) {
+    pace(load, callers, begin);
+  } else {
+    begin_some(load, callers);
   }
   (*loop)->run();
   const double wall_s = as_ms(net::monotonic_now() - begin) / 1e3;
   fmt::print(R"({{"requests":{},"events":{},"wall_s":{:.6f},"p50_us":{:.1f},"p99_us":{:.1f},)"
-             R"("first_p50_us":{:.1f}}})"
+             R"("p999_us":{:.1f},"first_p50_us":{:.1f}}})"
              "\n",
              load.ended, load.events, wall_s, percentile_us(load.whole_ns, 0.50),
-             percentile_us(load.whole_ns, 0.99), percentile_us(load.first_ns, 0.50));
+             percentile_us(load.whole_ns, 0.99), percentile_us(load.whole_ns, 0.999),
+             percentile_us(load.first_ns, 0.50));
   return 0;
 }
 
@@ -148,12 +191,21 @@ int run(const char* target, const Plan& plan) {
 }  // namespace stoker::gateway_load
 
 int main(int argc, char** argv) {
-  if (argc != 7 && argc != 8) return 2;
+  if (argc < 7 || argc % 2 == 0) return 2;
   stoker::gateway_load::Plan plan{.model = argv[2],
                                   .stream = std::string_view(argv[3]) == "stream",
                                   .connections = std::atoi(argv[4]),
                                   .requests = std::atoi(argv[5]),
                                   .words = std::atoi(argv[6])};
-  if (argc == 8) plan.head_fields += fmt::format("Authorization: Bearer {}\r\n", argv[7]);
+  for (int i = 7; i < argc; i += 2) {
+    const std::string_view option = argv[i];
+    if (option == "--rate") {
+      plan.per_s = std::atof(argv[i + 1]);
+    } else if (option == "--key") {
+      plan.head_fields += fmt::format("Authorization: Bearer {}\r\n", argv[i + 1]);
+    } else {
+      return 2;
+    }
+  }
   return stoker::gateway_load::run(argv[1], plan);
 }

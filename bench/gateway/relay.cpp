@@ -92,11 +92,12 @@ class Relay {
       ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       auto pair = std::make_unique<Pair>();
       pair->client = {std::move(fd), {}, &pair->worker};
-      pair->worker = {UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
-                      {},
-                      &pair->client};
+      pair->worker = {
+          UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), {}, &pair->client};
+      // Waits while the worker's backlog is full.
       check(::connect(pair->worker.fd.get(), reinterpret_cast<sockaddr*>(&worker_), sizeof worker_),
             "connect");
+      check(::fcntl(pair->worker.fd.get(), F_SETFL, O_NONBLOCK), "fcntl");
       watch(EPOLL_CTL_ADD, pair->client.fd.get(), EPOLLIN, &pair->client);
       watch(EPOLL_CTL_ADD, pair->worker.fd.get(), EPOLLIN, &pair->worker);
       pairs_.push_back(std::move(pair));
