@@ -46,6 +46,28 @@ void Checker::check_waiting(Instant now, const core::Summary& summary) const {
   }
 }
 
+/// A busy one makes room only for those of its priority or a higher one.
+void Checker::check_swaps(Instant now, const core::Summary& summary) const {
+  std::optional<std::int32_t> most_urgent;
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (each.state != core::InstanceState::planned && !each.wanted_back) continue;
+    const Deployment& d = deployments_.at(each.deployment);
+    if (d.changed) return;  // its place in the line is as it was
+    if (!d.spec.pool)
+      most_urgent = std::max(most_urgent.value_or(d.spec.priority), d.spec.priority);
+  }
+  if (!most_urgent) return;
+  for (const core::InstanceSummary& each : summary.instances) {
+    const bool leaves = each.state == core::InstanceState::draining ||
+                        each.state == core::InstanceState::suspending;
+    if (!leaves || each.drains_for != core::StopReason::swap || each.since != now) continue;
+    const Deployment& d = deployments_.at(each.deployment);
+    STOKER_INVARIANT(d.changed || d.spec.priority <= *most_urgent,
+                     "instance {} of priority {} makes room, and nobody above {} waits",
+                     each.id.value, d.spec.priority, *most_urgent);
+  }
+}
+
 /// On one device, by stopping idle ones of others that have had their stay; false wherever
 /// something leaves already.
 bool Checker::could_be_made(Instant now, const Deployment& d, const core::Summary& summary) const {
