@@ -1,8 +1,8 @@
 // Suspend before stop: an instance that idles out gives its device memory back and keeps its process;
 // the next request brings the same one back instead of starting a new one.
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import { test } from 'node:test';
+import { residentBytes, workerOf } from './lib/processes.mjs';
 import { Stoker, echo, patience, until } from './lib/stoker.mjs';
 
 const autoscaling = { max_instances: 1, scale_down_delay: '500ms', scale_to_zero_delay: '500ms' };
@@ -19,9 +19,8 @@ test('an idle instance is suspended, and resumed for the next request', async (t
   assert.equal(cold.status, 200);
   assert.equal(cold.headers['x-stoker-start'], 'cold');
   const suspended = await instanceIn(stoker, 'suspended');
-  const resident = stoker.workers().map(({ pid }) => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0));
-  assert.ok(resident.length > 0, 'its process lives');
-  assert.ok(Math.max(...resident) < 48 * 1024, `${resident} KiB are resident: the memory is really let go`);
+  const resident = residentBytes(workerOf(stoker, suspended.instance).pid);
+  assert.ok(resident < 48 << 20, `${resident} bytes are resident: the memory is really let go`);
   const [device] = (await stoker.ps()).devices;
   assert.equal(device.reserved_bytes, 0);
   const back = await stoker.chat('chat');
@@ -37,8 +36,8 @@ test('an idle instance is suspended, and resumed for the next request', async (t
 test('a suspended instance whose process dies is replaced; without host memory nothing is suspended', async (t) => {
   const stoker = await Stoker.start(t, { devices, model_store: { host_memory: '100MiB' }, deployments: { chat: deployment() } });
   assert.equal((await stoker.chat('chat')).status, 200);
-  await instanceIn(stoker, 'suspended');
-  process.kill(stoker.workers()[0].pid, 'SIGKILL');
+  const suspended = await instanceIn(stoker, 'suspended');
+  process.kill(workerOf(stoker, suspended.instance).pid, 'SIGKILL');
   await until('it is gone', async () => (await stoker.instances('chat')).length === 0);
   const anew = await stoker.chat('chat');
   assert.equal(anew.status, 200);
