@@ -523,7 +523,9 @@ void Core::retry_waiting() {
     Instance* const instance = find_instance(id);
     if (instance == nullptr) continue;
     if (instance->state != InstanceState::planned) {
-      if (instance->wanted_back && !changed.empty()) try_resume(*instance);
+      if (instance->wanted_back && any_suits(changed, instance->owner->spec.needs)) {
+        try_resume(*instance);
+      }
     } else if (const PoolId pool = instance->owner->spec.pool) {
       if (std::count(pools.begin(), pools.end(), pool) > 0) try_pool(*instance);
     } else if (!changed.empty()) {

@@ -224,7 +224,7 @@ void Core::on(const InstanceSuspended& e) {
   }
   if (shutting_down_ || d.removed) {
     wind_down(d);
-    return;
+    if (instance->state != InstanceState::suspended) return;  // else requests may still need it
   }
   if (instance->wanted_back) {
     try_resume(*instance);

@@ -197,9 +197,14 @@ void World::stop_faults() {
   }
   const std::vector<DeviceId> lost = lost_devices_;
   for (const DeviceId id : lost) return_device(id);
+  std::vector<Process*> paused;
   for (Process& each : processes_) {
-    if (each.phase != Phase::gone && each.paused) go_on(each);
+    if (each.phase != Phase::gone && each.paused) paused.push_back(&each);
   }
+  // Not by their places, which others have had before them.
+  std::sort(paused.begin(), paused.end(),
+            [](const Process* a, const Process* b) { return a->generation < b->generation; });
+  for (Process* each : paused) go_on(*each);
 }
 
 }  // namespace stoker::sim

@@ -48,7 +48,7 @@ TEST(Mutants, EachIsFoundWithinAThousandSmallWorlds) {
   ASSERT_GE(core::planted_bugs, 25);
   SeedOptions paired = small;
   paired.paired_in = 1;
-  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+  for (std::uint64_t seed = 1; seed <= most_seeds; ++seed) {
     const SeedResult sound = run_seed(seed, paired);
     ASSERT_FALSE(sound.violation) << "without a bug, seed " << seed << ": " << *sound.violation;
   }
