@@ -2,9 +2,11 @@
 // one has ended; or, with a rate, begun at even distances whatever has ended, and timed from then.
 // Every answer must hold the words that its own request sent, in order; a wrong one ends the
 // program.
-//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS [--key KEY] [--rate PER_S]
+//   gateway_load ENDPOINT MODEL unary|stream CONNECTIONS REQUESTS WORDS
+//                [--key KEY] [--rate PER_S] [--refusals yes]
+// With `--refusals yes` a 429 or 503 is an answer too, and is timed apart.
 // Prints one JSON line: {"requests", "events", "wall_s", "p50_us", "p99_us", "p999_us",
-// "first_p50_us"}.
+// "first_p50_us", "refused", "refused_p99_us"}.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,6 +28,7 @@ struct Plan {
   int requests = 0;
   int words = 0;
   double per_s = 0;  // 0: when one has ended
+  bool may_be_refused = false;
   std::string head_fields = "Content-Type: application/json\r\n";
 };
 
@@ -38,6 +41,7 @@ struct Load {
   std::int64_t events = 0;
   std::vector<std::int64_t> whole_ns;
   std::vector<std::int64_t> first_ns;
+  std::vector<std::int64_t> refused_ns;
   std::vector<class Caller*> free;  // with a rate: those that may begin
 };
 
@@ -69,11 +73,12 @@ class Caller final : public net::CallHandler {
     load_.client.send("POST", "/v1/chat/completions", load_.plan.head_fields, body_, *this);
   }
   void on_head(const net::HttpResponseHead& head) override {
-    if (head.status != 200) wrong("status", std::to_string(head.status));
+    refused_ = load_.plan.may_be_refused && (head.status == 429 || head.status == 503);
+    if (head.status != 200 && !refused_) wrong("status", std::to_string(head.status));
   }
   void on_body(std::string_view bytes) override {
     if (first_.ns == 0) first_ = net::monotonic_now();
-    if (!load_.plan.stream) {
+    if (!load_.plan.stream || refused_) {
       answer_ += bytes;
       return;
     }
@@ -82,14 +87,7 @@ class Caller final : public net::CallHandler {
     while (framer_.next(event) == net::SseFramer::Next::event) take_event(event);
   }
   void on_end() override {
-    const Instant now = net::monotonic_now();
-    if (load_.plan.stream) {
-      if (!done_ || answer_ != words_) wrong("stream", answer_);
-    } else if (answer_.find("\"" + words_ + "\"") == std::string::npos) {
-      wrong("body", answer_);
-    }
-    load_.whole_ns.push_back((now - begin_).ns);
-    load_.first_ns.push_back((first_ - begin_).ns);
+    check_and_time();
     ++load_.ended;
     if (load_.plan.per_s > 0) {
       load_.free.push_back(this);
@@ -103,6 +101,21 @@ class Caller final : public net::CallHandler {
   }
 
  private:
+  void check_and_time() {
+    const Instant now = net::monotonic_now();
+    if (refused_) {
+      if (answer_.find("\"error\"") == std::string::npos) wrong("refusal", answer_);
+      load_.refused_ns.push_back((now - begin_).ns);
+      return;
+    }
+    if (load_.plan.stream) {
+      if (!done_ || answer_ != words_) wrong("stream", answer_);
+    } else if (answer_.find("\"" + words_ + "\"") == std::string::npos) {
+      wrong("body", answer_);
+    }
+    load_.whole_ns.push_back((now - begin_).ns);
+    load_.first_ns.push_back((first_ - begin_).ns);
+  }
   /// Puts the deltas together again.
   void take_event(const net::SseEvent& event) {
     if (event.comment_only) return;
@@ -122,10 +135,12 @@ class Caller final : public net::CallHandler {
   std::string words_, body_, answer_;
   net::SseFramer framer_;
   bool done_ = false;
+  bool refused_ = false;
   Instant begin_, first_;
 };
 
 double percentile_us(std::vector<std::int64_t>& ns, double share) {
+  if (ns.empty()) return 0;
   const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(ns.size() - 1));
   std::nth_element(ns.begin(), ns.begin() + at, ns.end());
   return static_cast<double>(ns[static_cast<std::size_t>(at)]) / 1e3;
@@ -168,7 +183,7 @@ int run(const char* target, const Plan& plan) {
   const auto endpoint = net::parse_endpoint(target);
   if (!loop || !endpoint || plan.connections < 1 || plan.requests < plan.connections) return 2;
   net::HttpClient client(**loop, *endpoint, {.max_idle_connections = 1024});
-  Load load{**loop, client, plan, 0, 0, 0, {}, {}, {}};
+  Load load{**loop, client, plan, 0, 0, 0, {}, {}, {}, {}};
   std::vector<std::unique_ptr<Caller>> callers;
   const Instant begin = net::monotonic_now();
   if (plan.per_s > 0) {
@@ -179,11 +194,12 @@ int run(const char* target, const Plan& plan) {
   (*loop)->run();
   const double wall_s = as_ms(net::monotonic_now() - begin) / 1e3;
   fmt::print(R"({{"requests":{},"events":{},"wall_s":{:.6f},"p50_us":{:.1f},"p99_us":{:.1f},)"
-             R"("p999_us":{:.1f},"first_p50_us":{:.1f}}})"
+             R"("p999_us":{:.1f},"first_p50_us":{:.1f},"refused":{},"refused_p99_us":{:.1f}}})"
              "\n",
              load.ended, load.events, wall_s, percentile_us(load.whole_ns, 0.50),
              percentile_us(load.whole_ns, 0.99), percentile_us(load.whole_ns, 0.999),
-             percentile_us(load.first_ns, 0.50));
+             percentile_us(load.first_ns, 0.50), load.refused_ns.size(),
+             percentile_us(load.refused_ns, 0.99));
   return 0;
 }
 
@@ -201,6 +217,8 @@ int main(int argc, char** argv) {
     const std::string_view option = argv[i];
     if (option == "--rate") {
       plan.per_s = std::atof(argv[i + 1]);
+    } else if (option == "--refusals") {
+      plan.may_be_refused = true;
     } else if (option == "--key") {
       plan.head_fields += fmt::format("Authorization: Bearer {}\r\n", argv[i + 1]);
     } else {

@@ -54,6 +54,7 @@ Result<void> Journal::Impl::sync_round(Lock& lock) {
   if (synced) {
     current->mark(target);
     current->populate_ahead(ahead);
+    current->release_behind();
   }
   lock.lock();
   if (!synced) return synced;

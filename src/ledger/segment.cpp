@@ -137,4 +137,13 @@ void Segment::populate_ahead(std::size_t bytes) const {
   if (to > from) ::madvise(bytes_ + from, to - from, MADV_POPULATE_WRITE);
 }
 
+void Segment::release_behind() {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t from = std::max(released_, page);  // the first one holds the mark
+  const std::size_t to = end_.load(std::memory_order_relaxed) / page * page;
+  if (to <= from) return;
+  ::madvise(bytes_ + from, to - from, MADV_DONTNEED);
+  released_ = to;
+}
+
 }  // namespace stoker::ledger

@@ -1,8 +1,8 @@
 // One segment file of the journal, mapped for writing. All of its blocks are allocated before it is
 // used, so that a store into it never meets a full disk; appending is a copy.
 //
-// Threads: append() and start() under the journal's lock; sync(), mark() and populate_ahead() from
-// the journal's thread beside them.
+// Threads: append() and start() under the journal's lock; sync(), mark(), populate_ahead() and
+// release_behind() from the journal's thread beside them.
 #pragma once
 
 #include <atomic>
@@ -51,6 +51,9 @@ class Segment {
   /// Takes the page faults of the next `bytes` of appending here and now. A synced page is
   /// write-protected again, and a store into one costs ~16 us instead of ~10 ns.
   void populate_ahead(std::size_t bytes) const;
+  /// Whole pages behind the end leave this process's memory; they stay in the file, and in the
+  /// kernel's cache of it.
+  void release_behind();
 
   [[nodiscard]] std::size_t rest_bytes() const {
     return size_ - end_.load(std::memory_order_relaxed);
@@ -68,6 +71,7 @@ class Segment {
   UniqueFd fd_;
   std::byte* bytes_;
   std::size_t size_;
+  std::size_t released_ = 0;         // pages up to here
   std::atomic<std::size_t> end_{0};  // written under the lock; populate_ahead() reads it without
 };
 

@@ -253,7 +253,7 @@ test('SIGTERM under load: all that was accepted is answered, exit 0, nothing lef
 });
 
 test('while it drains the server says so; its listener closes at the end', async (t) => {
-  const stoker = await Stoker.start(t, { drain_timeout: '20s', deployments: { e: echo({ tokens: 60, token_delay: '20ms' }), other: echo() } });
+  const stoker = await Stoker.start(t, { drain_timeout: '20s', deployments: { e: echo({ tokens: 250, token_delay: '20ms' }), other: echo() } });
   const { res } = await stoker.stream('e');
   const text = readAll(res);
   await until('it runs', async () => (await stoker.deployment('e')).running === 1);

@@ -3,6 +3,7 @@
 #include <openssl/ssl.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <ctime>
@@ -357,9 +358,10 @@ TEST_F(TlsTest, AReplacedCertificateIsForNewConnections) {
   const std::string first = secure->certificate().fingerprint;
   const auto subject_of = [](const PlainSslClient& client) {
     X509* const certificate = ::SSL_get1_peer_certificate(client.ssl());
-    const std::string name = ::X509_NAME_oneline(::X509_get_subject_name(certificate), nullptr, 0);
+    std::array<char, 256> name{};
+    ::X509_NAME_oneline(::X509_get_subject_name(certificate), name.data(), name.size());
     ::X509_free(certificate);
-    return name;
+    return std::string(name.data());
   };
   const CertificateFiles next = folder.make("second");
   const auto [before, after, goes_on] = on_thread([&] {
