@@ -215,6 +215,7 @@ class Checker final : public Observer {
   void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
   void check_waiting(Instant now, const core::Summary& summary) const;
+  void check_asleep(const core::Summary& summary) const;
   void check_swaps(Instant now, const core::Summary& summary) const;
   [[nodiscard]] bool could_be_made(Instant now, const Deployment& d,
                                    const core::Summary& summary) const;

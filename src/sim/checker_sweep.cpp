@@ -60,6 +60,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
         each.host_reserved.value, each.host_memory.value);
   }
   check_waiting(now, summary);
+  check_asleep(summary);
   check_swaps(now, summary);
   check_limits(now, summary);
   check_forgotten(now, summary);

@@ -46,6 +46,26 @@ void Checker::check_waiting(Instant now, const core::Summary& summary) const {
   }
 }
 
+/// Who waits while nothing of its deployment lives is reason enough for one that is suspended.
+void Checker::check_asleep(const core::Summary& summary) const {
+  std::map<DeploymentId, const core::DeploymentSummary*> waited_for;
+  for (const core::DeploymentSummary& each : summary.deployments) {
+    const bool waits = each.queued > 0 && each.live_instances == 0;
+    if (waits && !deployments_.at(each.id).removed) waited_for[each.id] = &each;
+  }
+  // It is looked at again when one that leaves is gone.
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (is_leaving(each.state)) waited_for.erase(each.deployment);
+  }
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (each.state != core::InstanceState::suspended) continue;
+    const auto found = waited_for.find(each.deployment);
+    STOKER_INVARIANT(found == waited_for.end(),
+                     "L1 {} requests wait for deployment {}, and instance {} is not asked back",
+                     found->second->queued, each.deployment.value, each.id.value);
+  }
+}
+
 /// A busy one makes room only for those of its priority or a higher one.
 void Checker::check_swaps(Instant now, const core::Summary& summary) const {
   std::optional<std::int32_t> most_urgent;
