@@ -178,6 +178,23 @@ Result<KeyAdmin> KeyAdmin::create(KeyStore store, TenantLimits tenants) {
   return admin;
 }
 
+KeyRingPtr KeyAdmin::ring() const {
+  const std::lock_guard lock(*mutex_);
+  return ring_;
+}
+
+Result<TenantId> KeyAdmin::tenant(std::string_view name) {
+  const std::lock_guard lock(*mutex_);
+  return store_.tenant(name);
+}
+
+Result<void> KeyAdmin::replace_tenants(TenantLimits tenants) {
+  const std::lock_guard lock(*mutex_);
+  tenants_ = std::move(tenants);
+  return renew_ring({});
+}
+
+/// Needs: mutex_ is held.
 Result<void> KeyAdmin::renew_ring(KeyId cut_off) {
   Result<std::vector<Key>> keys = store_.list();
   if (!keys) return tl::unexpected(std::move(keys.error()));
@@ -191,6 +208,7 @@ Result<void> KeyAdmin::renew_ring(KeyId cut_off) {
 }
 
 Result<std::string> KeyAdmin::create_key(std::string_view body, WallTime now) {
+  const std::lock_guard lock(*mutex_);
   const Result<KeyWish> wish = read_wish(body, now);
   if (!wish) return tl::unexpected(wish.error());
   const Result<NewKey> made = store_.create(*wish, now);
@@ -207,6 +225,7 @@ Result<std::string> KeyAdmin::create_key(std::string_view body, WallTime now) {
 }
 
 Result<std::string> KeyAdmin::change_key(std::string_view public_id, std::string_view body) {
+  const std::lock_guard lock(*mutex_);
   const Result<KeyChange> change = read_change(body);
   if (!change) return tl::unexpected(change.error());
   const Result<Key> key = store_.change(public_id, *change);
@@ -218,6 +237,7 @@ Result<std::string> KeyAdmin::change_key(std::string_view public_id, std::string
 }
 
 Result<std::string> KeyAdmin::revoke_key(std::string_view public_id, bool hard, WallTime now) {
+  const std::lock_guard lock(*mutex_);
   const Result<Key> key = store_.revoke(public_id, now);
   if (!key) return tl::unexpected(key.error());
   if (const Result<void> renewed = renew_ring(hard ? key->id : KeyId{}); !renewed) {
@@ -227,6 +247,7 @@ Result<std::string> KeyAdmin::revoke_key(std::string_view public_id, bool hard, 
 }
 
 Result<std::string> KeyAdmin::keys_json() {
+  const std::lock_guard lock(*mutex_);
   const Result<std::vector<Key>> keys = store_.list();
   if (!keys) return tl::unexpected(keys.error());
   JsonWriter json;

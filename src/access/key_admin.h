@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +21,7 @@ struct KeyNews {
   KeyId cut_off;
 };
 
-/// Threads: one at a time; the functions below wait for the disk.
+/// Threads: any, but create() and set_on_news(); the functions below wait for the disk.
 class KeyAdmin {
  public:
   using OnNews = std::function<void(const KeyNews&)>;
@@ -31,9 +33,11 @@ class KeyAdmin {
   [[nodiscard]] static Result<KeyAdmin> create(KeyStore store, TenantLimits tenants);
   /// `on_news` hears of every change before the call that made it returns.
   void set_on_news(OnNews on_news) { on_news_ = std::move(on_news); }
-  [[nodiscard]] const KeyRingPtr& ring() const { return ring_; }
+  [[nodiscard]] KeyRingPtr ring() const;
   /// The number of a tenant that the configuration names.
-  [[nodiscard]] Result<TenantId> tenant(std::string_view name) { return store_.tenant(name); }
+  [[nodiscard]] Result<TenantId> tenant(std::string_view name);
+  /// From now on these are all limits of tenants.   Errors: those of KeyStore::list.
+  [[nodiscard]] Result<void> replace_tenants(TenantLimits tenants);
 
   /// `body`: {"tenant", "scopes": ["inference", ...], "deployments": [...], "name",
   ///          "expires_in_s", "limits": {"requests_per_minute", ...}}; scopes default to
@@ -51,6 +55,8 @@ class KeyAdmin {
       : store_(std::move(store)), tenants_(std::move(tenants)) {}
   [[nodiscard]] Result<void> renew_ring(KeyId cut_off);
 
+  /// Held by every function that others call: of two changes the later one is told last.
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
   KeyStore store_;
   TenantLimits tenants_;
   KeyRingPtr ring_;

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "app/tenants.h"
 #include "app/trace_world.h"
 #include "base/json_writer.h"
 #include "net/clock.h"
@@ -39,6 +40,7 @@ config::Problem problem_of(const ServerConfig& config, const Error& error) {
 ServerConfig what_can_change(const ServerConfig& now, const ServerConfig& next) {
   ServerConfig config = now;
   config.deployments = next.deployments;
+  config.tenants = next.tenants;
   const bool has_tls = !now.tls.certificate.empty();
   if (has_tls && !next.tls.certificate.empty()) config.tls = next.tls;
   return config;
@@ -65,6 +67,7 @@ struct Reloader::Outcome {
   std::vector<std::string> changed;   // in place: their instances go on
   std::vector<std::string> replaced;  // by new instances
   std::vector<std::string> removed;
+  std::vector<std::string> settings;  // outside the deployments that are taken into use
   std::vector<std::string> needs_restart;
   std::vector<config::Problem> problems;
 
@@ -81,6 +84,7 @@ struct Reloader::Outcome {
       list("changed", changed);
       list("replaced", replaced);
       list("removed", removed);
+      list("settings", settings);
       list("needs_restart", needs_restart);
       write_problems(json, problems);
     });
@@ -96,6 +100,7 @@ struct Reloader::Outcome {
     }
     std::string text =
         parts.empty() ? "no deployment differs" : fmt::format("{}", fmt::join(parts, "; "));
+    if (!settings.empty()) text += fmt::format("; new {}", fmt::join(settings, ", "));
     if (!needs_restart.empty()) {
       text += fmt::format("; only a restart changes {}", fmt::join(needs_restart, ", "));
     }
@@ -130,9 +135,11 @@ Reloader::Outcome Reloader::try_reload() {
   if (config::has_errors(outcome.problems)) return outcome;
   const ServerConfig next = what_can_change(config_, loaded.config);
   outcome.needs_restart = config::changed_settings(next, loaded.config);
+  outcome.settings = config::changed_settings(config_, next);
+  std::erase(outcome.settings, "deployments");
   const auto fail = [&](const Error& error) {
     outcome.problems.push_back(problem_of(config_, error));
-    outcome.added = outcome.changed = outcome.replaced = outcome.removed = {};
+    outcome.added = outcome.changed = outcome.replaced = outcome.removed = outcome.settings = {};
     return outcome;
   };
   PlanIds ids = ids_;
@@ -147,7 +154,14 @@ Reloader::Outcome Reloader::try_reload() {
         parts_.tls->replace({next.tls.certificate, next.tls.key}, net::wall_now());
     if (!used) return fail(used.error());
   }
-  if (!apply(std::move(*plans), *directory, ids_, outcome)) {
+  const Result<std::map<TenantId, std::int32_t>> weights = changed_weights(next);
+  if (!weights) return fail(weights.error());
+  const Result<void> limited = parts_.keys.replace_tenants(tenant_limits(next));
+  if (!limited) return fail(limited.error());
+  const bool weighed = on_loop([&orchestrator = parts_.orchestrator, weights = *weights] {
+    for (const auto& [tenant, weight] : weights) orchestrator.weigh_tenant(tenant, weight);
+  });
+  if (!weighed || !apply(std::move(*plans), *directory, ids_, outcome)) {
     return fail({ErrorCode::unavailable, "the server is ending", {}});
   }
   outcome.ok = true;
@@ -175,20 +189,35 @@ void Reloader::sort_out(const ServerConfig& next, PlanIds& ids, Outcome& outcome
   }
 }
 
+/// Those that differ from now; who is not in the file any more is as if he had never been.
+Result<std::map<TenantId, std::int32_t>> Reloader::changed_weights(const ServerConfig& next) const {
+  Result<std::map<TenantId, std::int32_t>> then = tenant_weights(next, parts_.keys);
+  if (!then) return then;
+  const Result<std::map<TenantId, std::int32_t>> now = tenant_weights(config_, parts_.keys);
+  if (!now) return now;
+  for (const auto& [tenant, weight] : *now) {
+    const auto [at, is_usual] = then->try_emplace(tenant, config::TenantConfig{}.weight);
+    if (!is_usual && at->second == weight) then->erase(at);
+  }
+  return then;
+}
+
+/// Runs `action` on the loop.   Gives: false if the loop does not answer.
+bool Reloader::on_loop(std::function<void()> action) {
+  auto done = std::make_shared<std::promise<void>>();
+  std::future<void> future = done->get_future();
+  parts_.loop.post([action = std::move(action), done] {
+    action();
+    done->set_value();
+  });
+  return future.wait_for(loop_patience) == std::future_status::ready;
+}
+
 /// First what is new, then the way to it, then what goes: no request finds nothing in between.
 /// Gives: false if the loop does not answer, because the server is ending.
 bool Reloader::apply(std::vector<orchestrator::DeploymentPlan> plans,
                      const gateway::DirectoryPtr& directory, const PlanIds& before,
                      const Outcome& outcome) {
-  const auto on_loop = [this](std::function<void()> action) {
-    auto done = std::make_shared<std::promise<void>>();
-    std::future<void> future = done->get_future();
-    parts_.loop.post([action = std::move(action), done] {
-      action();
-      done->set_value();
-    });
-    return future.wait_for(loop_patience) == std::future_status::ready;
-  };
   const auto is_in = [](const std::vector<std::string>& names, const std::string& name) {
     return std::ranges::find(names, name) != names.end();
   };

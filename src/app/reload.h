@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <mutex>
 #include <vector>
 
+#include "access/key_admin.h"
 #include "app/plans.h"
 #include "config/load.h"
 #include "gateway/admin_api.h"
@@ -27,6 +29,7 @@ struct ReloadParts {
   orchestrator::AdminService& admin;
   gateway::GatewayServer& gateway;
   jobs::JobService& jobs;
+  access::KeyAdmin& keys;
   const orchestrator::Footprints& footprints;
   orchestrator::EventLog& events;
   obs::Logger& log;
@@ -47,9 +50,12 @@ class Reloader {
   struct Outcome;
   [[nodiscard]] Outcome try_reload();
   void sort_out(const config::ServerConfig& next, PlanIds& ids, Outcome& outcome) const;
+  [[nodiscard]] Result<std::map<TenantId, std::int32_t>> changed_weights(
+      const config::ServerConfig& next) const;
   [[nodiscard]] bool apply(std::vector<orchestrator::DeploymentPlan> plans,
                            const gateway::DirectoryPtr& directory, const PlanIds& before,
                            const Outcome& outcome);
+  [[nodiscard]] bool on_loop(std::function<void()> action);
   void tell(const Outcome& outcome);
 
   ReloadParts parts_;

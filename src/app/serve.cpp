@@ -19,8 +19,11 @@
 #include <thread>
 
 #include "access/key_admin.h"
+#include "access/webhook_secrets.h"
+#include "answers/kept_answers.h"
 #include "app/plans.h"
 #include "app/reload.h"
+#include "app/tenants.h"
 #include "app/trace_world.h"
 #include "backend/devices/nvml.h"
 #include "backend/process/process_backend.h"
@@ -38,6 +41,7 @@
 #include "orchestrator/footprints.h"
 #include "orchestrator/orchestrator.h"
 #include "orchestrator/state_metrics.h"
+#include "outbound/curl_poster.h"
 #include "tls/certificate_watch.h"
 #include "tls/tls_server.h"
 #include "traffic/recorder.h"
@@ -256,8 +260,8 @@ class Server {
   }
 
   void make_reloader(const std::vector<backend::Device>& devices) {
-    reloader_.emplace(ReloadParts{*loop_, *orchestrator_, *admin_, *gateway_, *jobs_, *footprints_,
-                                  events_, log_, tls_.get()},
+    reloader_.emplace(ReloadParts{*loop_, *orchestrator_, *admin_, *gateway_, *jobs_, *keys_,
+                                  *footprints_, events_, log_, tls_.get()},
                       devices, config_, ids_, options_.load_again);
     admin_->set_reload([this] { return reloader_->reload(); });
   }
@@ -332,9 +336,13 @@ class Server {
     Result<access::KeyStore> store =
         access::KeyStore::open(state_->access_path(), *admin_secret, net::wall_now());
     if (!store) return tl::unexpected(store.error());
-    Result<access::KeyAdmin> keys = access::KeyAdmin::create(std::move(*store), {});
+    Result<access::KeyAdmin> keys =
+        access::KeyAdmin::create(std::move(*store), tenant_limits(config_));
     if (!keys) return tl::unexpected(keys.error());
     keys_.emplace(std::move(*keys));
+    const Result<std::string> webhook_key = state_->webhook_key();
+    if (!webhook_key) return tl::unexpected(webhook_key.error());
+    webhook_secrets_.emplace(*webhook_key);
     return {};
   }
 
@@ -397,20 +405,17 @@ class Server {
                                  {"memory", to_text(device.memory)}});
       orchestrator_->add_device(device);
     }
-    for (const config::TenantConfig& each : config_.tenants) {
-      if (each.weight == 1) continue;
-      const Result<TenantId> id = keys_->tenant(each.name);
-      if (!id) return tl::unexpected(id.error());
-      orchestrator_->add_tenant(*id, each.weight);
-    }
+    const auto weights = tenant_weights(config_, *keys_);
+    if (!weights) return tl::unexpected(weights.error());
+    for (const auto& [tenant, weight] : *weights) orchestrator_->weigh_tenant(tenant, weight);
     for (orchestrator::DeploymentPlan& plan : plans) {
       orchestrator_->add_deployment(std::move(plan));
     }
     orchestrator_->meter().set_keys(*keys_->ring());
     count_earlier_use();
     orchestrator::register_state_metrics(registry_, *orchestrator_);
-    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, directory,
-                   config_.currency);
+    admin_.emplace(*orchestrator_, *backend_, *loop_, events_, *ledger_, *keys_, *webhook_secrets_,
+                   directory, config_.currency);
     return {};
   }
 
@@ -457,13 +462,22 @@ class Server {
   Result<void> make_jobs(const gateway::DirectoryPtr& directory) {
     Result<jobs::JobStore> store = jobs::JobStore::open(state_->jobs_path());
     if (!store) return tl::unexpected(store.error());
+    Result<std::unique_ptr<outbound::CurlPoster>> poster =
+        outbound::CurlPoster::create(outbound::DestinationRule(config_.webhooks.allow));
+    if (!poster) return tl::unexpected(poster.error());
+    poster_ = std::move(*poster);
     Result<std::unique_ptr<jobs::JobService>> service = jobs::JobService::create(
-        std::move(*store), {},
+        std::move(*store),
+        {.most_open = static_cast<std::size_t>(config_.jobs.max_open),
+         .retention = config_.jobs.retention,
+         .webhooks = {.give_up_after = config_.webhooks.give_up_after}},
         {.new_request_id = [this] { return orchestrator_->new_request_id(); },
          .earlier_end = [this](RequestId request) { return earlier_end(request); },
          .workers = [this](const std::string& name) { return workers_of(name); },
          .window = [this](const std::string& name) { return job_window(name); },
          .directory = directory,
+         .poster = *poster_,
+         .webhook_secrets = *webhook_secrets_,
          .log = log_});
     if (!service) return tl::unexpected(service.error());
     jobs_ = std::move(*service);
@@ -508,6 +522,12 @@ class Server {
   }
 
   Result<void> make_gateway(const gateway::DirectoryPtr& directory) {
+    Result<answers::AnswerStore> kept = answers::AnswerStore::open(state_->answers_path());
+    if (!kept) return tl::unexpected(kept.error());
+    Result<std::unique_ptr<answers::KeptAnswers>> answers =
+        answers::KeptAnswers::create(std::move(*kept), {}, log_);
+    if (!answers) return tl::unexpected(answers.error());
+    answers_ = std::move(*answers);
     gateway::GatewayOptions options;
     options.listen = address_;
     options.threads = gateway_threads(config_);
@@ -515,7 +535,8 @@ class Server {
     options.auth.origins = config_.cors.origins;
     options.http.max_connections = most_connections(options.threads);
     Result<std::unique_ptr<gateway::GatewayServer>> server = gateway::GatewayServer::create(
-        options, {*orchestrator_, *records_, *admin_, *jobs_, registry_, log_, tls_.get()},
+        options,
+        {*orchestrator_, *records_, *admin_, *jobs_, registry_, log_, tls_.get(), answers_.get()},
         directory, keys_->ring(), std::move(*listeners_));
     listeners_.reset();
     if (!server) return tl::unexpected(server.error());
@@ -596,6 +617,8 @@ class Server {
   std::optional<orchestrator::Footprints> footprints_;
   std::optional<gateway::JournalSink> records_;
   std::optional<access::KeyAdmin> keys_;
+  std::optional<access::WebhookSecrets> webhook_secrets_;
+  std::unique_ptr<outbound::Poster> poster_;  // to webhooks
   std::unique_ptr<backend::NvmlReader> nvml_;
   std::unique_ptr<net::EventLoop> loop_;
   std::unique_ptr<backend::InstanceBackend> backend_;
@@ -603,6 +626,7 @@ class Server {
   std::optional<orchestrator::AdminService> admin_;
   std::unique_ptr<jobs::JobService> jobs_;
   std::unique_ptr<gateway::GatewayServer> gateway_;
+  std::unique_ptr<answers::KeptAnswers> answers_;  // ends first: it calls the gateway's loops
   std::optional<Reloader> reloader_;
   backend::SerialExecutor reload_thread_{"reload"};
   std::thread shutdown_;

@@ -227,6 +227,23 @@ void add_limit(const Program& program, CLI::App& keys) {
   });
 }
 
+void print_secret(element root) {
+  std::printf("%s\n", text_of(root, "secret").c_str());
+}
+
+void add_webhook_secret(const Program& program, CLI::App& keys) {
+  CLI::App* command = keys.add_subcommand(
+      "webhook-secret", "Show what calls to webhooks of a tenant's jobs are signed with");
+  auto tenant = std::make_shared<std::string>("default");
+  command->add_option("--tenant", *tenant, "Whose jobs");
+  add_server_options(*command, program.context);
+  add_json_option(*command, program.context);
+  command->callback([program, tenant] {
+    call(program, "GET", "/api/v1/webhooks/secret?tenant=" + percent_encode(*tenant), {},
+         print_secret);
+  });
+}
+
 }  // namespace
 
 void add_keys(const Program& program) {
@@ -237,6 +254,7 @@ void add_keys(const Program& program) {
   add_list(program, *keys);
   add_revoke(program, *keys);
   add_limit(program, *keys);
+  add_webhook_secret(program, *keys);
 }
 
 }  // namespace stoker::cli

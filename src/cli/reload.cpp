@@ -34,6 +34,8 @@ void print_changes(element report) {
     std::printf("%s: %s\n", what, names.c_str());
   }
   if (!any) std::printf("no deployment differs\n");
+  const std::string settings = joined(report, "settings");
+  if (!settings.empty()) std::printf("new: %s\n", settings.c_str());
   const std::string later = joined(report, "needs_restart");
   if (!later.empty()) std::printf("only a restart changes: %s\n", later.c_str());
 }

@@ -58,9 +58,31 @@ struct ModelStoreConfig {
 
 /// Whose keys are counted together, and whose requests share a queue with those of others.
 inline constexpr const char* default_tenant = "default";
+/// Of all keys of a tenant together. Unset: no limit. A minute and a day slide.
+struct TenantLimitsConfig {
+  std::optional<std::int32_t> requests_per_minute;
+  std::optional<std::int32_t> input_tokens_per_minute;
+  std::optional<std::int32_t> output_tokens_per_minute;
+  std::optional<std::int32_t> concurrent_requests;
+  std::optional<std::int32_t> gpu_seconds_per_day;
+};
 struct TenantConfig {
   std::string name;  // [a-z0-9][a-z0-9._-]{0,62}
   std::int32_t weight = 1;
+  TenantLimitsConfig limits;
+};
+
+/// Requests that are kept on disk until they have been answered.
+struct JobsConfig {
+  Duration retention = minutes(24 * 60);  // of ended ones and their answers
+  std::int32_t max_open = 100'000;        // of a deployment, waiting and running; beyond: 429
+};
+
+/// Calls to the URLs that jobs name, once they have ended.
+struct WebhooksConfig {
+  /// Where a call may go besides public addresses: "10.1.0.0/16", "192.168.1.7", "hooks.internal".
+  std::vector<std::string> allow;
+  Duration give_up_after = minutes(24 * 60);  // from the end of the job
 };
 
 /// The traffic that is recorded in `state_dir`, for `stoker replay`.
@@ -193,6 +215,8 @@ struct ServerConfig {
   std::vector<TenantConfig> tenants = {{default_tenant}};  // sorted by name, that one always there
   Durability durability = Durability::process;
   Duration drain_timeout = seconds(30);
+  JobsConfig jobs;
+  WebhooksConfig webhooks;
   TrafficConfig traffic;
   LogConfig log;
   std::int32_t threads = 0;  // event loops of the gateway; 0: one per CPU, at most 8

@@ -6,6 +6,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/ip_address.h"
+
 namespace stoker::config {
 namespace {
 
@@ -136,6 +138,12 @@ std::optional<Mistake> check_origin(std::string_view text) {
                  text == "*" ? "name each one; any page at all could call the server otherwise"
                              : "write it as browsers do: https://HOST or https://HOST:PORT, in "
                                "small letters, without a path"};
+}
+
+std::optional<Mistake> check_destination(std::string_view text) {
+  if (IpRange::parse(text) || is_host_name(text)) return std::nullopt;
+  return Mistake{fmt::format("'{}' is no range, address or host name", text.substr(0, 80)),
+                 "write for example 10.1.0.0/16, fd00::/8, 192.168.1.7 or hooks.internal"};
 }
 
 std::optional<Mistake> check_model(std::string_view text) {

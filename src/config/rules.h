@@ -21,6 +21,8 @@ namespace stoker::config {
 [[nodiscard]] bool is_loopback(std::string_view listen);
 /// "https://console.example.com", "http://localhost:3000": as a browser sends it.
 [[nodiscard]] std::optional<Mistake> check_origin(std::string_view text);
+/// An IP range, an IP address or a host name, as base/ip_address.h has them.
+[[nodiscard]] std::optional<Mistake> check_destination(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_model(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_sha256(std::string_view text);
 [[nodiscard]] std::optional<Mistake> check_currency(std::string_view text);

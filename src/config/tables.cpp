@@ -82,6 +82,30 @@ const Table<CorsConfig>& cors_table() {
   return table;
 }
 
+const Table<JobsConfig>& jobs_table() {
+  using S = JobsConfig;
+  static const Table<S> table = {
+      value_key("retention", &S::retention, Time{seconds(1)},
+                "How long a job that has ended stays with its answer, and its `Idempotency-Key`"),
+      value_key("max_open", &S::max_open, Count{1, 10'000'000, "jobs"},
+                "Jobs of a deployment that wait or run; one more is refused with 429",
+                {{"max_open_jobs"}}),
+  };
+  return table;
+}
+
+const Table<WebhooksConfig>& webhooks_table() {
+  using S = WebhooksConfig;
+  static const Table<S> table = {
+      list_key("allow", &S::allow, Text{"destination", check_destination},
+               "Ranges (`10.1.0.0/16`), addresses and host names that may be called besides public "
+               "addresses"),
+      value_key("give_up_after", &S::give_up_after, Time{seconds(1)},
+                "How long after the end of its job a call that fails is tried again"),
+  };
+  return table;
+}
+
 const Table<TrafficConfig>& traffic_table() {
   using S = TrafficConfig;
   static const Table<S> table = {
@@ -489,12 +513,33 @@ Key<ServerConfig> deployments_key() {
   return key;
 }
 
+const Table<TenantLimitsConfig>& tenant_limits_table() {
+  using S = TenantLimitsConfig;
+  constexpr Count count{0, 1'000'000'000};
+  static const Table<S> table = {
+      optional_key("requests_per_minute", &S::requests_per_minute, count,
+                   "Requests that begin within any minute; unset: no limit",
+                   {{"rpm"}, {"rpm_limit"}}),
+      optional_key("input_tokens_per_minute", &S::input_tokens_per_minute, count,
+                   "Tokens that models read within any minute; unset: no limit"),
+      optional_key("output_tokens_per_minute", &S::output_tokens_per_minute, count,
+                   "Tokens that models write within any minute; unset: no limit"),
+      optional_key("concurrent_requests", &S::concurrent_requests, count,
+                   "Requests at a time; unset: no limit", {{"max_parallel_requests"}}),
+      optional_key("gpu_seconds_per_day", &S::gpu_seconds_per_day, count,
+                   "Device time within any 24 hours, in seconds; unset: no limit"),
+  };
+  return table;
+}
+
 const Table<TenantConfig>& tenant_table() {
   using S = TenantConfig;
   static const Table<S> table = {
       value_key("weight", &S::weight, Count{1, 1000},
                 "Share of a queue while several tenants wait in it: one of 3 is served three times "
                 "as much as one of 1"),
+      block_key("limits", &S::limits, tenant_limits_table(),
+                "Limits of all keys of the tenant together; a key may have its own besides"),
   };
   return table;
 }
@@ -505,7 +550,7 @@ Key<ServerConfig> tenants_key() {
   key.info = {
       "tenants",
       "Who shares the queues: NAME and its settings, for the tenants that keys name; whoever "
-      "is not listed has the weight 1",
+      "is not listed has the weight 1 and no limits",
       {},
       Effect::now,
       "map of blocks",
@@ -562,6 +607,9 @@ Table<ServerConfig> make_server_table() {
           "price of a sync per group of answers"),
       value_key("drain_timeout", &S::drain_timeout, Time{},
                 "How long SIGTERM waits for requests that run"),
+      block_key("jobs", &S::jobs, jobs_table(), "Jobs, which are kept on disk until they have run"),
+      block_key("webhooks", &S::webhooks, webhooks_table(),
+                "Calls to the URLs that jobs name, once they have ended"),
       block_key("traffic", &S::traffic, traffic_table(), "The record of past requests"),
       block_key("log", &S::log, log_table(), "Log lines on stderr"),
       value_key("threads", &S::threads, Count{0, 256},

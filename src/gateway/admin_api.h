@@ -72,8 +72,8 @@ struct UsageFilter {
 /// What became of reading the configuration anew.
 struct ReloadReport {
   bool ok = false;  // false: everything stays as it was
-  std::string
-      json;  // {"ok", "added", "changed", "replaced", "removed", "needs_restart", "problems"}
+  /// {"ok", "added", "changed", "replaced", "removed", "settings", "needs_restart", "problems"}
+  std::string json;
 };
 
 /// Where a deployment or an instance is named, an alias does too. A filter for a deployment that is
@@ -122,6 +122,8 @@ class AdminApi {
   virtual Result<std::string> create_key(std::string_view body) = 0;
   virtual Result<std::string> change_key(std::string_view id, std::string_view body) = 0;
   virtual Result<std::string> revoke_key(std::string_view id, bool hard) = 0;
+  /// {"tenant", "secret"}: what calls to webhooks of its jobs are signed with.   Errors: invalid.
+  virtual Result<std::string> webhook_secret_json(std::string_view tenant) = 0;
 };
 
 }  // namespace stoker::gateway

@@ -140,6 +140,9 @@ Result<std::string> run_query(AdminApi& api, const Question& question) {
     case Route::key:
       return method == "DELETE" ? api.revoke_key(name, flag(query, "hard"))
                                 : api.change_key(name, body);
+    case Route::webhook_secret:
+      return api.webhook_secret_json(
+          net::query_value(query, "tenant").value_or(std::string(access::default_tenant_name)));
     default:
       return failure(ErrorCode::not_found, "there is no such query");
   }

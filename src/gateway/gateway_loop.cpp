@@ -13,6 +13,7 @@
 #include "gateway/media_request.h"
 #include "gateway/ollama_lists.h"
 #include "gateway/ollama_request.h"
+#include "gateway/prefer.h"
 #include "gateway/rate_limit.h"
 #include "gateway/session_affinity.h"
 #include "net/clock.h"
@@ -85,6 +86,18 @@ const char* path_of(Route route) {
     default:
       return "/v1/chat/completions";
   }
+}
+
+/// After which time the request is to go on as a job; nullopt: never. Jobs are POSTs of JSON.
+std::optional<Duration> wait_before_job(const net::HttpRequest& request, Route route) {
+  const auto prefer = request.fields.find("prefer");
+  if (!prefer || request.method != "POST" || request.upgrade || takes_media(route)) {
+    return std::nullopt;
+  }
+  if (!is_json(request.fields.find("content-type").value_or("application/json"))) {
+    return std::nullopt;
+  }
+  return preferred_wait(*prefer);
 }
 
 /// What a foreign engine must be told besides what the client wrote.
@@ -383,6 +396,12 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     send_error(*exchange, spec.dialect, *error, id);
     return;
   }
+  if (!detached && !facts.stream) {
+    if (const std::optional<Duration> wait = wait_before_job(request, spec.route)) {
+      jobs_.run_as_job(exchange, deployment, std::move(key), *wait, id);
+      return;
+    }
+  }
   const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
   const BodyChange change = change_for(*deployment, spec.route, facts);
   Incoming incoming{.exchange = exchange,
@@ -397,6 +416,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .translator = {},
                     .estimate = estimate_tokens(spec.route, facts, request.body),
                     .detached = std::move(detached),
+                    .kept = nullptr,
                     .stream = facts.stream,
                     .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts),
@@ -404,7 +424,73 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = changed_body(request, spec.route, facts, change);
   }
-  InferenceRequest::start(host_, std::move(incoming));
+  run(std::move(incoming));
+}
+
+void GatewayLoop::run(Incoming incoming) {
+  const net::HttpRequest& request = incoming.exchange->request();
+  const bool may_be_kept = parts_.answers != nullptr && !incoming.detached &&
+                           request.method == "POST" && !request.upgrade;
+  const auto key = may_be_kept ? request.fields.find("idempotency-key") : std::nullopt;
+  if (key) {
+    run_once(std::move(incoming), *key);
+  } else {
+    InferenceRequest::start(host_, std::move(incoming));
+  }
+}
+
+/// Stripe's contract: under one key one request runs; the same again gets the same answer.
+void GatewayLoop::run_once(Incoming incoming, std::string_view idempotency_key) {
+  constexpr std::size_t longest_key = 255;
+  const net::HttpRequest& request = incoming.exchange->request();
+  if (idempotency_key.empty() || idempotency_key.size() > longest_key) {
+    send_error(*incoming.exchange, incoming.route->dialect,
+               {400, "invalid_idempotency_key", "an Idempotency-Key has 1 to 255 bytes", {}, {}},
+               incoming.id);
+    return;
+  }
+  AnswerClaim claim{incoming.key->id, std::string(idempotency_key), fingerprint_of(request)};
+  // The pointers are moved on, not copied, so that the exchange is always let go on its own loop.
+  auto waiting = std::make_shared<Incoming>(std::move(incoming));
+  parts_.answers->claim(claim, [this, waiting = std::move(waiting),
+                                claim](ClaimOutcome outcome) mutable {
+    loop_->post([this, waiting = std::move(waiting), claim = std::move(claim),
+                 outcome = std::move(outcome)] { claimed(std::move(*waiting), claim, outcome); });
+  });
+}
+
+void GatewayLoop::claimed(Incoming incoming, AnswerClaim claim, const ClaimOutcome& outcome) {
+  const auto refuse = [&](int status, const char* code, const char* message) {
+    send_error(*incoming.exchange, incoming.route->dialect, {status, code, message, {}, {}},
+               incoming.id);
+  };
+  switch (outcome.kind) {
+    case ClaimOutcome::Kind::yours: {
+      incoming.kept = std::make_shared<KeptExchange>(std::move(incoming.exchange), *loop_,
+                                                     *parts_.answers, std::move(claim));
+      incoming.exchange = incoming.kept;
+      if (incoming.exchange->open()) InferenceRequest::start(host_, std::move(incoming));
+      return;
+    }
+    case ClaimOutcome::Kind::answered:
+      if (outcome.answer.status == 0) {
+        return refuse(409, "idempotency_answer_not_kept",
+                      "the request under this Idempotency-Key has run; its answer was too long to "
+                      "be kept");
+      }
+      incoming.exchange->respond(outcome.answer.status,
+                                 outcome.answer.fields + "Idempotent-Replayed: true\r\n",
+                                 outcome.answer.body);
+      return;
+    case ClaimOutcome::Kind::running:
+      return refuse(409, "idempotency_key_in_use",
+                    "a request under this Idempotency-Key is running; ask again when it has ended");
+    case ClaimOutcome::Kind::different:
+      return refuse(422, "idempotency_key_reused",
+                    "this Idempotency-Key was used for another request");
+    case ClaimOutcome::Kind::failed:
+      return refuse(503, "storage", "kept answers cannot be read");
+  }
 }
 
 /// `body` of the request with `change` made; nullopt where it holds nothing to be changed.
@@ -449,24 +535,24 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
   }
   const BodyChange change = change_for(*deployment, request->route, facts);
   if (!only_loads && !change.empty()) request->body = json_.rewrite(request->body, change);
-  InferenceRequest::start(
-      host_, {.exchange = exchange,
-              .route = &spec,
-              .deployment = deployment,
-              .key = std::move(key),
-              .metrics = &metrics_of(*deployment),
-              .id = id,
-              .engine_method = only_loads ? "GET" : "POST",
-              .engine_target = only_loads ? "/v1/models" : path_of(request->route),
-              .changed_body = std::move(request->body),
-              .translator = std::move(translator),
-              .estimate = only_loads ? TokenCounts{}
-                                     : estimate_tokens(spec.route, facts, exchange->request().body),
-              .detached = nullptr,
-              .stream = facts.stream && !only_loads,
-              .affinity = affinity,
-              .hide_usage = false,
-              .only_loads = only_loads});
+  run({.exchange = exchange,
+       .route = &spec,
+       .deployment = deployment,
+       .key = std::move(key),
+       .metrics = &metrics_of(*deployment),
+       .id = id,
+       .engine_method = only_loads ? "GET" : "POST",
+       .engine_target = only_loads ? "/v1/models" : path_of(request->route),
+       .changed_body = std::move(request->body),
+       .translator = std::move(translator),
+       .estimate = only_loads ? TokenCounts{}
+                              : estimate_tokens(spec.route, facts, exchange->request().body),
+       .detached = nullptr,
+       .kept = nullptr,
+       .stream = facts.stream && !only_loads,
+       .affinity = affinity,
+       .hide_usage = false,
+       .only_loads = only_loads});
 }
 
 /// With one instance there is nothing to choose, so the body is not looked at again.

@@ -13,6 +13,7 @@
 
 #include "base/unique_fd.h"
 #include "gateway/admin_routes.h"
+#include "gateway/answer_keeper.h"
 #include "gateway/auth.h"
 #include "gateway/inference_request.h"
 #include "gateway/job_routes.h"
@@ -39,6 +40,7 @@ struct GatewayParts {
   obs::Registry& registry;
   obs::Logger& log;
   net::ChannelMaker* secure = nullptr;  // TLS on every connection; null: plain HTTP
+  AnswerKeeper* answers = nullptr;      // null: an Idempotency-Key is not looked at
 };
 
 class GatewayLoop final : private net::RequestHandler {
@@ -78,6 +80,9 @@ class GatewayLoop final : private net::RequestHandler {
               RequestId id);
   void run_model(const net::ExchangePtr& exchange, const RouteMatch& match, access::KeyPtr key,
                  RequestId id, std::shared_ptr<DetachedExchange> detached = nullptr);
+  void run(Incoming incoming);
+  void run_once(Incoming incoming, std::string_view idempotency_key);
+  void claimed(Incoming incoming, AnswerClaim claim, const ClaimOutcome& outcome);
   [[nodiscard]] std::optional<std::string> changed_body(const net::HttpRequest& request,
                                                         Route route, const BodyFacts& facts,
                                                         const BodyChange& change);

@@ -364,6 +364,7 @@ void InferenceRequest::deliver(bool written) {
     host_.log.error("ending_not_written", {{"request", public_id(in_.id)}});
     error_ = storage_error();
   }
+  if (in_.kept && !error_) in_.kept->will_be_whole();
   if (error_) {
     answer_.fail(*error_, own_fields(true));
   } else if (relay_) {
@@ -385,6 +386,7 @@ void InferenceRequest::deliver(bool written) {
 
 void InferenceRequest::done() {
   phase_ = Phase::done;
+  in_.kept.reset();
   answer_.drop();
   cancel_timer(host_.loop, deadline_timer_);
   cancel_timer(host_.loop, settle_timer_);

@@ -25,6 +25,7 @@
 #include "gateway/directory.h"
 #include "gateway/dispatcher.h"
 #include "gateway/json_reader.h"
+#include "gateway/kept_exchange.h"
 #include "gateway/metrics.h"
 #include "gateway/ollama_answer.h"
 #include "gateway/receipt.h"
@@ -80,6 +81,7 @@ struct Incoming {
   std::unique_ptr<OllamaAnswer> translator;    // null: answers go on in the engine's words
   TokenCounts estimate;                        // what it may use at most, as far as that is known
   std::shared_ptr<DetachedExchange> detached;  // `exchange`, of a job; null: a client is connected
+  std::shared_ptr<KeptExchange> kept;  // `exchange`, under an Idempotency-Key; null: without one
   bool stream = false;
   std::uint64_t affinity = 0;  // of session_affinity.h
   bool hide_usage = false;     // of a stream whose client did not ask for it

@@ -14,6 +14,7 @@ namespace stoker::gateway {
 enum class JobVerb : std::uint8_t {
   run,          // submit, answer at once
   run_sync,     // submit, answer when it has ended or `wait` has passed
+  call,         // submit a request as it is; its own answer if it comes within `wait`, else 202
   status,       // as it is now
   status_sync,  // when it has ended or `wait` has passed
   stream,       // what has come since the last call
@@ -32,6 +33,8 @@ struct JobCall {
   std::string query;            // of the request
   std::string body;             // of the request, JSON
   std::string idempotency_key;  // empty: none
+  std::string target;           // of `call`: where the body goes
+  Duration wait;                // of `call`
 };
 
 /// Where the answer goes. Dropped without an answer: 503.
@@ -40,6 +43,8 @@ class JobReply {
  public:
   virtual ~JobReply() = default;
   virtual void answer(int status, std::string json) = 0;
+  /// As the answer of `request`, if there was one. `fields`: further raw header text.
+  virtual void answer_with(int status, RequestId request, std::string fields, std::string body) = 0;
 };
 
 class JobApi {

@@ -117,6 +117,8 @@ constexpr std::array routes = {
               "keys"},
     RouteSpec{Route::key, "/api/v1/keys/{}", method::patch | method::remove, Scope::admin,
               Dialect::plain, "key"},
+    RouteSpec{Route::webhook_secret, "/api/v1/webhooks/secret", method::get, Scope::admin,
+              Dialect::plain, "webhook_secret"},
     RouteSpec{Route::metrics, "/metrics", method::get, Scope::read, Dialect::plain, "metrics"},
     RouteSpec{Route::healthz, "/healthz", method::get, Scope::open, Dialect::plain, "healthz"},
     RouteSpec{Route::readyz, "/readyz", method::get, Scope::open, Dialect::plain, "readyz"},

@@ -69,6 +69,7 @@ enum class Route : std::uint8_t {
   reload,
   keys,
   key,
+  webhook_secret,
   metrics,
   // Open to everybody.
   healthz,

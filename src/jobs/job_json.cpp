@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json_writer.h"
+#include "base/text.h"
 
 namespace stoker::jobs {
 namespace {
@@ -141,6 +142,14 @@ Result<JobWish> read_wish(std::string_view body, const gateway::Deployment& depl
   return wish;
 }
 
+JobWish wish_of_call(std::string_view target, std::string_view body) {
+  JobWish wish;
+  wish.target = target;
+  wish.body = body;
+  wish.ttl = usual_ttl;
+  return wish;
+}
+
 std::string status_json(const Job& job, WallTime now, std::optional<std::size_t> position) {
   const auto ms_between = [](WallTime from, WallTime to) {
     return std::max<std::int64_t>(0, (to.ns - from.ns) / 1'000'000);
@@ -157,7 +166,7 @@ std::string status_json(const Job& job, WallTime now, std::optional<std::size_t>
     if (position) json.field("queuePosition", *position);
     if (!job.worker.empty()) json.field("workerId", job.worker);
     if (job.retries > 0) json.field("retries", job.retries);
-    if (job.request) json.field("requestId", fmt::format("req-{:016x}", job.request.value));
+    if (job.request) json.field("requestId", public_id(job.request));
     if (!job.output.empty()) json.raw_field("output", job.output);
     if (!job.error.empty()) json.field("error", job.error);
   });

@@ -23,6 +23,8 @@ namespace stoker::jobs {
 [[nodiscard]] Result<JobWish> read_wish(std::string_view body,
                                         const gateway::Deployment& deployment);
 
+/// A request of any route that runs a model, as it is.
+[[nodiscard]] JobWish wish_of_call(std::string_view target, std::string_view body);
 /// {"id", "status", "delayTime", "executionTime", "output", ...}. `position`: in the queue, from 1.
 [[nodiscard]] std::string status_json(const Job& job, WallTime now,
                                       std::optional<std::size_t> position);

@@ -47,6 +47,17 @@ Duration wait_of(std::string_view query) {
   return ms(std::clamp(count, shortest_wait_ms, longest_wait_ms));
 }
 
+/// Of an answer that is the request's own.
+std::string fields_of(const Job& job, std::string_view content_type) {
+  return fmt::format("Content-Type: {}\r\nX-Stoker-Job: {}\r\n", content_type, job.id);
+}
+
+std::string accepted_fields(const Job& job, Duration wait) {
+  return fields_of(job, "application/json") +
+         fmt::format("Location: /v2/{}/status/{}\r\nPreference-Applied: wait={}\r\n",
+                     job.deployment, job.id, wait.ns / 1'000'000'000);
+}
+
 std::string array_of(const std::vector<std::string>& chunks) {
   JsonWriter json;
   json.array([&] {
@@ -101,7 +112,9 @@ JobService::JobService(JobStore store, JobServiceOptions options, JobServicePart
       options_(std::move(options)),
       parts_(std::move(parts)),
       loop_(std::move(loop)),
-      directory_(parts_.directory) {}
+      directory_(parts_.directory),
+      webhooks_(*loop_, store_, parts_.poster, parts_.webhook_secrets, parts_.log,
+                options_.webhooks) {}
 
 JobService::~JobService() {
   stop();
@@ -169,6 +182,7 @@ void JobService::take_up() {
     live->job.worker.clear();
     enqueue(live);
   }
+  webhooks_.pump();
   if (!open->empty()) parts_.log.info("jobs_taken_up", {{"jobs", open->size()}});
   for (auto& [deployment, queue] : queues_) pump(deployment);
 }
@@ -199,6 +213,7 @@ void JobService::answer(const gateway::JobCall& call,
   switch (call.verb) {
     case JobVerb::run:
     case JobVerb::run_sync:
+    case JobVerb::call:
       return submit(call, reply);
     case JobVerb::status:
     case JobVerb::status_sync:
@@ -221,10 +236,16 @@ void JobService::answer(const gateway::JobCall& call,
 void JobService::submit(const gateway::JobCall& call,
                         const std::shared_ptr<gateway::JobReply>& reply) {
   if (draining_) return reply->answer(503, error_json("the server is shutting down; try again"));
-  Result<JobWish> wish = read_wish(call.body, *call.deployment);
+  Result<JobWish> wish = call.verb == gateway::JobVerb::call
+                             ? Result<JobWish>(wish_of_call(call.target, call.body))
+                             : read_wish(call.body, *call.deployment);
   if (!wish) return reply->answer(400, error_json(wish.error().message));
+  if (!wish->webhook.empty()) {
+    const Result<std::string> host = parts_.poster.check(wish->webhook);
+    if (!host) return reply->answer(400, error_json("'webhook' " + host.error().message));
+  }
   const std::string fingerprint =
-      hex(access::Digest(call.deployment->name + '\n' + call.body).bytes());
+      hex(access::Digest(call.deployment->name + '\n' + call.target + call.body).bytes());
   if (!call.idempotency_key.empty() && repeated(call, fingerprint, reply)) return;
   Queue& queue = queues_[call.deployment->name];
   if (queue.open >= options_.most_open) {
@@ -244,18 +265,19 @@ void JobService::submit(const gateway::JobCall& call,
   job.created_at = net::wall_now();
   ++queue.open;
   live_[job.id] = live;
-  submissions_.push_back(
-      {live, call.idempotency_key, fingerprint, [this, live, call, reply](bool stored) {
-         if (!stored) {
-           reply->answer(503, error_json("the job could not be stored; free "
-                                         "some disk space for the state "
-                                         "directory"));
-         } else if (call.verb == gateway::JobVerb::run) {
-           reply->answer(200, short_json(live->job.id, JobState::in_queue));
-         } else {
-           wait_for(live, call, reply);
-         }
-       }});
+  submissions_.push_back({live, call.idempotency_key, fingerprint,
+                          call.verb == gateway::JobVerb::call,
+                          [this, live, call, reply](bool stored) {
+                            if (!stored) {
+                              reply->answer(503, error_json("the job could not be stored; free "
+                                                            "some disk space for the state "
+                                                            "directory"));
+                            } else if (call.verb == gateway::JobVerb::run) {
+                              reply->answer(200, short_json(live->job.id, JobState::in_queue));
+                            } else {
+                              wait_for(live, call, reply);
+                            }
+                          }});
   loop_->at_round_end(*this);
 }
 
@@ -265,12 +287,14 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
                           const std::shared_ptr<gateway::JobReply>& reply) {
   const auto answer_for = [&](const std::string& known, const std::string& job) {
     if (known != fingerprint) {
-      reply->answer(400, error_json("this Idempotency-Key was used for something else"));
+      reply->answer(422, error_json("this Idempotency-Key was used for something else"));
       return;
     }
     gateway::JobCall again = call;
     again.job = job;
-    if (call.verb == gateway::JobVerb::run) {
+    if (call.verb == gateway::JobVerb::call) {
+      call_again(again, reply);
+    } else if (call.verb == gateway::JobVerb::run) {
       reply->answer(200, short_json(job, JobState::in_queue));
     } else {
       again.verb = gateway::JobVerb::status_sync;
@@ -294,6 +318,36 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
   if (!*known) return false;
   answer_for((*known)->fingerprint, (*known)->job);
   return true;
+}
+
+/// The same call once more: waits for the job of the first one.
+void JobService::call_again(const gateway::JobCall& call,
+                            const std::shared_ptr<gateway::JobReply>& reply) {
+  if (const LivePtr live = find(call)) return wait_for(live, call, reply);
+  if (const std::optional<Job> job = stored(call, reply)) {
+    Live ended;
+    ended.job = *job;
+    answer_end(ended, {reply, 0, true});
+  }
+}
+
+/// To whoever waited for the end. Needs: it has ended.
+void JobService::answer_end(const Live& live, const Waiter& waiter) const {
+  const Job& job = live.job;
+  if (!waiter.as_called) return waiter.reply->answer(200, status_of(live));
+  std::string type = live.content_type;
+  std::string body = live.answer;
+  int status = job.status;
+  if (body.empty() && job.state == JobState::completed) {  // of an earlier life, or long ago
+    body = job.output;
+  } else if (body.empty() || status == 0) {
+    body = error_json(job.error.empty() ? "the job was cancelled" : job.error);
+    status = job.state == JobState::timed_out ? 504 : job.state == JobState::cancelled ? 409 : 502;
+    type.clear();
+  }
+  waiter.reply->answer_with(status, job.request,
+                            fields_of(job, type.empty() ? "application/json" : type),
+                            std::move(body));
 }
 
 JobService::LivePtr JobService::find(const gateway::JobCall& call) const {
@@ -338,13 +392,16 @@ std::string JobService::status_of(const Live& live) const {
 
 void JobService::wait_for(const LivePtr& live, const gateway::JobCall& call,
                           const std::shared_ptr<gateway::JobReply>& reply) {
-  if (has_ended(live->job.state)) return reply->answer(200, status_of(*live));
-  const net::TimerId timer =
-      loop_->run_at(net::monotonic_now() + wait_of(call.query), [this, live, reply] {
-        std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
-        reply->answer(200, status_of(*live));
-      });
-  live->waiters.push_back({reply, timer});
+  const bool as_called = call.verb == gateway::JobVerb::call;
+  if (has_ended(live->job.state)) return answer_end(*live, {reply, 0, as_called});
+  const Duration wait = as_called ? call.wait : wait_of(call.query);
+  const net::TimerId timer = loop_->run_at(net::monotonic_now() + wait, [this, live, reply,
+                                                                         as_called, wait] {
+    std::erase_if(live->waiters, [&](const Waiter& each) { return each.reply == reply; });
+    if (!as_called) return reply->answer(200, status_of(*live));
+    reply->answer_with(202, live->job.request, accepted_fields(live->job, wait), status_of(*live));
+  });
+  live->waiters.push_back({reply, timer, as_called});
 }
 
 void JobService::show(const gateway::JobCall& call,
@@ -599,11 +656,15 @@ void JobService::on_end(const LivePtr& live, int status, const std::string& cont
   if (has_ended(job.state)) return;
   if (body.empty()) body = std::move(live->bytes);
   job.status = status;
+  live->content_type = content_type;
   const bool refused = !live->dispatched && (status == 429 || status == 503);
   if (refused && error_code(body) == "queue_timeout") {
     return finish(live, JobState::timed_out, "it waited longer than its ttl");
   }
   if (refused) return give_back(live);
+  const bool anybody_called =
+      std::ranges::any_of(live->waiters, [](const Waiter& each) { return each.as_called; });
+  if (anybody_called) live->answer = body;
   const bool streamed = job.wish.stream && content_type.starts_with("text/event-stream");
   if (streamed) {
     const std::string error =
@@ -661,7 +722,7 @@ void JobService::finish(const LivePtr& live, JobState state, std::string error) 
   after_commit([this, live] {
     for (Waiter& waiter : std::exchange(live->waiters, {})) {
       loop_->cancel(waiter.timer);
-      waiter.reply->answer(200, status_of(*live));
+      answer_end(*live, waiter);
     }
     answer_stream_waiters(*live);
     // The pieces of a stream stay for whoever reads them; the store has the rest.
@@ -682,6 +743,18 @@ void JobService::after_commit(std::function<void()> action) {
   loop_->at_round_end(*this);
 }
 
+/// With the end of a job that names a webhook it is on the disk that the webhook is to be called.
+Result<void> JobService::note_webhook(const Job& job) {
+  if (job.wish.webhook.empty()) return {};
+  if (!has_ended(job.state)) return store_.drop_webhooks(job.id);
+  const Result<std::string> host = parts_.poster.check(job.wish.webhook);
+  if (!host) {  // the configuration has changed since it was submitted
+    parts_.log.warn("webhook_given_up", {{"job", job.id}, {"text", host.error().message}});
+    return {};
+  }
+  return store_.add_webhook(job, *host, net::wall_now());
+}
+
 /// All of a round in one transaction. What cannot be written is tried again; what was being
 /// submitted is refused.
 void JobService::on_round_end() {
@@ -698,6 +771,7 @@ void JobService::on_round_end() {
     }
     for (const auto& [number, live] : dirty_) {
       if (Result<void> updated = store_.update(live->job); !updated) return updated;
+      if (Result<void> noted = note_webhook(live->job); !noted) return noted;
     }
     return store_.commit();
   };
@@ -714,10 +788,19 @@ void JobService::on_round_end() {
     loop_->run_at(net::monotonic_now() + retry_writing, [this] { loop_->at_round_end(*this); });
     return;
   }
+  const bool any_webhook = std::ranges::any_of(
+      dirty_, [](const auto& each) { return !each.second->job.wish.webhook.empty(); });
   dirty_.clear();
+  // What ends from here on is on the disk in the next round only.
+  const std::vector<std::function<void()>> then = std::exchange(then_, {});
+  if (any_webhook && !draining_) webhooks_.pump();
   for (Submission& each : submissions) {
-    enqueue(each.live);
     each.then(true);
+    if (each.at_once && !draining_) {
+      hand_over(each.live);
+      continue;
+    }
+    enqueue(each.live);
     pump(each.live->job.deployment);
   }
   for (const LivePtr& live : std::exchange(to_launch_, {})) {
@@ -728,7 +811,7 @@ void JobService::on_round_end() {
       launch(live);
     }
   }
-  for (const auto& action : std::exchange(then_, {})) action();
+  for (const auto& action : then) action();
 }
 
 }  // namespace stoker::jobs

@@ -19,6 +19,7 @@
 #include "gateway/detached.h"
 #include "gateway/job_api.h"
 #include "jobs/job_store.h"
+#include "jobs/webhook_queue.h"
 #include "net/event_loop.h"
 #include "net/sse.h"
 #include "obs/log.h"
@@ -41,6 +42,7 @@ struct JobServiceOptions {
   std::size_t most_open = 100'000;  // of a deployment; beyond: 429
   std::size_t most_output = std::size_t{16} << 20;
   Duration retention = minutes(24 * 60);  // of ended jobs
+  WebhookOptions webhooks;
 };
 
 /// What the service is built on. All of it outlives the service; threads: any.
@@ -51,6 +53,8 @@ struct JobServiceParts {
   /// How many of a deployment may be with the gateway at a time.
   std::function<std::size_t(const std::string& deployment)> window;
   gateway::DirectoryPtr directory;  // the first one
+  outbound::Poster& poster;         // to webhooks
+  const access::WebhookSecrets& webhook_secrets;
   obs::Logger& log;
 };
 
@@ -80,6 +84,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   struct Waiter {
     std::shared_ptr<gateway::JobReply> reply;
     net::TimerId timer = 0;
+    bool as_called = false;  // wants the answer as its route gives it, not the job
   };
   /// A job that has not ended, or whose stream is still being read.
   struct Live {
@@ -88,7 +93,9 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
     bool dispatched = false;
     std::vector<std::string> chunks;  // of a stream, JSON each
     std::size_t read_chunks = 0;
-    std::string bytes;  // of an answer that came in pieces and is no stream
+    std::string bytes;         // of an answer that came in pieces and is no stream
+    std::string content_type;  // of that, and
+    std::string answer;        // all of it, for those who called
     std::size_t size = 0;
     net::SseFramer framer{std::size_t{1} << 20};
     std::vector<Waiter> waiters;         // for its end
@@ -101,6 +108,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
     LivePtr live;
     std::string idempotency_key;
     std::string fingerprint;
+    bool at_once = false;  // somebody waits for it as for any request: it does not queue here
     std::function<void(bool stored)> then;
   };
   struct Queue {
@@ -121,6 +129,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   void submit(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
   [[nodiscard]] bool repeated(const gateway::JobCall& call, const std::string& fingerprint,
                               const std::shared_ptr<gateway::JobReply>& reply);
+  void call_again(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
   void wait_for(const LivePtr& live, const gateway::JobCall& call,
                 const std::shared_ptr<gateway::JobReply>& reply);
   void show(const gateway::JobCall& call, const std::shared_ptr<gateway::JobReply>& reply);
@@ -137,6 +146,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   [[nodiscard]] std::optional<Job> stored(const gateway::JobCall& call,
                                           const std::shared_ptr<gateway::JobReply>& reply);
   [[nodiscard]] std::string status_of(const Live& live) const;
+  void answer_end(const Live& live, const Waiter& waiter) const;
 
   void enqueue(const LivePtr& live);
   void pump(const std::string& deployment);
@@ -148,6 +158,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   void on_end(const LivePtr& live, int status, const std::string& content_type, std::string body);
   void finish(const LivePtr& live, JobState state, std::string error);
   void leave_gateway(Live& live);
+  [[nodiscard]] Result<void> note_webhook(const Job& job);
   void changed(const LivePtr& live);
   void after_commit(std::function<void()> action);
   void on_round_end() override;
@@ -162,6 +173,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   access::KeyRingPtr keys_;
   gateway::DirectoryPtr directory_;
   bool draining_ = false;
+  WebhookQueue webhooks_;
   std::map<std::string, LivePtr> live_;
   std::map<std::string, Queue> queues_;
   std::vector<Submission> submissions_;      // of this round

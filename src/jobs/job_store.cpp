@@ -10,7 +10,7 @@ namespace {
 using sqlite::Database;
 using sqlite::Statement;
 
-constexpr std::int64_t schema_version = 1;
+constexpr std::int64_t schema_version = 2;
 
 constexpr const char* create_sql = R"sql(
 BEGIN IMMEDIATE;
@@ -50,6 +50,21 @@ CREATE TABLE repeats (
   PRIMARY KEY (tenant, idempotency_key)
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
+COMMIT;
+)sql";
+
+constexpr const char* add_webhooks_sql = R"sql(
+BEGIN IMMEDIATE;
+CREATE TABLE webhooks (
+  id TEXT PRIMARY KEY,
+  job TEXT NOT NULL,
+  host TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  next_at_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhooks_due ON webhooks (next_at_ns);
+CREATE INDEX webhooks_of ON webhooks (job);
+PRAGMA user_version = 2;
 COMMIT;
 )sql";
 
@@ -122,13 +137,17 @@ Result<JobStore> JobStore::open(const std::filesystem::path& file) {
   if (!db) return tl::unexpected(std::move(db.error()));
   const Result<std::int64_t> version = db->integer("PRAGMA user_version");
   if (!version) return tl::unexpected(version.error());
-  if (*version == 0) {
-    if (Result<void> made = db->run(create_sql); !made) return tl::unexpected(made.error());
-  } else if (*version != schema_version) {
+  if (*version > schema_version) {
     return failure(ErrorCode::corrupt,
                    fmt::format("jobs.db has version {} of its tables, this stoker knows {}",
                                *version, schema_version),
                    "start the stoker that wrote it");
+  }
+  if (*version < 1) {
+    if (Result<void> made = db->run(create_sql); !made) return tl::unexpected(made.error());
+  }
+  if (*version < 2) {
+    if (Result<void> made = db->run(add_webhooks_sql); !made) return tl::unexpected(made.error());
   }
   return JobStore(std::move(*db));
 }
@@ -255,6 +274,80 @@ Result<void> JobStore::remember(std::string_view tenant, std::string_view idempo
   statement->bind(repeat.fingerprint);
   statement->bind(repeat.job);
   statement->bind(now.ns);
+  return run(*statement);
+}
+
+Result<void> JobStore::add_webhook(const Job& job, std::string_view host, WallTime now) {
+  Result<Statement> insert = db_.prepare(
+      "INSERT OR REPLACE INTO webhooks (id, job, host, attempts, next_at_ns) VALUES (?, ?, ?, 0, "
+      "?)");
+  if (!insert) return tl::unexpected(insert.error());
+  const std::string id = fmt::format("{}.{}", job.id, job.retries);
+  insert->bind(id);
+  insert->bind(job.id);
+  insert->bind(host);
+  insert->bind(now.ns);
+  return run(*insert);
+}
+
+Result<void> JobStore::drop_webhooks(std::string_view job) {
+  Result<Statement> statement = db_.prepare("DELETE FROM webhooks WHERE job = ?");
+  if (!statement) return tl::unexpected(statement.error());
+  statement->bind(job);
+  return run(*statement);
+}
+
+Result<std::vector<Webhook>> JobStore::due_webhooks(WallTime now,
+                                                    const std::vector<std::string>& but_hosts,
+                                                    std::int64_t limit) {
+  std::string marks;
+  for (std::size_t i = 0; i < but_hosts.size(); ++i) marks += i == 0 ? "?" : ", ?";
+  Result<Statement> statement = db_.prepare(
+      fmt::format("SELECT id, job, host, attempts FROM webhooks WHERE next_at_ns <= ? AND host NOT "
+                  "IN ({}) ORDER BY next_at_ns LIMIT ?",
+                  marks));
+  if (!statement) return tl::unexpected(statement.error());
+  statement->bind(now.ns);
+  for (const std::string& host : but_hosts) statement->bind(host);
+  statement->bind(limit);
+  std::vector<Webhook> due;
+  while (true) {
+    const Result<bool> row = statement->step();
+    if (!row) return tl::unexpected(row.error());
+    if (!*row) return due;
+    Webhook webhook;
+    webhook.id = statement->text();
+    webhook.job = statement->text();
+    webhook.host = statement->text();
+    webhook.attempts = statement->integer();
+    due.push_back(std::move(webhook));
+  }
+}
+
+Result<std::optional<WallTime>> JobStore::next_webhook_after(WallTime now) {
+  Result<Statement> statement =
+      db_.prepare("SELECT min(next_at_ns) FROM webhooks WHERE next_at_ns > ?");
+  if (!statement) return tl::unexpected(statement.error());
+  statement->bind(now.ns);
+  const Result<bool> row = statement->step();
+  if (!row) return tl::unexpected(row.error());
+  return time_of(statement->optional_integer());
+}
+
+Result<void> JobStore::delay_webhook(std::string_view id, std::int64_t attempts, WallTime until) {
+  Result<Statement> statement =
+      db_.prepare("UPDATE webhooks SET attempts = ?, next_at_ns = ? WHERE id = ?");
+  if (!statement) return tl::unexpected(statement.error());
+  statement->bind(attempts);
+  statement->bind(until.ns);
+  statement->bind(id);
+  return run(*statement);
+}
+
+Result<void> JobStore::end_webhook(std::string_view id) {
+  Result<Statement> statement = db_.prepare("DELETE FROM webhooks WHERE id = ?");
+  if (!statement) return tl::unexpected(statement.error());
+  statement->bind(id);
   return run(*statement);
 }
 

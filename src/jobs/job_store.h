@@ -21,6 +21,14 @@ struct Repeat {
   std::string job;
 };
 
+/// A call that is still to be made.
+struct Webhook {
+  std::string id;  // "job-....0": of the job's so manieth end, the same for every try
+  std::string job;
+  std::string host;
+  std::int64_t attempts = 0;  // that failed
+};
+
 /// Threads: one at a time.   Errors of all: no_capacity and unavailable (the disk), corrupt.
 class JobStore {
  public:
@@ -51,6 +59,19 @@ class JobStore {
                                       const Repeat& repeat, WallTime now);
   /// Drops jobs that ended before `ended_before`, and what was remembered before it.
   [[nodiscard]] Result<std::int64_t> forget(WallTime ended_before);
+
+  /// The job has ended, and what it names at `host` is to be called, from `now` on.
+  [[nodiscard]] Result<void> add_webhook(const Job& job, std::string_view host, WallTime now);
+  /// The job runs again: nothing is to be called for its earlier end.
+  [[nodiscard]] Result<void> drop_webhooks(std::string_view job);
+  /// Those whose time has come, the longest due ones first, none of `but_hosts`.
+  [[nodiscard]] Result<std::vector<Webhook>> due_webhooks(WallTime now,
+                                                          const std::vector<std::string>& but_hosts,
+                                                          std::int64_t limit);
+  [[nodiscard]] Result<std::optional<WallTime>> next_webhook_after(WallTime now);
+  [[nodiscard]] Result<void> delay_webhook(std::string_view id, std::int64_t attempts,
+                                           WallTime until);
+  [[nodiscard]] Result<void> end_webhook(std::string_view id);
 
  private:
   explicit JobStore(sqlite::Database db) : db_(std::move(db)) {}

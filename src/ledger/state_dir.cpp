@@ -19,7 +19,8 @@
 namespace stoker::ledger {
 namespace {
 
-constexpr std::string_view key_prefix = "sk-stoker-admin-";
+constexpr std::string_view admin_prefix = "sk-stoker-admin-";
+constexpr std::string_view webhook_prefix = "webhook-";
 constexpr std::size_t key_random_bytes = 20;
 
 /// Gives: nothing if there is no such file.
@@ -157,12 +158,30 @@ Result<Epoch> next_epoch(FileIo& io, const std::filesystem::path& path) {
   return epoch;
 }
 
-Result<std::string> check_key(const std::filesystem::path& path, std::string key) {
-  if (key.starts_with(key_prefix) && key.size() == key_prefix.size() + 2 * key_random_bytes) {
-    return key;
-  }
-  return failure(ErrorCode::corrupt, fmt::format("{} does not hold an admin key", path.native()),
+Result<std::string> check_key(const std::filesystem::path& path, std::string_view prefix,
+                              std::string key) {
+  if (key.starts_with(prefix) && key.size() == prefix.size() + 2 * key_random_bytes) return key;
+  return failure(ErrorCode::corrupt, fmt::format("{} does not hold a key", path.native()),
                  "delete the file: the next start of the server makes a new key");
+}
+
+/// The key in `path`; a new one if there is no file.
+Result<std::string> load_or_make_key(FileIo& io, const std::filesystem::path& path,
+                                     std::string_view prefix) {
+  Result<std::optional<std::string>> text = read_small_file(path);
+  if (!text) return tl::unexpected(std::move(text.error()));
+  if (*text) return check_key(path, prefix, std::move(**text));
+
+  std::array<unsigned char, key_random_bytes> random{};
+  if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    return tl::unexpected(errno_error("cannot draw a random key"));
+  }
+  std::string key(prefix);
+  for (const unsigned char byte : random) key += fmt::format("{:02x}", byte);
+  if (Result<void> written = replace_file(io, path, key + "\n"); !written) {
+    return tl::unexpected(std::move(written.error()));
+  }
+  return key;
 }
 
 std::filesystem::path key_path(const std::filesystem::path& state_dir) {
@@ -204,21 +223,11 @@ Result<StateDir> StateDir::open(std::filesystem::path directory, FileIo& io) {
 }
 
 Result<std::string> StateDir::admin_key() {
-  const std::filesystem::path path = key_path(path_);
-  Result<std::optional<std::string>> text = read_small_file(path);
-  if (!text) return tl::unexpected(std::move(text.error()));
-  if (*text) return check_key(path, std::move(**text));
+  return load_or_make_key(*io_, key_path(path_), admin_prefix);
+}
 
-  std::array<unsigned char, key_random_bytes> random{};
-  if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-    return tl::unexpected(errno_error("cannot draw a random key"));
-  }
-  std::string key(key_prefix);
-  for (const unsigned char byte : random) key += fmt::format("{:02x}", byte);
-  if (Result<void> written = replace_file(*io_, path, key + "\n"); !written) {
-    return tl::unexpected(std::move(written.error()));
-  }
-  return key;
+Result<std::string> StateDir::webhook_key() {
+  return load_or_make_key(*io_, path_ / "webhook.key", webhook_prefix);
 }
 
 Result<std::string> load_admin_key(const std::filesystem::path& state_dir) {
@@ -229,7 +238,7 @@ Result<std::string> load_admin_key(const std::filesystem::path& state_dir) {
     return failure(ErrorCode::not_found, fmt::format("there is no {}", path.native()),
                    "start the server once, or set STOKER_API_KEY");
   }
-  return check_key(path, std::move(**text));
+  return check_key(path, admin_prefix, std::move(**text));
 }
 
 }  // namespace stoker::ledger

@@ -52,6 +52,7 @@ class StateDir {
   [[nodiscard]] std::filesystem::path ledger_path() const { return path_ / "ledger.db"; }
   [[nodiscard]] std::filesystem::path access_path() const { return path_ / "access.db"; }
   [[nodiscard]] std::filesystem::path jobs_path() const { return path_ / "jobs.db"; }
+  [[nodiscard]] std::filesystem::path answers_path() const { return path_ / "answers.db"; }
   [[nodiscard]] std::filesystem::path traffic_path() const { return path_ / "traffic"; }
   [[nodiscard]] std::filesystem::path footprints_path() const {
     return ledger::footprints_path(path_);
@@ -60,6 +61,9 @@ class StateDir {
   /// The admin key, made (0600, 160 random bits) if this is the first start.
   /// Errors: corrupt (the file holds something else), unavailable.
   [[nodiscard]] Result<std::string> admin_key();
+  /// What webhooks are signed by, from `webhook.key`, mode 0600; made on first use. Without the
+  /// file all receivers need new secrets.
+  [[nodiscard]] Result<std::string> webhook_key();
 
  private:
   StateDir(std::filesystem::path path, UniqueFd lock, Epoch epoch, FileIo& io)

@@ -122,14 +122,15 @@ const char* device_kind_text(core::DeviceKind kind) {
 
 AdminService::AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend,
                            net::EventLoop& loop, EventLog& events, ledger::Ledger& ledger,
-                           access::KeyAdmin& keys, gateway::DirectoryPtr directory,
-                           std::string currency)
+                           access::KeyAdmin& keys, const access::WebhookSecrets& webhook_secrets,
+                           gateway::DirectoryPtr directory, std::string currency)
     : orchestrator_(orchestrator),
       backend_(backend),
       loop_(loop),
       events_(events),
       ledger_(ledger),
       keys_(keys),
+      webhook_secrets_(webhook_secrets),
       directory_(std::move(directory)),
       currency_(std::move(currency)) {}
 
@@ -478,6 +479,18 @@ Result<std::string> AdminService::change_key(std::string_view id, std::string_vi
 
 Result<std::string> AdminService::revoke_key(std::string_view id, bool hard) {
   return keys_.revoke_key(id, hard, net::wall_now());
+}
+
+Result<std::string> AdminService::webhook_secret_json(std::string_view tenant) {
+  if (!access::is_tenant_name(tenant)) {
+    return failure(ErrorCode::invalid, fmt::format("'{}' is not the name of a tenant", tenant));
+  }
+  JsonWriter json;
+  json.object([&] {
+    json.field("tenant", tenant);
+    json.field("secret", webhook_secrets_.of(tenant).reveal());
+  });
+  return json.take();
 }
 
 }  // namespace stoker::orchestrator

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "access/key_admin.h"
+#include "access/webhook_secrets.h"
 #include "backend/instance_backend.h"
 #include "gateway/admin_api.h"
 #include "gateway/directory.h"
@@ -25,7 +26,8 @@ class AdminService final : public gateway::AdminApi {
   /// All of them outlive the service. `loop` is the backend's.
   AdminService(Orchestrator& orchestrator, backend::InstanceBackend& backend, net::EventLoop& loop,
                EventLog& events, ledger::Ledger& ledger, access::KeyAdmin& keys,
-               gateway::DirectoryPtr directory, std::string currency);
+               const access::WebhookSecrets& webhook_secrets, gateway::DirectoryPtr directory,
+               std::string currency);
 
   /// Threads: any.
   void replace_directory(gateway::DirectoryPtr directory);
@@ -54,6 +56,7 @@ class AdminService final : public gateway::AdminApi {
   Result<std::string> create_key(std::string_view body) override;
   Result<std::string> change_key(std::string_view id, std::string_view body) override;
   Result<std::string> revoke_key(std::string_view id, bool hard) override;
+  Result<std::string> webhook_secret_json(std::string_view tenant) override;
 
  private:
   struct Target {
@@ -77,6 +80,7 @@ class AdminService final : public gateway::AdminApi {
   EventLog& events_;
   ledger::Ledger& ledger_;
   access::KeyAdmin& keys_;
+  const access::WebhookSecrets& webhook_secrets_;
   mutable std::mutex mutex_;
   gateway::DirectoryPtr directory_;  // guarded by mutex_
   std::function<gateway::ReloadReport()> reload_;

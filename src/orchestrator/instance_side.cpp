@@ -109,7 +109,7 @@ std::string InstanceRecord::device_names() const {
   return names;
 }
 
-void Orchestrator::add_tenant(TenantId tenant, std::int32_t weight) {
+void Orchestrator::weigh_tenant(TenantId tenant, std::int32_t weight) {
   Outcome outcome = step(core::TenantWeighed{tenant, weight});
   deliver(outcome);
 }

@@ -86,9 +86,10 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
-  void add_tenant(TenantId tenant, std::int32_t weight);
   /// What suspended instances may hold of this machine's memory. Needs: as add_device().
   void lend_host_memory(Bytes bytes);
+  /// Its share of every queue from now on. Before the loop runs, or on its thread.
+  void weigh_tenant(TenantId tenant, std::int32_t weight);
   /// Needs: its id was never used before. Before the loop runs, or on its thread.
   void add_deployment(DeploymentPlan plan);
   /// New bounds, limits, prices; instances that run go on, new ones start by the new plan. On the

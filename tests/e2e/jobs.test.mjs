@@ -124,7 +124,7 @@ test('an Idempotency-Key makes one job of many submissions, also after a restart
   const submit = (prompt, key) => post(stoker, 'e/run', { input: { prompt } }, { 'idempotency-key': key });
   const answers = await Promise.all(Array.from({ length: 20 }, () => submit('x', 'a')));
   assert.equal(new Set(answers.map((answer) => answer.json.id)).size, 1);
-  assert.equal((await submit('y', 'a')).status, 400);
+  assert.equal((await submit('y', 'a')).status, 422);
   stoker.signal('SIGKILL');
   await stoker.exited;
   await stoker.launch();
@@ -168,4 +168,21 @@ test('another tenant\'s job does not exist', async (t) => {
   }
   assert.equal((await get(stoker, 'e/requests', as(b))).json.requests.length, 0);
   assert.equal((await get(stoker, `e/status/${id}`, as(a))).status, 200);
+});
+
+test('the configuration says how many jobs may be open and how long ended ones stay', async (t) => {
+  const stoker = await Stoker.start(t, { jobs: { max_open: '2 jobs', retention: '1s' }, deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }, { concurrency: 1, autoscaling: once }) } });
+  const [first, second] = [await post(stoker, 'e/run', { input: { prompt: 'x' } }), await post(stoker, 'e/run', { input: { prompt: 'x' } })];
+  const third = await post(stoker, 'e/run', { input: { prompt: 'x' } });
+  assert.equal(third.status, 429);
+  assert.match(third.json.error, /2 jobs of 'e' are waiting/);
+  await post(stoker, `e/cancel/${first.json.id}`, {});
+  const fourth = await post(stoker, 'e/run', { input: { prompt: 'x' } });
+  assert.equal(fourth.status, 200);
+  stoker.signal('SIGKILL');
+  await stoker.exited;
+  await new Promise((resolve) => { setTimeout(resolve, 1_100); });  // the retention
+  await stoker.launch();
+  await until('it is forgotten', async () => (await get(stoker, `e/status/${first.json.id}`)).status === 404);
+  for (const { json } of [second, fourth]) assert.equal((await post(stoker, `e/cancel/${json.id}`, {})).status, 200);
 });

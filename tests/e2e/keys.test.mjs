@@ -113,7 +113,7 @@ test('a scope opens its routes and no others', async (t) => {
     read: [['GET', '/api/v1/ps'], ['GET', '/api/v1/events'], ['GET', '/api/v1/decisions'], ['GET', '/api/v1/requests'], ['GET', '/api/v1/usage'],
       ['GET', '/api/v1/logs/e'], ['GET', '/metrics']],
     admin: [['POST', '/api/v1/warm/e'], ['POST', '/api/v1/stop/e'], ['GET', '/api/v1/keys'], ['POST', '/api/v1/keys'], ['DELETE', '/api/v1/keys/key-none'],
-      ['PATCH', '/api/v1/keys/key-none']],
+      ['PATCH', '/api/v1/keys/key-none'], ['GET', '/api/v1/webhooks/secret']],
   };
   const opens = { inference: ['inference'], read: ['read'], admin: ['read', 'admin'] };
   for (const [scope, opened] of Object.entries(opens)) {
@@ -178,7 +178,7 @@ test('a limit of requests lets exactly so many through, says when to come again,
 });
 
 test('limits of tokens are taken before the work: neither many at once nor a long stream gets past them', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 500, token_delay: '1ms' }, { concurrency: 64 }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 500, token_delay: '4ms' }, { concurrency: 64 }) } });
   await chat(stoker, stoker.key, 'e', { max_tokens: 1 });
   const limited = await keys(stoker, 'create', '--output-tpm', '1000');
   const answers = await Promise.all(Array.from({ length: 40 }, () => chat(stoker, limited.key, 'e', { max_tokens: 100 })));
@@ -225,18 +225,49 @@ test('a restart forgets no limit: what was used before it still counts', async (
   assert.equal((await chat(stoker, limited.key, 'e', { max_tokens: 1 })).status, 429);
 });
 
+test('limits of a tenant bound all its keys together, from the configuration, which a reload changes', async (t) => {
+  const stoker = await Stoker.start(t, { tenants: { acme: { limits: { requests_per_minute: 3 } } }, deployments: { e: echo({ tokens: 2 }) } });
+  const [a, b] = [await keys(stoker, 'create', '--tenant', 'acme'), await keys(stoker, 'create', '--tenant', 'acme')];
+  const other = await keys(stoker, 'create', '--tenant', 'other');
+  const statuses = async (...who) => Promise.all(who.map(async (each) => (await chat(stoker, each.key, 'e')).status));
+  assert.equal((await chat(stoker, a.key, 'e')).headers['x-ratelimit-remaining-requests'], '2');
+  assert.deepEqual((await statuses(a, b, a, b)).sort(), [200, 200, 429, 429]);
+  const refused = await chat(stoker, b.key, 'e');
+  assert.match(refused.json.error.message, /this tenant may make 3 requests a minute/);
+  assert.ok(Number(refused.headers['retry-after']) >= 1);
+  assert.deepEqual(await statuses(other, other, other, other), [200, 200, 200, 200]);
+
+  const reload = async (tenants) => {
+    const config = JSON.parse(fs.readFileSync(stoker.configFile, 'utf8'));
+    fs.writeFileSync(stoker.configFile, JSON.stringify({ ...config, tenants }));
+    const done = await cli(['reload', '--json', '--config', stoker.configFile, '--url', stoker.url]);
+    assert.equal(done.code, 0, done.stderr);
+    return JSON.parse(done.stdout);
+  };
+  assert.deepEqual((await reload({ acme: { limits: { requests_per_minute: 5 } }, other: { weight: 2, limits: { concurrent_requests: 0 } } })).settings, ['tenants']);
+  assert.deepEqual((await statuses(a, b, a)).sort(), [200, 200, 429], 'what was used before counts');
+  assert.deepEqual(await statuses(other), [429]);
+  await reload({});
+  assert.deepEqual(await statuses(a, b, other), [200, 200, 200]);
+  const config = JSON.parse(fs.readFileSync(stoker.configFile, 'utf8'));
+  fs.writeFileSync(stoker.configFile, JSON.stringify({ ...config, tenants: { acme: { limits: { rps: 5 } } } }));
+  const wrong = await cli(['reload', '--config', stoker.configFile, '--url', stoker.url], { env: { STOKER_API_KEY: stoker.key } });
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /:\d+:\d+: tenants\.acme\.limits\.rps: unknown key/);
+});
+
 test('tenants that wait share a queue by their weights', async (t) => {
   const stoker = await Stoker.start(t, {
     tenants: { heavy: { weight: 3 } },
-    deployments: { e: echo({ tokens: 2, token_delay: '10ms' }, { concurrency: 1, autoscaling: { max_instances: 1 } }) },
+    deployments: { e: echo({ tokens: 10_000, token_delay: '10ms' }, { concurrency: 1, autoscaling: { max_instances: 1 } }) },
   });
   const heavy = (await keys(stoker, 'create', '--tenant', 'heavy')).key;
   const light = (await keys(stoker, 'create', '--tenant', 'light')).key;
-  // One holds the slot while the others come to wait.
-  const first = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true, max_tokens: 10_000, tokens: 10_000 }), bearer(light));
+  // One of neither holds the slot while the others come to wait.
+  const first = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(stoker.key));
   const order = [];
   const asked = Array.from({ length: 9 }, () => [heavy, light]).flat()
-    .map((key) => chat(stoker, key, 'e').then((answer) => { assert.equal(answer.status, 200); order.push(key === heavy ? 'h' : 'l'); }));
+    .map((key) => chat(stoker, key, 'e', { max_tokens: 2 }).then((answer) => { assert.equal(answer.status, 200); order.push(key === heavy ? 'h' : 'l'); }));
   await until('all wait', async () => (await stoker.deployment('e')).queued === asked.length);
   first.leave();
   await Promise.all(asked);

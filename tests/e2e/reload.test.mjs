@@ -35,7 +35,7 @@ test('deployments come, change and go; the instances of the others and their str
   });
   const answer = await reload(stoker);
   assert.equal(answer.status, 200, answer.text);
-  assert.deepEqual({ ...answer.json, problems: undefined }, { ok: true, added: ['comes'], changed: ['bounds'], replaced: ['model'], removed: ['goes'], needs_restart: [], problems: undefined });
+  assert.deepEqual({ ...answer.json, problems: undefined }, { ok: true, added: ['comes'], changed: ['bounds'], replaced: ['model'], removed: ['goes'], settings: [], needs_restart: [], problems: undefined });
 
   assert.equal((await stoker.chat('comes')).json.usage.completion_tokens, 3);
   assert.equal((await stoker.chat('goes')).status, 404);

@@ -220,6 +220,20 @@ TEST_F(KeyStoreTest, AdminSpeaksJsonAndTellsOfEachChangeBeforeItReturns) {
   EXPECT_EQ(news.back().ring->find(key->id), nullptr);
 }
 
+TEST_F(KeyStoreTest, LimitsOfTenantsAreReplacedAllAtOnce) {
+  KeyAdmin keys = admin({{"acme", Limits{.requests_per_minute = 7}}});
+  ASSERT_TRUE(keys.create_key(R"({"tenant":"acme"})", now));
+  ASSERT_TRUE(keys.create_key(R"({"tenant":"other"})", now));
+  std::vector<KeyNews> news;
+  keys.set_on_news([&](const KeyNews& each) { news.push_back(each); });
+  ASSERT_TRUE(keys.replace_tenants({{"other", Limits{.concurrent_requests = 2}}}));
+  ASSERT_EQ(news.size(), 1U);
+  EXPECT_FALSE(news[0].cut_off);
+  EXPECT_EQ(news[0].ring->all().at(1)->tenant_limits, Limits{});
+  EXPECT_EQ(news[0].ring->all().at(2)->tenant_limits.concurrent_requests, 2);
+  EXPECT_EQ(keys.ring(), news[0].ring);
+}
+
 TEST_F(KeyStoreTest, AdminNamesTheFieldThatIsWrong) {
   KeyAdmin keys = admin();
   const std::vector<std::pair<std::string, std::string>> table = {

@@ -319,6 +319,30 @@ deployments: {e: {runtime: echo}}
                                              "'weight'?)")));
 }
 
+TEST(Load, TakesLimitsOfTenants) {
+  const Loaded loaded = read(R"(
+tenants: {acme: {limits: {rpm: 5, concurrent_requests: 0, gpu_seconds_per_day: auto}}}
+deployments: {e: {runtime: echo}}
+)");
+  ASSERT_TRUE(loaded.ok()) << testing::PrintToString(said(loaded));
+  const TenantLimitsConfig& limits = loaded.config.tenants.at(0).limits;
+  EXPECT_EQ(limits.requests_per_minute, 5);
+  EXPECT_EQ(limits.concurrent_requests, 0);
+  EXPECT_EQ(limits.gpu_seconds_per_day, std::nullopt);
+  EXPECT_EQ(limits.input_tokens_per_minute, std::nullopt);
+
+  EXPECT_THAT(
+      said(read("tenants:\n  a: {limits: {requests_per_minute: -1, output_token_per_minute: 5}}\n"
+                "  b: {limits: 7}\n  c: {limits: {rpm: 1, requests_per_minute: 2}}\n"
+                "deployments: {e: {runtime: echo}}")),
+      UnorderedElementsAre(
+          HasSubstr("2:37: tenants.a.limits.requests_per_minute: "),
+          HasSubstr("tenants.a.limits.output_token_per_minute: unknown key (did you "
+                    "mean 'output_tokens_per_minute'?)"),
+          HasSubstr("3:15: tenants.b.limits: "),
+          HasSubstr("tenants.c.limits.requests_per_minute: is 2 here")));
+}
+
 TEST(Load, CanonicalTextGivesTheSameConfiguration) {
   const Loaded loaded = read(R"(
 currency: EUR

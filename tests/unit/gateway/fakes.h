@@ -283,6 +283,9 @@ class FakeAdmin final : public AdminApi {
   Result<std::string> revoke_key(std::string_view id, bool hard) override {
     return std::string(id) + (hard ? " hard" : "");
   }
+  Result<std::string> webhook_secret_json(std::string_view tenant) override {
+    return std::string(tenant);
+  }
 
  private:
   std::mutex mutex_;

@@ -15,18 +15,20 @@ MAY_INCLUDE = {
     "obs": {"base"},
     "net": {"base"},
     "tls": {"base", "net"},
+    "outbound": {"base"},
     "sqlite": {"base"},
     "access": {"base", "sqlite"},
     "ledger": {"base", "obs", "sqlite"},
     "backend": {"base", "net", "obs"},
     "worker": {"base", "net"},
     "gateway": {"base", "net", "obs", "ledger", "access"},
-    "jobs": {"base", "net", "obs", "access", "gateway", "sqlite"},
+    "jobs": {"base", "net", "obs", "access", "gateway", "sqlite", "outbound"},
+    "answers": {"base", "net", "obs", "gateway", "sqlite"},
     "traffic": {"base", "net", "ledger", "sim"},
     "orchestrator": {"base", "core", "net", "obs", "backend", "gateway", "ledger", "access"},
     "cli": {"base", "config", "net", "tls", "backend", "ledger", "sim", "traffic"},
     "app": {"base", "core", "config", "net", "tls", "obs", "backend", "gateway", "orchestrator", "ledger", "sim", "traffic",
-            "cli", "access", "jobs"},
+            "cli", "access", "jobs", "outbound", "answers"},
 }
 
 # (folders, pattern, advice). An empty set of folders means everywhere in src/.
