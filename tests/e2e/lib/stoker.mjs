@@ -16,6 +16,8 @@ export const onnxModel = process.env.STOKER_TEST_ONNX_MODEL;
 export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
 /// Sanitizers slow everything; deadlines of tests (never of the product) grow by this.
 export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
+/// A sanitizer's shadow is many times what it shadows; bounds on memory grow by this.
+export const shadow = patience > 1 ? 16 : 1;
 /// A device that holds one model of 110 MiB at a time. Under a sanitizer a worker holds many times
 /// what it asks for, so there its slots say so.
 export const deviceForOne = () => ({ id: 'cpu0', kind: 'cpu', ...(patience > 1 ? { memory: '8GiB', slots: 1 } : { memory: '200MiB' }) });
