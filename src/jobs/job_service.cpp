@@ -604,6 +604,17 @@ void JobService::enqueue(const LivePtr& live) {
   Queue& queue = queues_[live->job.deployment];
   queue.waiting.insert({live->job.wish.low_priority, live->job.number});
   queue.by_number[live->job.number] = live;
+  const Duration left{live->job.expires_at().ns - net::wall_now().ns};
+  loop_->run_at(net::monotonic_now() + std::max(left, ms(1)), [this, late = std::weak_ptr(live)] {
+    if (const LivePtr job = late.lock()) end_if_late(job);
+  });
+}
+
+/// One that waits leaves at its time, wherever in the queue it is.
+void JobService::end_if_late(const LivePtr& live) {
+  if (!queues_[live->job.deployment].by_number.contains(live->job.number)) return;
+  if (live->job.expires_at() > net::wall_now()) return;  // the clock was set back: see pump()
+  finish(live, JobState::timed_out, "it waited longer than its ttl");
 }
 
 /// Hands over what may be handed over now.

@@ -149,6 +149,7 @@ class JobService final : public gateway::JobApi, private net::RoundEndHook {
   void answer_end(const Live& live, const Waiter& waiter) const;
 
   void enqueue(const LivePtr& live);
+  void end_if_late(const LivePtr& live);
   void pump(const std::string& deployment);
   void hand_over(const LivePtr& live);
   void launch(const LivePtr& live);

@@ -16,6 +16,8 @@ export const onnxModel = process.env.STOKER_TEST_ONNX_MODEL;
 export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
 /// Sanitizers slow everything; deadlines of tests (never of the product) grow by this.
 export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
+/// A sanitizer's shadow is many times what it shadows; bounds on memory grow by this.
+export const shadow = patience > 1 ? 16 : 1;
 /// A device that holds one model of 110 MiB at a time. Under a sanitizer a worker holds many times
 /// what it asks for, so there its slots say so.
 export const deviceForOne = () => ({ id: 'cpu0', kind: 'cpu', ...(patience > 1 ? { memory: '8GiB', slots: 1 } : { memory: '200MiB' }) });
@@ -193,19 +195,6 @@ export class Stoker {
       fs.writeFileSync(path.join(process.env.STOKER_TEST_LOGS, `${path.basename(this.folder)}.log`), this.log);
     }
     if (this.ownsFolder) fs.rmSync(this.folder, { recursive: true, force: true });
-  }
-  /// Worker processes of this server's state directory that are alive, by what /proc says.
-  workers() {
-    const found = [];
-    for (const entry of fs.readdirSync('/proc')) {
-      if (!/^\d+$/.test(entry)) continue;
-      try {
-        const name = fs.readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        const environ = fs.readFileSync(`/proc/${entry}/environ`, 'utf8');
-        if (name.includes('stoker-worker-') && environ.includes('STOKER_NONCE=')) found.push({ pid: Number(entry), name, environ });
-      } catch { /* it ended meanwhile */ }
-    }
-    return found;
   }
 }
 
