@@ -367,6 +367,33 @@ test('every operation answers as the document says', async (t) => {
   }
 });
 
+test('every kind of order, and an instance that is suspended', async (t) => {
+  const stoker = await Stoker.start(t, {
+    devices: [{ id: 'cpu0', kind: 'cpu', memory: '8GiB', slots: 1 }], model_store: { host_memory: '1GiB' },
+    deployments: {
+      sleeps: echo({ tokens: 2, memory: '64MiB', load_time: '3s' }, { autoscaling: { ...once, scale_down_delay: '500ms', scale_to_zero_delay: '500ms' } }),
+      busy: echo({ tokens: 100_000, token_delay: '5ms' }, { concurrency: 1, limits: { max_queued: 1 }, autoscaling: once }),
+      waits: echo({}, { autoscaling: once }),
+    } });
+  const api = await ApiDocument.of(stoker);
+  const { get, post } = clientOf(stoker, api);
+  await post('/v1/chat/completions', { model: 'sleeps', messages });
+  await until('it is suspended', async () => (await get('/api/v1/ps')).json.instances.some(({ state }) => state === 'suspended'), 15_000);
+  assert.equal((await post('/v1/chat/completions', { model: 'sleeps', messages })).headers['x-stoker-start'], 'resumed');
+  const { leave } = await stoker.stream('busy');
+  const queued = stoker.send('busy');
+  await until('one waits', async () => (await stoker.deployment('busy')).queued === 1);
+  await post('/v1/chat/completions', { model: 'busy', messages }, 429);
+  await post('/api/v1/warm/waits', undefined, 202);
+  await until('it waits for room', async () => (await get('/api/v1/decisions')).json.decisions.some(({ decision }) => decision === 'wait'));
+  leave();
+  queued.leave();
+  await post('/api/v1/stop/busy', undefined, 202);
+  const kinds = async () => [...new Set((await get('/api/v1/decisions?limit=10000')).json.decisions.map(({ decision }) => decision))].sort();
+  await until('each was ordered', async () => (await kinds()).join() === 'cancel,refuse,resume,start,stop,suspend,wait');
+  await get('/api/v1/events?limit=10000');
+});
+
 test('what drains says so', async (t) => {
   const stoker = await Stoker.start(t, { drain_timeout: '30s', deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }, { autoscaling: once }) } });
   const api = await ApiDocument.of(stoker);
