@@ -94,6 +94,8 @@ void Core::look_elsewhere(DeviceId device) {
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
     if (each == nullptr || each->owner->spec.pool) continue;
+    // One before it may have taken it along.
+    if (each->state != InstanceState::planned && !each->wanted_back) continue;
     if (!any_suits({device}, each->owner->spec.needs)) continue;
     if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
     if (!each->awaits.empty()) continue;

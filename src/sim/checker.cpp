@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/invariant.h"
 #include "base/overloaded.h"
@@ -146,7 +147,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
 void Checker::before_step(Instant now, const core::Event& event) {
   if (listener_ != nullptr) listener_->before_step(now, event);
   STOKER_INVARIANT(now >= last_, "V21 {} after {}", now.ns, last_.ns);
-  last_ = now;
+  previous_ = std::exchange(last_, now);
   if (trace_) {
     trace_(fmt::format("{:>12.6f}  {}", static_cast<double>(now.ns) / 1e9, core::describe(event)));
   }

@@ -81,6 +81,7 @@ class Checker final : public Observer {
     std::vector<DeviceId> started_on;
     PoolId pool;
     core::MemoryNeed held;
+    Bytes at_most;  // on one device; more than `held` if it fits on some of its devices only
     Instant started_at;
     Instant resumed_at;
     Instant idle_since;
@@ -221,7 +222,7 @@ class Checker final : public Observer {
                                    const core::Summary& summary) const;
   void note_failed_start(Instant now, const Instance& instance);
   void note_worked_start(const Instance& instance);
-  void check_distrust(Instant now, const core::AwaitRoom& a) const;
+  void check_distrust(const core::AwaitRoom& a) const;
   void note_asked_to_stop(Instant now, const core::StopRequested& e);
   void check_limits(Instant now, const core::Summary& summary) const;
   void check_forgotten(Instant now, const core::Summary& summary) const;
@@ -244,7 +245,8 @@ class Checker final : public Observer {
   std::function<void(const std::string&)> trace_;
   std::int32_t until_sweep_ = 1;
   bool fault_struck_ = false;
-  Instant last_;
+  Instant last_;      // of this step
+  Instant previous_;  // of the one before
   StateCounts states_;
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;

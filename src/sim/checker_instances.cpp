@@ -276,6 +276,7 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::memory_overrun:
       reached(State::memory_overrun);
       if (measured_) {
+        each.at_most = each.held.private_bytes + each.held.shared_bytes;
         each.held = before_measured_;
       }
       measured_.reset();
@@ -328,8 +329,8 @@ void Checker::on(Instant now, const core::StopInstance& a) {
   each.stage = Stage::leaving;
 }
 
-void Checker::on(Instant now, const core::AwaitRoom& a) {
-  check_distrust(now, a);
+void Checker::on(Instant, const core::AwaitRoom& a) {
+  check_distrust(a);
   reached(State::waited_for_room);
   const auto known = instances_.find(a.instance);
   if (known != instances_.end() && known->second.stage == Stage::suspended) {

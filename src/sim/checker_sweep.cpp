@@ -95,7 +95,8 @@ bool Checker::could_hold(const Deployment& d, bool now) const {
     if (now) {
       for (const InstanceId each : device.residents) {
         const Instance& resident = instances_.at(each);
-        free -= resident.held.private_bytes + resident.held.shared_bytes;  // at most
+        free -=
+            std::max(resident.at_most, resident.held.private_bytes + resident.held.shared_bytes);
         share_permille -= resident.share_permille;
         alone |= resident.exclusive || needs.exclusive;
       }

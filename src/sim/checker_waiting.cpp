@@ -128,7 +128,7 @@ bool Checker::could_be_made(Instant now, const Deployment& d, const core::Summar
         if (holders > 1) free -= books.held.shared_bytes;
         continue;
       }
-      free -= books.held.private_bytes + books.held.shared_bytes;
+      free -= std::max(books.at_most, books.held.private_bytes + books.held.shared_bytes);
       share_permille -= books.share_permille;
       alone |= books.exclusive || books.unkillable;
       stays = true;
@@ -163,10 +163,13 @@ void Checker::note_worked_start(const Instance& instance) {
   }
 }
 
-void Checker::check_distrust(Instant now, const core::AwaitRoom& a) const {
+/// What is due together is done in its order, so trust that came back since the step before may not
+/// be known yet.
+void Checker::check_distrust(const core::AwaitRoom& a) const {
   const std::int32_t distrusted = a.unfit[static_cast<std::size_t>(core::Unfit::distrusted)];
   std::int32_t may_be = 0;
-  for (const auto& [id, device] : devices_) may_be += device.may_be_distrusted_until >= now ? 1 : 0;
+  for (const auto& [id, device] : devices_)
+    may_be += device.may_be_distrusted_until >= previous_ ? 1 : 0;
   STOKER_INVARIANT(distrusted <= may_be,
                    "instance {} is told of {} distrusted devices, and {} have given reason",
                    a.instance.value, distrusted, may_be);
