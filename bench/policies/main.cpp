@@ -19,6 +19,7 @@
 #include "residency.h"
 #include "scaling.h"
 #include "sim/workload/open_trace.h"
+#include "suspend.h"
 
 namespace stoker::bench {
 namespace {
@@ -30,13 +31,15 @@ struct Options {
   std::vector<std::int32_t> start_s = {1, 10, 60};
   std::vector<std::int32_t> concurrency = {1, 4};
   bool residency = true;
+  bool suspend = true;
   bool json = false;
 };
 
 [[noreturn]] void usage(int code) {
   std::fprintf(code == 0 ? stdout : stderr,
                "usage: ./dev bench policies --trace FILE [--thin F] [--resident K,K,...]\n"
-               "         [--start S,S,...] [--concurrency C,C,...] [--only-scaling] [--json]\n"
+               "         [--start S,S,...] [--concurrency C,C,...] [--only-scaling | "
+               "--only-suspend] [--json]\n"
                "  FILE: Stoker's JSONL, Azure's CSV, Mooncake's JSONL, or a folder of ServeGen\n"
                "  rates, whose times between requests become F times as long.\n"
                "  Scaling is measured for each start time in seconds and each concurrency of an\n"
@@ -76,6 +79,10 @@ Options options_of(int argc, char** argv) {
       std::erase_if(options.concurrency, [](std::int32_t c) { return c <= 0; });
     } else if (word == "--only-scaling") {
       options.residency = false;
+      options.suspend = false;
+    } else if (word == "--only-suspend") {
+      options.residency = false;
+      options.start_s.clear();
     } else if (word == "--json") {
       options.json = true;
     } else if (word == "--help" || word == "-h") {
@@ -183,6 +190,26 @@ void print_scaling(const std::vector<ScalingTable>& scaling) {
       "\n  and all is known; work: service time alone. All over theirs.\n");
 }
 
+void print_suspend(const std::vector<SuspendTable>& tables) {
+  if (tables.empty()) return;
+  std::printf(
+      "\nSuspend before stop, a resume a tenth of a start, host memory for 4 K models: idle "
+      "device\n"
+      "seconds, and seconds that requests wait behind a start or resume of their model\n"
+      "%4s %7s | %12s %12s %8s | %12s %12s %8s %8s | %6s %6s\n",
+      "K", "start s", "idle", "cold wait", "starts", "idle", "cold wait", "starts", "resumes",
+      "idle", "cold");
+  for (const SuspendTable& t : tables) {
+    std::printf("%4d %7d | %12.0f %12.0f %8llu | %12.0f %12.0f %8llu %8llu | %6.3f %6.3f\n",
+                t.resident, t.start_s, t.without.idle_s, t.without.cold_s,
+                static_cast<unsigned long long>(t.without.starts), t.with.idle_s, t.with.cold_s,
+                static_cast<unsigned long long>(t.with.starts),
+                static_cast<unsigned long long>(t.with.resumes),
+                t.with.idle_s / std::max(t.without.idle_s, 1e-9),
+                t.with.cold_s / std::max(t.without.cold_s, 1e-9));
+  }
+}
+
 void write_scaling(JsonWriter& json, const std::vector<ScalingTable>& scaling) {
   json.array("scaling", [&] {
     for (const ScalingTable& table : scaling) json.object([&] { write_scaling(json, table); });
@@ -211,7 +238,8 @@ void print_scaling_json(const Options& options, const Arrivals& arrivals,
 
 void print_json(const Options& options, const Arrivals& arrivals,
                 const std::vector<Residency>& residency, const std::vector<Reordering>& reordering,
-                const KeepWarm& keep_warm, const std::vector<ScalingTable>& scaling) {
+                const KeepWarm& keep_warm, const std::vector<ScalingTable>& scaling,
+                const std::vector<SuspendTable>& suspend) {
   JsonWriter json;
   json.object([&] {
     write_trace(json, options, arrivals);
@@ -229,6 +257,26 @@ void print_json(const Options& options, const Arrivals& arrivals,
     json.object("residency", [&] { misses([](const Misses& m) { return m.all; }); });
     json.object("residency_after_first_third",
                 [&] { misses([](const Misses& m) { return m.rest; }); });
+    json.array("suspend", [&] {
+      for (const SuspendTable& t : suspend) {
+        json.object([&] {
+          json.field("resident", t.resident);
+          json.field("start_s", t.start_s);
+          json.field("asleep", t.asleep);
+          for (const bool with : {false, true}) {
+            const SuspendScore& score = with ? t.with : t.without;
+            json.object(with ? "with" : "without", [&] {
+              json.field("idle_device_s", score.idle_s);
+              json.field("wait_s", score.wait_s);
+              json.field("cold_s", score.cold_s);
+              json.field("starts", static_cast<std::int64_t>(score.starts));
+              json.field("resumes", static_cast<std::int64_t>(score.resumes));
+              json.field("suspended_s", score.host_s);
+            });
+          }
+        });
+      }
+    });
     json.array("reordering", [&] {
       for (const Reordering& r : reordering) {
         json.object([&] {
@@ -321,11 +369,19 @@ int run(int argc, char** argv) {
       scaling.push_back(measure_scaling(*arrivals, start_s, concurrency));
     }
   }
+  std::vector<SuspendTable> suspend;
+  for (const std::int32_t resident : options.residents) {
+    if (!options.suspend) break;
+    for (const std::int32_t start_s : {10, 60}) {
+      suspend.push_back(measure_suspend(*arrivals, resident, start_s));
+    }
+  }
   if (!options.residency) {
     if (options.json) {
       print_scaling_json(options, *arrivals, scaling);
     } else {
       print_scaling(scaling);
+      print_suspend(suspend);
     }
     return 0;
   }
@@ -340,10 +396,11 @@ int run(int argc, char** argv) {
   }
   const KeepWarm keep_warm = measure_keep_warm(*arrivals);
   if (options.json) {
-    print_json(options, *arrivals, residency, reordering, keep_warm, scaling);
+    print_json(options, *arrivals, residency, reordering, keep_warm, scaling, suspend);
   } else {
     print_text(options, *arrivals, residency, reordering, keep_warm);
     print_scaling(scaling);
+    print_suspend(suspend);
   }
   return 0;
 }

@@ -176,6 +176,7 @@ core::DeploymentSpec spec_of(const DeploymentConfig& d, DeploymentId id, const s
   spec.scale.keep_warm = {keep_warm_policy(d.keep_warm.policy), d.keep_warm.min, d.keep_warm.max,
                           d.keep_warm.wait_weight};
   spec.priority = d.priority;
+  spec.can_suspend = d.runtime == Runtime::echo;  // of our workers, the only one so far
   spec.limits.max_queued = d.limits.max_queued;
   spec.limits.queue_timeout = d.limits.queue_timeout;
   spec.limits.start_timeout = d.limits.start_timeout;
@@ -340,6 +341,17 @@ std::vector<backend::DeviceRequest> device_requests(const config::ServerConfig& 
     requests.push_back(std::move(request));
   }
   return requests;
+}
+
+Bytes lend_host_memory(const config::ServerConfig& config, std::vector<backend::Device>& devices) {
+  Bytes lent = config.model_store.host_memory.value_or(Bytes{});
+  for (const backend::Device& each : devices) {
+    if (each.kind == backend::DeviceKind::cpu) lent = std::min(lent, Bytes{each.memory.value / 2});
+  }
+  for (backend::Device& each : devices) {
+    if (each.kind == backend::DeviceKind::cpu) each.memory -= lent;
+  }
+  return lent;
 }
 
 }  // namespace stoker::app

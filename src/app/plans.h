@@ -42,4 +42,10 @@ class PlanIds {
 [[nodiscard]] std::vector<backend::DeviceRequest> device_requests(
     const config::ServerConfig& config);
 
+/// What suspended instances may hold of the host's memory: what is configured, and at most half of
+/// a `cpu` device. That has so much less, because its memory is the host's.
+/// Gives: {0}: nothing is lent, and nothing was changed.
+[[nodiscard]] Bytes lend_host_memory(const config::ServerConfig& config,
+                                     std::vector<backend::Device>& devices);
+
 }  // namespace stoker::app

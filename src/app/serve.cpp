@@ -395,7 +395,10 @@ class Server {
     };
     orchestrator_ = std::make_unique<orchestrator::Orchestrator>(
         *loop_, *backend_, *instance_journal_, log_, events_, std::move(options));
-    for (const backend::Device& device : devices) {
+    std::vector<backend::Device> devices_left = devices;
+    const Bytes lent = lend_host_memory(config_, devices_left);
+    if (lent > Bytes{}) orchestrator_->lend_host_memory(lent);
+    for (const backend::Device& device : devices_left) {
       log_.info("device_found", {{"device", device.id},
                                  {"kind", backend::to_text(device.kind)},
                                  {"model", device.model},

@@ -45,11 +45,12 @@ Result<sim::TraceServer> simulated_server(const config::ServerConfig& config) {
   PlanIds ids;
   Result<std::vector<orchestrator::DeploymentPlan>> plans = make_plans(config, ids);
   if (!plans) return tl::unexpected(plans.error());
-  const Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config)});
+  Result<backend::DeviceProbe> probe = backend::probe_devices({device_requests(config)});
   if (!probe) return tl::unexpected(probe.error());
   const orchestrator::Footprints footprints(ledger::footprints_path(config.state_dir));
   recall_footprints(footprints, probe->devices, *plans);
   sim::TraceServer server;
+  server.host_memory = lend_host_memory(config, probe->devices);
   for (const backend::Device& each : probe->devices) {
     server.devices.push_back(orchestrator::device_spec(DeviceId{server.devices.size() + 1}, each));
   }

@@ -134,6 +134,14 @@ Result<WorkerMessage> parse_worker_message(std::string_view packet) {
                                    .reason = read.one_of<WorkEnd>("reason", work_ends)});
   }
   if (type == "unloaded") return read.finish(WorkerUnloaded{});
+  if (type == "suspended") {
+    return read.finish(WorkerSuspended{.private_bytes = read.bytes("private_bytes"),
+                                       .shared_bytes = read.bytes("shared_bytes")});
+  }
+  if (type == "resumed") {
+    return read.finish(WorkerResumed{.private_bytes = read.bytes("private_bytes"),
+                                     .shared_bytes = read.bytes("shared_bytes")});
+  }
   if (type == "error") {
     return read.finish(WorkerError{.code = read.text("code"), .message = read.text("message")});
   }

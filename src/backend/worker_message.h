@@ -66,13 +66,21 @@ struct WorkerEnded {
   WorkEnd reason = WorkEnd::unknown;
 };
 struct WorkerUnloaded {};
+struct WorkerSuspended {  // it holds so much of the host's memory, and nothing of its device
+  Bytes private_bytes;
+  Bytes shared_bytes;
+};
+struct WorkerResumed {  // as in `ready`
+  Bytes private_bytes;
+  Bytes shared_bytes;
+};
 struct WorkerError {
   std::string code;
   std::string message;
 };
-using WorkerMessage =
-    std::variant<WorkerHello, WorkerLoading, WorkerLoaded, WorkerReady, WorkerLoadFailed,
-                 WorkerProgress, WorkerEnded, WorkerUnloaded, WorkerError>;
+using WorkerMessage = std::variant<WorkerHello, WorkerLoading, WorkerLoaded, WorkerReady,
+                                   WorkerLoadFailed, WorkerProgress, WorkerEnded, WorkerUnloaded,
+                                   WorkerSuspended, WorkerResumed, WorkerError>;
 
 /// Gives: the message in `packet`, with all fields of its type present, typed and in range
 /// (counts and bytes are never negative, texts are at most 4 KiB).

@@ -52,8 +52,8 @@ struct DeviceConfig {
 struct ModelStoreConfig {
   std::string path;           // "": STATE_DIR/models
   std::optional<Bytes> disk;  // most that downloaded models may take; unset: free space rules
-  std::optional<Bytes> host_memory;  // host tier, part of a cpu device's memory; unset: 80 % of
-                                     // what is available, the cgroup limit included
+  std::optional<Bytes> host_memory;  // lent to suspended instances, part of a cpu device's memory;
+                                     // unset: nothing is suspended
 };
 
 /// Whose keys are counted together, and whose requests share a queue with those of others.

@@ -54,11 +54,10 @@ const Table<ModelStoreConfig>& model_store_table() {
       optional_key("disk", &S::disk, Size{mib(1)},
                    "Most that downloaded models may take; unset: free space decides", {},
                    Effect::later),
-      optional_key(
-          "host_memory", &S::host_memory, Size{},
-          "Host memory for models that are not on a device; part of a `cpu` device's memory; "
-          "unset: 80 % of what is available",
-          {}, Effect::later),
+      optional_key("host_memory", &S::host_memory, Size{},
+                   "Host memory for suspended instances (and, later, models that are not on a "
+                   "device); part of a "
+                   "`cpu` device's memory; unset: nothing is suspended"),
   };
   return table;
 }

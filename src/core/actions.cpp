@@ -70,6 +70,18 @@ const char* to_text(StopReason reason) {
       return "start_unconfirmed";
     case StopReason::device_lost:
       return "device_lost";
+    case StopReason::suspend_failed:
+      return "suspend_failed";
+    case StopReason::resume_failed:
+      return "resume_failed";
+    case StopReason::host_room:
+      return "host_room";
+    case StopReason::host_overrun:
+      return "host_overrun";
+    case StopReason::unlikely:
+      return "unlikely";
+    case StopReason::elsewhere:
+      return "elsewhere";
   }
   return "unknown";
 }
@@ -112,6 +124,18 @@ const char* to_text(WaitReason reason) {
       return "all_busy";
     case WaitReason::quota:
       return "quota";
+  }
+  return "unknown";
+}
+
+const char* to_text(Tier tier) {
+  switch (tier) {
+    case Tier::host:
+      return "host memory";
+    case Tier::disk:
+      return "disk";
+    case Tier::remote:
+      return "remote";
   }
   return "unknown";
 }

@@ -35,6 +35,7 @@ struct StartInstance {
   MemoryNeed reserved;      // on each device
   Instant wanted_at;        // when the need arose; before `now` if it had to wait for room
   Duration expected_start;  // until it is ready, as far as that was learned
+  Tier from = Tier::disk;   // where the weights are taken from
 };
 
 enum class StopMode : std::uint8_t { graceful, kill };
@@ -57,7 +58,13 @@ enum class StopReason : std::uint8_t {
   removed,
   not_placed,
   start_unconfirmed,
-  device_lost
+  device_lost,
+  suspend_failed,
+  resume_failed,
+  host_room,     // what it holds of the host's memory is worth more to another
+  host_overrun,  // suspended, it holds more than there is
+  unlikely,      // it was suspended for as long as that was worth it
+  elsewhere      // its devices have no room, others have
 };
 struct StopInstance {
   InstanceId instance;
@@ -65,6 +72,27 @@ struct StopInstance {
   StopMode mode = StopMode::graceful;
   StopReason reason = StopReason::idle;
   Duration grace;  // of a graceful stop
+};
+
+/// Let go of the devices, keep the state in host memory. Nothing runs on it.
+struct SuspendInstance {
+  InstanceId instance;
+  Generation generation;
+  StopReason reason = StopReason::idle;  // what it would have been stopped for
+  Bytes host_bytes;                      // reserved for it
+  Duration expected_resume;              // against
+  Duration expected_start;
+};
+/// Back to its devices, whose memory is reserved for it.
+struct ResumeInstance {
+  InstanceId instance;
+  Generation generation;
+  DeploymentId deployment;
+  std::vector<DeviceId> devices;  // those that it was on
+  StartReason reason = StartReason::from_zero;
+  MemoryNeed reserved;  // on each device
+  Instant wanted_at;
+  Duration expected_resume;
 };
 
 struct Dispatch {
@@ -133,7 +161,7 @@ struct AwaitRoom {
 };
 
 using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
-                            FailRequest, AwaitRoom>;
+                            FailRequest, AwaitRoom, SuspendInstance, ResumeInstance>;
 
 /// Asked for by what runs, whether a request waits or not.
 [[nodiscard]] constexpr bool is_for_load(StartReason reason) {
@@ -147,5 +175,6 @@ using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, Cance
 [[nodiscard]] const char* to_text(RefuseReason reason);
 [[nodiscard]] const char* to_text(WaitReason reason);
 [[nodiscard]] const char* to_text(Unfit reason);
+[[nodiscard]] const char* to_text(Tier tier);
 
 }  // namespace stoker::core

@@ -38,6 +38,7 @@ void Core::forget() {
 void Core::handle(const Event& event) {
   std::visit(Overloaded{
                  [&](const DeviceAdded& e) { on(e); },
+                 [&](const NodeAdded& e) { on(e); },
                  [&](const PoolAdded& e) { on(e); },
                  [&](const DeviceLost& e) { on(e); },
                  [&](const DeviceReturned& e) { on(e); },
@@ -61,6 +62,13 @@ void Core::handle(const Event& event) {
                  [&](const StartFailed& e) { on(e); },
                  [&](const InstanceHung& e) { on(e); },
                  [&](const InstanceUnkillable& e) { on(e); },
+                 [&](const ModelInTier& e) { on(e); },
+                 [&](const ModelLost& e) { on(e); },
+                 [&](const TierLost& e) { on(e); },
+                 [&](const InstanceSuspended& e) { on(e); },
+                 [&](const SuspendFailed& e) { on(e); },
+                 [&](const InstanceResumed& e) { on(e); },
+                 [&](const ResumeFailed& e) { on(e); },
                  [&](const WarmRequested& e) { on(e); },
                  [&](const StopRequested& e) { on(e); },
                  [&](const KeepWished& e) { on(e); },
@@ -88,6 +96,9 @@ void Core::fire(const Timers::Due& due) {
       return;
     case TimerKind::keep_check:
       check_keep(instance(InstanceId{due.id}));
+      return;
+    case TimerKind::suspend_check:
+      check_suspended(instance(InstanceId{due.id}));
       return;
     case TimerKind::drain_limit:
       stop(instance(InstanceId{due.id}), StopMode::kill, StopReason::drain_limit);
@@ -134,7 +145,11 @@ void Core::fire(const Timers::Due& due) {
 
 /// Its hello, its place in a pool or the progress of its load did not come in time.
 void Core::start_overdue(Instance& instance) {
-  if (instance.state == InstanceState::loading) {
+  if (instance.state == InstanceState::suspending) {
+    suspend_overdue(instance);
+  } else if (instance.state == InstanceState::resuming) {
+    break_down(instance, StopReason::resume_failed);
+  } else if (instance.state == InstanceState::loading) {
     break_down(instance, StopReason::load_stalled);
   } else if (instance.started_at == Instant{} && instance.pool) {
     stop(instance, StopMode::kill, StopReason::not_placed);
@@ -192,6 +207,9 @@ void Core::advance(Instance& instance, InstanceInput input) {
   count(instance, -1);
   const bool was_leaving = is_leaving(instance);
   instance.state = *next;
+  if (*next != InstanceState::suspending && *next != InstanceState::suspended) {
+    instance.wanted_back = false;
+  }
   instance.since = now_;
   count(instance, 1);
   if (!was_leaving && is_leaving(instance)) note_leaving(instance);
@@ -212,6 +230,20 @@ void Core::count(Instance& instance, std::int32_t sign) {
     case InstanceState::starting:
     case InstanceState::loading:
       counts.live += sign;
+      return;
+    case InstanceState::resuming:
+      counts.live += sign;
+      counts.coming_back += sign;
+      return;
+    case InstanceState::suspending:
+    case InstanceState::suspended:
+      if (instance.wanted_back) {
+        counts.live += sign;
+        counts.planned += sign;
+        counts.coming_back += sign;
+      } else {
+        counts.asleep += sign;
+      }
       return;
     case InstanceState::draining:
       counts.draining += sign;
@@ -239,7 +271,9 @@ Summary Core::summary() const {
                           d->failures.consecutive(),
                           d->failures.crash_loop(),
                           d->failures.retry_at(),
-                          d->start_time.get()};
+                          d->start_time.get(),
+                          d->counts.asleep,
+                          d->resume_time.get()};
     for (const Instance* each : d->instances) {
       row.running += static_cast<std::int32_t>(each->in_flight.size());
     }
@@ -252,16 +286,20 @@ Summary Core::summary() const {
       held.private_bytes += here.private_bytes;
       held.shared_bytes += here.shared_bytes;
     }
-    summary.instances.push_back({id, instance->generation, instance->owner->spec.id,
-                                 instance->devices, instance->state,
-                                 static_cast<std::int32_t>(instance->in_flight.size()),
-                                 held.private_bytes, held.shared_bytes, instance->since,
-                                 instance->drain_reason});
+    summary.instances.push_back(
+        {id, instance->generation, instance->owner->spec.id, instance->devices, instance->state,
+         static_cast<std::int32_t>(instance->in_flight.size()), held.private_bytes,
+         held.shared_bytes,
+         instance->holds_host ? nodes_.at(instance->node).host.held_by(id).private_bytes : Bytes{},
+         instance->since, instance->wanted_back, instance->drain_reason});
   }
   for (const Device& each : devices_) {
     summary.devices.push_back({each.spec.id, each.spec.kind, each.spec.name, each.spec.memory,
                                each.memory.reserved(), each.spec.slots, each.memory.residents(),
                                each.unusable()});
+  }
+  for (const auto& [id, node] : nodes_) {
+    summary.nodes.push_back({id, node.host.capacity(), node.host.reserved()});
   }
   return summary;
 }

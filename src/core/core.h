@@ -2,8 +2,8 @@
 // same object code. It reads no clock, does no I/O, knows no thread, logs nothing.
 //
 // Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, lives of
-// instances core_instances.cpp, how many core_scaling.cpp, where core_rooms.cpp, checks
-// core_invariants.cpp.
+// instances core_instances.cpp, suspended ones core_suspend.cpp, how many core_scaling.cpp, where
+// core_rooms.cpp, checks core_invariants.cpp.
 #pragma once
 
 #include <cstdint>
@@ -26,12 +26,14 @@
 #include "core/fair_queue.h"
 #include "core/level_keep.h"
 #include "core/lifecycle.h"
+#include "core/load_times.h"
 #include "core/load_windows.h"
 #include "core/memory_ledger.h"
 #include "core/next_use.h"
 #include "core/placement.h"
 #include "core/spec.h"
 #include "core/start_estimate.h"
+#include "core/suspend_policy.h"
 #include "core/timers.h"
 
 namespace stoker::core {
@@ -43,12 +45,14 @@ struct InstanceSummary {
   InstanceId id;
   Generation generation;
   DeploymentId deployment;
-  std::vector<DeviceId> devices;  // empty: planned, or a pool's own business
+  std::vector<DeviceId> devices;  // empty: planned, suspended, or a pool's own business
   InstanceState state = InstanceState::planned;
   std::int32_t in_flight = 0;
   Bytes private_bytes;  // of all its devices
   Bytes shared_bytes;
-  Instant since;  // of the present state
+  Bytes host_bytes;          // of host memory, for being suspended
+  Instant since;             // of the present state
+  bool wanted_back = false;  // it is suspended, and waits for room on its own devices
   StopReason drains_for = StopReason::stop_request;  // of one that drains
 };
 struct DeploymentSummary {
@@ -62,6 +66,8 @@ struct DeploymentSummary {
   bool crash_loop = false;
   Instant retry_at;  // {0}: no backoff
   Duration expected_start;
+  std::int32_t suspended_instances = 0;
+  Duration expected_resume;
 };
 struct DeviceSummary {
   DeviceId id;
@@ -73,10 +79,16 @@ struct DeviceSummary {
   std::int32_t residents = 0;
   bool lost = false;
 };
+struct NodeSummary {
+  NodeId id;
+  Bytes host_memory;
+  Bytes host_reserved;
+};
 struct Summary {
   std::vector<DeploymentSummary> deployments;  // each list ordered by id
   std::vector<InstanceSummary> instances;
   std::vector<DeviceSummary> devices;
+  std::vector<NodeSummary> nodes;
 };
 
 class Core {
@@ -122,11 +134,17 @@ class Core {
   };
   /// Of the instances of a deployment, by what their states say. Kept by advance().
   struct Counts {
-    std::int32_t live = 0;     // planned, starting, loading, ready
+    std::int32_t live = 0;     // planned, starting, loading, ready, resuming, or asked back
     std::int32_t planned = 0;  // of the live ones: they may wait for room for long
     std::int32_t ready = 0;
     std::int32_t draining = 0;
+    std::int32_t asleep = 0;       // suspending or suspended, and not asked back
+    std::int32_t coming_back = 0;  // of the live ones: resuming, or asked back
     [[nodiscard]] std::int32_t placed() const { return live - planned; }
+    /// A request may be served without a start.
+    [[nodiscard]] bool may_serve() const { return ready + asleep + coming_back > 0; }
+    /// What the maximum bounds.   Source: RELIABILITY.md V17.
+    [[nodiscard]] std::int32_t all() const { return live + draining + asleep; }
     auto operator<=>(const Counts&) const = default;
   };
   struct Deployment {
@@ -135,8 +153,13 @@ class Core {
     std::vector<Instance*> instances;           // all that are not gone, ascending by id
     std::map<DeviceKind, MemoryNeed> measured;  // last use per device kind
     FailureState failures;
-    Prng jitter{0};  // its own, so that others' failures change nothing here
-    StartEstimate start_time;
+    Prng jitter{0};            // its own, so that others' failures change nothing here
+    StartEstimate start_time;  // of its starts, wherever they were
+    OwnTimes own_times;        // of the same, by kind of device and tier
+    StartEstimate resume_time;
+    std::optional<Bytes> suspended_bytes;  // measured last
+    std::int32_t suspend_failures = 0;     // in a row, of suspends and resumes
+    Instant suspend_failed_at;
     NextUse::Model next_use;
     std::unique_ptr<LoadWindows> load;   // where averages over time are looked at
     std::unique_ptr<LevelKeep> levels;   // once requests filled more than one instance
@@ -165,7 +188,11 @@ class Core {
     StartReason reason = StartReason::from_zero;
     StopReason drain_reason = StopReason::stop_request;
     std::vector<DeviceId> devices;  // while they hold memory for it; ascending
-    std::vector<DeviceId> awaits;   // planned: where room is being made
+    std::vector<DeviceId> awaits;   // planned or asked back: where room is being made
+    std::vector<DeviceId> home;     // suspending, suspended: the devices that it can go back to
+    NodeId node;                    // whose host memory it holds or waits for
+    std::uint64_t wish = 0;         // order in which they came to wait
+    Tier from = Tier::disk;         // where its weights came from
     std::vector<RequestId> in_flight;
     PoolId pool;  // what it holds of a pool, and of each of its devices
     std::int32_t pool_devices = 0;
@@ -182,6 +209,9 @@ class Core {
     Instance* shorter_idle = nullptr;
     bool is_idle = false;
     bool keep_check_set = false;
+    bool holds_host = false;       // host memory is reserved for it
+    bool suspend_ordered = false;  // suspending: its worker was told
+    bool wanted_back = false;      // suspending or suspended: as if planned, on its own devices
     bool wait_told = false;
     bool unkillable = false;
   };
@@ -211,14 +241,20 @@ class Core {
           spec(device) {}
     [[nodiscard]] bool unusable() const { return lost || unkillable > 0; }
   };
+  struct Node {
+    NodeSpec spec;
+    MemoryLedger host;
+    std::vector<Instance*> sleepers;  // that hold host memory or wait for it, in their order
+  };
   struct Pool {
     PoolSpec spec;
     std::int32_t devices_held = 0;
     std::vector<Instance*> residents;
   };
-  /// Planned instances: larger priority first, then the order of their wish.
+  /// Instances that wait for room: larger priority first, then the order of their wish.
   struct WaitKey {
     std::int32_t minus_priority = 0;
+    std::uint64_t wish = 0;
     InstanceId instance;
     auto operator<=>(const WaitKey&) const = default;
   };
@@ -259,6 +295,7 @@ class Core {
 
   // core_instances.cpp
   void on(const DeviceAdded& e);
+  void on(const NodeAdded& e);
   void on(const PoolAdded& e);
   void on(const DeviceLost& e);
   void on(const DeviceReturned& e);
@@ -281,6 +318,8 @@ class Core {
   void on(const WarmRequested& e);
   void on(const StopRequested& e);
   void on(const ShutdownRequested& e);
+  bool take_measured(Instance& instance, const MemoryNeed& measured);
+  void serve(Instance& instance);
   void look_elsewhere(DeviceId device);
   void became_idle(Instance& instance);
   void no_longer_idle(Instance& instance);
@@ -299,6 +338,43 @@ class Core {
   void drop_unneeded_plans(Deployment& d);
   void forget_if_empty(Deployment& d);
 
+  // core_suspend.cpp
+  void on(const ModelInTier& e);
+  void on(const ModelLost& e);
+  void on(const TierLost& e);
+  void on(const InstanceSuspended& e);
+  void on(const SuspendFailed& e);
+  void on(const InstanceResumed& e);
+  void on(const ResumeFailed& e);
+  void put_away(Instance& instance, StopReason reason);
+  bool try_suspend(Instance& instance, StopReason reason);
+  void go_on_suspending(Instance& instance);
+  void suspend_overdue(Instance& instance);
+  void release_host(Instance& instance);
+  void bring(Deployment& d, StartReason reason);
+  std::int32_t ask_back(Deployment& d, std::int32_t count, StartReason reason);
+  void ask_back(Instance& instance, StartReason reason, Instant wanted_at);
+  [[nodiscard]] Placement place_at_home(const Instance& instance);
+  [[nodiscard]] Instance* sibling_with_room(const Instance& instance);
+  bool leave_to_sibling(Instance& instance);
+  [[nodiscard]] bool has_victims_for(const Instance& instance);
+  void want_no_more(Instance& instance);
+  void try_resume(Instance& instance);
+  void resume(Instance& instance);
+  void check_suspended(Instance& instance);
+  void note_suspend_failure(Deployment& d);
+  void stop_asleep(Instance& instance, StopReason reason);
+  [[nodiscard]] bool home_is_lost(const Instance& instance) const;
+  [[nodiscard]] Node* find_node(NodeId id);
+  [[nodiscard]] bool may_suspend(const Deployment& d) const;
+  [[nodiscard]] Bytes host_need_of(const Instance& instance) const;
+  [[nodiscard]] double worth_of(const Instance& instance, std::int32_t others_asleep);
+  [[nodiscard]] Duration host_break_even(const Deployment& d, Bytes bytes, Bytes capacity) const;
+  [[nodiscard]] Instant asleep_until(const Instance& instance, Bytes capacity);
+  [[nodiscard]] Duration reload_time(const Deployment& d) const;
+  [[nodiscard]] Duration reload_time(const Instance& instance) const;
+  [[nodiscard]] Duration bring_time(const Deployment& d) const;
+
   // core_scaling.cpp
   [[nodiscard]] std::int32_t minimum_of(const Deployment& d) const;
   void scale(Deployment& d);
@@ -314,7 +390,7 @@ class Core {
   [[nodiscard]] std::int32_t kept_by_load(const Deployment& d) const;
   [[nodiscard]] std::int32_t preferred_instances(const Deployment& d) const;
   [[nodiscard]] static Instant settled_at(const Deployment& d);
-  void plan(Deployment& d, StartReason reason);
+  void plan(Deployment& d, StartReason reason, std::optional<Instant> wanted_at = {});
   void start(Instance& instance, const std::vector<DeviceId>& devices, const MemoryNeed& need);
   void drop_planned(Instance& instance);
   void check_keep(Instance& instance);
@@ -326,7 +402,7 @@ class Core {
   void plan_prewarm(const Instance& last);
   [[nodiscard]] Instant keep_until(const Instance& instance);
   [[nodiscard]] static std::optional<Duration> idle_delay(const Deployment& d, bool last);
-  [[nodiscard]] static Duration break_even_of(const Instance& instance);
+  [[nodiscard]] Duration break_even_of(const Instance& instance) const;
   [[nodiscard]] Duration first_check_of(const Instance& instance);
   [[nodiscard]] double idle_loss(const Instance& instance);
 
@@ -350,7 +426,18 @@ class Core {
   void await_no_more(Instance& instance);
   void note_leaving(const Instance& instance);
   void room_changed(const Instance& instance);
+  void take_room(Instance& instance, const std::vector<DeviceId>& devices);
   void release_room(Instance& instance);
+
+  // core_tiers.cpp
+  void note_copy(NodeId node, ModelId model, Tier tier, bool is_there);
+  [[nodiscard]] Tier tier_for(const Deployment& d, NodeId node) const;
+  [[nodiscard]] Duration start_on(const Deployment& d, DeviceKind kind, Tier from) const;
+  [[nodiscard]] Duration start_at_device(const Deployment& d, const Device& device) const;
+  [[nodiscard]] Bytes weights_of(const Deployment& d, DeviceKind kind) const;
+  [[nodiscard]] Duration soonest_start(const Deployment& d) const;
+  void fill_ready_times(const Deployment& d, ReadyTimes& ready);
+  void note_start_time(const Instance& instance);
   void never_fits(Instance& instance);
   void try_unplaceable(const std::vector<DeviceId>& came);
   void retry_waiting();
@@ -388,6 +475,10 @@ class Core {
   std::vector<DeviceRoom> rooms_;           // of the same devices, but for the stale ones
   std::vector<std::size_t> stale_rooms_;    // by index
   std::vector<std::size_t> unusual_rooms_;  // buffer of find_place
+  LoadTimes load_times_;
+  std::map<ModelId, std::vector<ModelPlace>> model_places_;  // by node
+  ReadyTimes ready_times_;                                   // buffer of find_place
+  std::map<NodeId, Node> nodes_;                             // that lend host memory
   std::map<PoolId, Pool> pools_;
   std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;
@@ -405,6 +496,7 @@ class Core {
   std::vector<Duration> starting_;  // buffer of wait_shortfall
   std::uint64_t next_instance_ = 1;
   std::uint64_t next_order_ = 1;
+  std::uint64_t next_wish_ = 1;
   std::int32_t queued_ = 0;
   std::int32_t running_ = 0;
   bool shutting_down_ = false;

@@ -16,8 +16,18 @@ constexpr std::int32_t distrust_after_failures = 3;
 constexpr std::size_t distrust_after_deployments = 2;
 constexpr Duration distrust_for = seconds(30);
 
+/// Until one was seen, a resume is taken to be so many times as fast as a start.   Source: sleep
+/// modes of inference engines, SCHEDULING.md 1.
+constexpr std::int64_t resume_part = 4;
+
 bool is_starting(InstanceState state) {
   return state == InstanceState::starting || state == InstanceState::loading;
+}
+
+/// Its failure is one of suspending, not of the model.
+bool is_suspend_failure(InstanceState was, bool suspend_ordered) {
+  return was == InstanceState::suspended || was == InstanceState::resuming ||
+         (was == InstanceState::suspending && suspend_ordered);
 }
 
 }  // namespace
@@ -41,6 +51,13 @@ void Core::on(const DeviceAdded& e) {
   try_unplaceable({e.device.id});
 }
 
+void Core::on(const NodeAdded& e) {
+  const NodeSpec& spec = e.node;
+  const bool is_new =
+      nodes_.emplace(spec.id, Node{spec, MemoryLedger(spec.host_memory), {}}).second;
+  STOKER_INVARIANT(is_new, "node {}", spec.id.value);
+}
+
 void Core::on(const PoolAdded& e) {
   const bool is_new = pools_.emplace(e.pool.id, Pool{e.pool, 0, {}}).second;
   STOKER_INVARIANT(is_new, "pool {}", e.pool.id.value);
@@ -52,8 +69,15 @@ void Core::on(const DeviceLost& e) {
   if (lost.lost) return;
   lost.lost = true;
   std::vector<Deployment*> hit;
-  for (Instance* each : std::vector<Instance*>(lost.residents)) {
+  std::vector<Instance*> on_it = lost.residents;
+  if (const Node* node = find_node(lost.node)) {
+    for (Instance* each : node->sleepers) {  // their only way back is gone
+      if (std::count(each->home.begin(), each->home.end(), e.device) > 0) on_it.push_back(each);
+    }
+  }
+  for (Instance* each : on_it) {
     if (!lifecycle::next_state(each->state, InstanceInput::broke)) continue;
+    if (each->wanted_back) want_no_more(*each);
     advance(*each, InstanceInput::broke);
     stop(*each, StopMode::kill, StopReason::device_lost);
     hit.push_back(each->owner);
@@ -70,9 +94,16 @@ void Core::look_elsewhere(DeviceId device) {
   for (const InstanceId id : waiting) {
     Instance* const each = find_instance(id);
     if (each == nullptr || each->owner->spec.pool) continue;
+    // One before it may have taken it along.
+    if (each->state != InstanceState::planned && !each->wanted_back) continue;
     if (!any_suits({device}, each->owner->spec.needs)) continue;
     if (std::count(each->awaits.begin(), each->awaits.end(), device) > 0) await_at(*each, {});
-    if (each->awaits.empty()) try_place(*each, nullptr);
+    if (!each->awaits.empty()) continue;
+    if (each->wanted_back) {
+      try_resume(*each);
+    } else {
+      try_place(*each, nullptr);
+    }
   }
 }
 
@@ -99,6 +130,9 @@ void Core::on(const DeploymentAdded& e) {
   d->spec = spec;
   d->measured = spec.measured;
   d->start_time = StartEstimate(spec.expected_start);
+  d->resume_time =
+      StartEstimate(spec.expected_resume.ns > 0 ? spec.expected_resume
+                                                : Duration{spec.expected_start.ns / resume_part});
   d->jitter = Prng(config_.seed ^ spec.id.value * 0x9e3779b97f4a7c15ULL);
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
   for (const auto& [tenant, weight] : weights_) d->queue.set_weight(tenant, weight);
@@ -123,6 +157,7 @@ void Core::on(const DeploymentChanged& e) {
   d->calm_at = {};
   // A new model, option or memory limit may be what was wrong.
   d->failures.clear();
+  d->suspend_failures = 0;
   timers_.clear(TimerKind::retry, d->spec.id.value);
   shed_surplus(*d);
   dispatch_waiting(*d);
@@ -150,32 +185,35 @@ void Core::on(const BoundsChanged& e) {
   ScalePolicy& policy = d->spec.scale;
   policy.min_instances = e.min_instances;
   policy.max_instances = e.max_instances;
-  d->changed |= d->counts.live + d->counts.draining > e.max_instances;
+  d->changed |= d->counts.all() > e.max_instances;
   shed_surplus(*d);
   drop_unneeded_plans(*d);
   scale(*d);
   look_again_at_idle(*d);
 }
 
-/// Those beyond a lower maximum leave: first what has not begun, then idle ones, then the newest.
+/// Those beyond a lower maximum leave: first what has not begun or is suspended, then idle ones,
+/// then the newest.
 void Core::shed_surplus(Deployment& d) {
   std::vector<Instance*> order = d.instances;
   const auto rank = [](const Instance* i) {
-    if (i->state == InstanceState::planned) return 0;
-    if (is_starting(i->state)) return 1;
+    if (i->state == InstanceState::planned || i->state == InstanceState::suspended) return 0;
+    if (is_starting(i->state) || i->state == InstanceState::resuming) return 1;
+    if (i->state == InstanceState::suspending) return 2;
     return i->in_flight.empty() ? 2 : 3;
   };
   std::sort(order.begin(), order.end(), [&](const Instance* a, const Instance* b) {
     return std::pair(rank(a), b->id) < std::pair(rank(b), a->id);
   });
-  std::int32_t surplus =
-      d.counts.live + d.counts.draining - std::max(d.spec.scale.max_instances, 1);
+  std::int32_t surplus = d.counts.all() - std::max(d.spec.scale.max_instances, 1);
   for (Instance* each : order) {
     if (surplus <= 0) break;
     if (each->state == InstanceState::ready) {
       drain(*each, StopReason::stop_request);
-    } else if (each->state == InstanceState::planned || is_starting(each->state)) {
+    } else if (rank(each) < 2) {
       stop(*each, StopMode::graceful, StopReason::stop_request);
+    } else if (each->state == InstanceState::suspending) {
+      stop_asleep(*each, StopReason::stop_request);
     } else {
       continue;
     }
@@ -224,9 +262,13 @@ void Core::on(const InstanceUp& e) {
 
 void Core::on(const LoadProgressed& e) {
   const Instance* instance = live_instance(e.instance, e.generation);
-  if (instance == nullptr || instance->state != InstanceState::loading) return;
-  timers_.set(TimerKind::start_deadline, e.instance.value,
-              now_ + instance->owner->spec.limits.load_stall_timeout);
+  if (instance == nullptr) return;
+  const RequestLimits& limits = instance->owner->spec.limits;
+  if (instance->state == InstanceState::loading) {
+    timers_.set(TimerKind::start_deadline, e.instance.value, now_ + limits.load_stall_timeout);
+  } else if (instance->state == InstanceState::resuming) {
+    timers_.set(TimerKind::start_deadline, e.instance.value, now_ + limits.suspend_timeout);
+  }
 }
 
 void Core::on(const InstanceReady& e) {
@@ -238,40 +280,53 @@ void Core::on(const InstanceReady& e) {
     return;
   }
   if (instance->state != InstanceState::loading) return;
-  timers_.clear(TimerKind::start_deadline, e.instance.value);
+  if (!take_measured(*instance, e.measured)) return;
   Deployment& d = *instance->owner;
+  note_start_time(*instance);
+  note_came_up(d);
+  note_device_start(*instance, true);
+  serve(*instance);
+}
+
+/// Its reservations become what it really holds. Gives false if that does not fit: then it stops.
+bool Core::take_measured(Instance& instance, const MemoryNeed& measured) {
+  timers_.clear(TimerKind::start_deadline, instance.id.value);
+  Deployment& d = *instance.owner;
   bool fits = true;
   bool needs_less = false;
-  for (const DeviceId id : instance->devices) {
+  for (const DeviceId id : instance.devices) {
     Device& on_device = device_to_change(id);
     const MemoryNeed before = need_of(d, on_device.spec.kind);
-    d.measured[on_device.spec.kind] = e.measured;
-    needs_less |= e.measured.private_bytes < before.private_bytes ||
-                  e.measured.shared_bytes < before.shared_bytes;
-    fits = on_device.memory.correct(e.instance, e.measured) && fits;
+    d.measured[on_device.spec.kind] = measured;
+    needs_less |= measured.private_bytes < before.private_bytes ||
+                  measured.shared_bytes < before.shared_bytes;
+    fits = on_device.memory.correct(instance.id, measured) && fits;
   }
   if (!fits) {
     // The estimate was too low and the rest of the device is spoken for. Start again with the
     // measured size: then room is made first.
-    stop(*instance, StopMode::kill, StopReason::memory_overrun);
+    stop(instance, StopMode::kill, StopReason::memory_overrun);
     scale(d);
-    return;
+    return false;
   }
-  room_changed(*instance);
+  room_changed(instance);
   if (needs_less && d.counts.planned > 0) {  // so little may be free elsewhere
     for (const Device& each : devices_) changed_devices_.push_back(each.id);
   }
-  advance(*instance, InstanceInput::became_ready);
-  instance->ready_at = now_;
-  d.start_time.observed(now_ - instance->started_at);
-  note_came_up(d);
-  note_device_start(*instance, true);
+  return true;
+}
+
+/// Needs: loading or resuming, and it fits.
+void Core::serve(Instance& instance) {
+  Deployment& d = *instance.owner;
+  advance(instance, InstanceInput::became_ready);
+  instance.ready_at = now_;
   if (d.failures.any()) {
     timers_.set_earlier(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
   }
   dispatch_waiting(d);
   if (d.load || d.spec.scale.spare_instances > 0) scale(d);
-  if (instance->in_flight.empty()) became_idle(*instance);
+  if (instance.in_flight.empty()) became_idle(instance);
   look_again_at_idle(d);
   if (shutting_down_) wind_down(d);
 }
@@ -298,10 +353,13 @@ void Core::on(const InstanceExited& e) {
   const InstanceState was = instance->state;
   std::vector<DeviceId> usable_again;
   if (instance->unkillable) usable_again = instance->devices;
+  const bool asleep = is_suspend_failure(was, instance->suspend_ordered);
   if (is_starting(was)) note_device_start(*instance, false);
   remove(*instance);
+  if (asleep) note_suspend_failure(d);
   if (is_starting(was)) note_failure(d, FailureKind::start_failed);
-  if (was == InstanceState::ready || was == InstanceState::draining) {
+  if (was == InstanceState::ready || was == InstanceState::draining ||
+      (was == InstanceState::suspending && !asleep)) {
     note_failure(d, FailureKind::crashed);
   }
   scale(d);
@@ -345,11 +403,10 @@ void Core::on(const WarmRequested& e) {
   Deployment* const d = find_deployment(e.deployment);
   if (d == nullptr || d->removed || shutting_down_) return;
   d->failures.clear();
+  d->suspend_failures = 0;
   d->minimum_suspended = false;
   timers_.clear(TimerKind::retry, d->spec.id.value);
-  if (d->counts.live == 0 && d->counts.draining < d->spec.scale.max_instances) {
-    plan(*d, StartReason::warm_request);
-  }
+  if (d->counts.live == 0) bring(*d, StartReason::warm_request);
   scale(*d);
 }
 
@@ -361,9 +418,15 @@ void Core::on(const StopRequested& e) {
     if (e.instance && e.instance != instance->id) continue;
     if (instance->state == InstanceState::planned && d->queue.empty()) {
       drop_planned(*instance);
+    } else if (instance->state == InstanceState::suspending ||
+               instance->state == InstanceState::suspended) {
+      if (!instance->wanted_back || d->queue.empty()) {
+        stop_asleep(*instance, StopReason::stop_request);
+      }
     } else if (instance->state == InstanceState::ready) {
       drain(*instance, StopReason::stop_request);
-    } else if (is_starting(instance->state) && d->queue.empty()) {
+    } else if ((is_starting(instance->state) || instance->state == InstanceState::resuming) &&
+               d->queue.empty()) {
       stop(*instance, StopMode::graceful, StopReason::stop_request);
     }
   }
@@ -384,8 +447,11 @@ void Core::wind_down(Deployment& d) {
   for (Instance* instance : std::vector<Instance*>(d.instances)) {
     if (instance->state == InstanceState::planned) {
       drop_planned(*instance);
-    } else if (is_starting(instance->state) ||
-               (instance->state == InstanceState::ready && instance->in_flight.empty())) {
+    } else if (is_starting(instance->state) || instance->state == InstanceState::resuming ||
+               instance->state == InstanceState::suspended ||
+               ((instance->state == InstanceState::ready ||
+                 instance->state == InstanceState::suspending) &&
+                instance->in_flight.empty())) {
       stop(*instance, StopMode::graceful, reason);
     }
   }
@@ -443,11 +509,12 @@ void Core::stop(Instance& instance, StopMode mode, StopReason reason) {
   }
   const RequestLimits& limits = instance.owner->spec.limits;
   no_longer_idle(instance);
+  if (instance.wanted_back) want_no_more(instance);
   if (lifecycle::next_state(instance.state, InstanceInput::stop)) {
     advance(instance, InstanceInput::stop);
   }
-  for (const TimerKind kind :
-       {TimerKind::start_deadline, TimerKind::keep_check, TimerKind::drain_limit}) {
+  for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::keep_check,
+                               TimerKind::drain_limit, TimerKind::suspend_check}) {
     timers_.clear(kind, instance.id.value);
   }
   const Duration grace = mode == StopMode::graceful ? limits.stop_grace : Duration{};
@@ -461,10 +528,15 @@ void Core::break_down(Instance& instance, StopReason reason) {
   if (!lifecycle::next_state(was, InstanceInput::broke)) return;
   Deployment& d = *instance.owner;
   no_longer_idle(instance);
+  if (instance.wanted_back) want_no_more(instance);
   advance(instance, InstanceInput::broke);
   stop(instance, StopMode::kill, reason);
   if (is_starting(was)) note_device_start(instance, false);
-  note_failure(d, is_starting(was) ? FailureKind::start_failed : FailureKind::crashed);
+  if (is_suspend_failure(was, instance.suspend_ordered)) {
+    note_suspend_failure(d);
+  } else {
+    note_failure(d, is_starting(was) ? FailureKind::start_failed : FailureKind::crashed);
+  }
   scale(d);
 }
 
@@ -473,6 +545,7 @@ void Core::remove(Instance& instance) {
   const InstanceId id = instance.id;
   Deployment& d = *instance.owner;
   no_longer_idle(instance);
+  if (instance.wanted_back) want_no_more(instance);
   for (const RequestId request : std::vector<RequestId>(instance.in_flight)) {
     leave_instance(request, *requests_.find(request));
     requests_.erase(request);
@@ -481,8 +554,10 @@ void Core::remove(Instance& instance) {
   note_if_idle(d);
   room_changed(instance);
   release_room(instance);
-  for (const TimerKind kind : {TimerKind::start_deadline, TimerKind::keep_check,
-                               TimerKind::drain_limit, TimerKind::stop_overdue}) {
+  release_host(instance);
+  for (const TimerKind kind :
+       {TimerKind::start_deadline, TimerKind::keep_check, TimerKind::drain_limit,
+        TimerKind::stop_overdue, TimerKind::suspend_check}) {
     timers_.clear(kind, id.value);
   }
   advance(instance, InstanceInput::exited);
@@ -496,7 +571,7 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
   timers_.clear(TimerKind::healthy, d.spec.id.value);
   // Others go on: they may be healthy for long without another one that gets ready.
   if (d.counts.ready > 0) timers_.set(TimerKind::healthy, d.spec.id.value, now_ + healthy_reset);
-  if (d.failures.crash_loop() && d.counts.ready == 0) {
+  if (d.failures.crash_loop() && !d.counts.may_serve()) {
     refuse_all_queued(d, RefuseReason::crash_loop);
   }
 }
@@ -504,7 +579,7 @@ void Core::note_failure(Deployment& d, FailureKind kind) {
 /// Waiting would not help: unless another instance serves them, the waiting are told at once.
 void Core::note_refused_load(Deployment& d) {
   note_failure(d, FailureKind::load_refused);
-  if (d.counts.ready == 0) refuse_all_queued(d, RefuseReason::load_failed);
+  if (!d.counts.may_serve()) refuse_all_queued(d, RefuseReason::load_failed);
 }
 
 /// From here on its gaps between requests say something to others too. Before, they are those of a
@@ -568,7 +643,11 @@ void Core::drop_unneeded_plans(Deployment& d) {
   if (!d.queue.empty() || d.counts.planned == 0) return;
   const std::vector<Instance*> all = d.instances;
   for (auto it = all.rbegin(); it != all.rend() && d.counts.live > minimum_of(d); ++it) {
-    if ((*it)->state == InstanceState::planned && is_for_waiters(**it)) drop_planned(**it);
+    if (!is_for_waiters(**it)) continue;
+    if ((*it)->state == InstanceState::planned)
+      drop_planned(**it);
+    else if ((*it)->wanted_back)
+      want_no_more(**it);
   }
 }
 

@@ -36,9 +36,14 @@ void Core::check_invariants() const {
       STOKER_INVARIANT(each->owner == d.get(), "V5 instance {}", each->id.value);
       const bool live =
           each->state == InstanceState::planned || each->state == InstanceState::starting ||
-          each->state == InstanceState::loading || each->state == InstanceState::ready;
+          each->state == InstanceState::loading || each->state == InstanceState::ready ||
+          each->state == InstanceState::resuming || each->wanted_back;
+      const bool asleep =
+          each->state == InstanceState::suspending || each->state == InstanceState::suspended;
       counts.live += live ? 1 : 0;
-      counts.planned += each->state == InstanceState::planned ? 1 : 0;
+      counts.asleep += asleep && !each->wanted_back ? 1 : 0;
+      counts.coming_back += each->state == InstanceState::resuming || each->wanted_back ? 1 : 0;
+      counts.planned += each->state == InstanceState::planned || each->wanted_back ? 1 : 0;
       counts.ready += each->state == InstanceState::ready ? 1 : 0;
       counts.draining += each->state == InstanceState::draining ? 1 : 0;
       if (each->state == InstanceState::ready) {
@@ -51,13 +56,13 @@ void Core::check_invariants() const {
                      "deployment {}: counted {} live {} ready {} draining", id.value, counts.live,
                      counts.ready, counts.draining);
     for (const Instance* each : d->instances) {
-      STOKER_INVARIANT(each->state != InstanceState::planned || !d->queue.empty() ||
-                           !is_for_waiters(*each) || counts.live <= minimum_of(*d),
-                       "V4 instance {} is planned for nobody", each->id.value);
+      const bool waits = each->state == InstanceState::planned || each->wanted_back;
+      STOKER_INVARIANT(
+          !waits || !d->queue.empty() || !is_for_waiters(*each) || counts.live <= minimum_of(*d),
+          "V4 instance {} is planned for nobody", each->id.value);
     }
-    STOKER_INVARIANT(
-        counts.live + counts.draining <= std::max(d->spec.scale.max_instances, 1) || d->changed,
-        "V17 deployment {}", id.value);
+    STOKER_INVARIANT(counts.all() <= std::max(d->spec.scale.max_instances, 1) || d->changed,
+                     "V17 deployment {}", id.value);
     STOKER_INVARIANT(
         std::is_sorted(d->instances.begin(), d->instances.end(),
                        [](const Instance* a, const Instance* b) { return a->id < b->id; }),
@@ -83,17 +88,34 @@ void Core::check_invariants() const {
     const bool before_ready = is_planned || instance->state == InstanceState::starting ||
                               instance->state == InstanceState::loading;
     STOKER_INVARIANT(!before_ready || instance->in_flight.empty(), "V8 instance {}", id.value);
-    STOKER_INVARIANT(is_planned == (instance->devices.empty() && !instance->pool),
+    const bool asleep =
+        instance->state == InstanceState::suspending || instance->state == InstanceState::suspended;
+    const bool is_over =
+        instance->state == InstanceState::stopping || instance->state == InstanceState::failed;
+    const bool nowhere = instance->devices.empty() && !instance->pool;
+    STOKER_INVARIANT(nowhere == (is_planned || instance->state == InstanceState::suspended) ||
+                         (is_over && instance->holds_host),
                      "V12 instance {}", id.value);
+    STOKER_INVARIANT(!instance->wanted_back || asleep, "V7 instance {}", id.value);
+    STOKER_INVARIANT(instance->holds_host || (instance->state != InstanceState::suspended &&
+                                              instance->state != InstanceState::resuming),
+                     "V12 instance {} is {} without host memory", id.value,
+                     to_text(instance->state));
+    STOKER_INVARIANT(instance->state != InstanceState::suspended || instance->in_flight.empty(),
+                     "V8 instance {}", id.value);
+    STOKER_INVARIANT(instance->state != InstanceState::suspended || instance->wanted_back ||
+                         timers_.is_set(TimerKind::suspend_check, id.value),
+                     "instance {} is suspended for ever", id.value);
     STOKER_INVARIANT(std::count(d.instances.begin(), d.instances.end(), instance.get()) == 1,
                      "V12 instance {}", id.value);
-    STOKER_INVARIANT(is_planned == waiting_.contains(wait_key(*instance)), "instance {} is {}",
-                     id.value, to_text(instance->state));
+    const bool waits = is_planned || instance->wanted_back;
+    STOKER_INVARIANT(waits == waiting_.contains(wait_key(*instance)), "instance {} is {}", id.value,
+                     to_text(instance->state));
     STOKER_INVARIANT(instance->is_idle ==
                          (instance->state == InstanceState::ready && instance->in_flight.empty()),
                      "instance {} is {}", id.value, to_text(instance->state));
     idle += instance->is_idle ? 1U : 0U;
-    planned += is_planned ? 1U : 0U;
+    planned += waits ? 1U : 0U;
   }
   STOKER_INVARIANT(planned == waiting_.size(), "{} != {}", planned, waiting_.size());
   for (const Instance* each = longest_idle_; each != nullptr; each = each->shorter_idle) {
@@ -131,8 +153,20 @@ void Core::check_invariants() const {
     STOKER_INVARIANT(device.memory.reserved() <= device.memory.capacity(), "V3 device {}",
                      id.value);
     for (const Instance* each : device.promised) {
-      STOKER_INVARIANT(each->state == InstanceState::planned, "device {}", id.value);
+      STOKER_INVARIANT(each->state == InstanceState::planned || each->wanted_back, "device {}",
+                       id.value);
     }
+  }
+  for (const auto& [id, node] : nodes_) {
+    std::int32_t holders = 0;
+    for (const Instance* each : node.sleepers) {
+      STOKER_INVARIANT(find_instance(each->id) == each && each->node == id, "V12 node {}",
+                       id.value);
+      holders += each->holds_host ? 1 : 0;
+    }
+    STOKER_INVARIANT(holders == node.host.residents(), "V12 node {}", id.value);
+    STOKER_INVARIANT(node.host.reserved() == node.host.recount(), "V12 node {}", id.value);
+    STOKER_INVARIANT(node.host.reserved() <= node.host.capacity(), "V3 node {}", id.value);
   }
   for (const auto& [id, pool] : pools_) {
     std::int32_t held = 0;

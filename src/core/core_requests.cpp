@@ -80,6 +80,9 @@ void Core::on(const RequestEnded& e) {
   if (e.cost > 0) d.queue.charge(request.tenant, e.cost - request.cost);
   if (instance.state == InstanceState::draining && instance.in_flight.empty()) {
     drained(instance);
+  } else if (instance.state == InstanceState::suspending && instance.in_flight.empty()) {
+    go_on_suspending(instance);
+    if (!d.queue.empty()) scale(d);
   } else if (instance.state == InstanceState::ready) {
     if (!d.queue.empty()) dispatch_waiting(d);
     note_if_idle(d);
@@ -227,7 +230,9 @@ void Core::leave_instance(RequestId id, const Request& request) {
 /// Why a request for `d` would be refused before it waits at all.
 std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) const {
   if (shutting_down_) return RefuseReason::shutting_down;
-  if (!d.failures.any() || now >= d.failures.retry_at() || d.counts.ready > 0) return std::nullopt;
+  if (!d.failures.any() || now >= d.failures.retry_at() || d.counts.may_serve()) {
+    return std::nullopt;
+  }
   if (d.failures.crash_loop()) return RefuseReason::crash_loop;
   if (d.failures.last_kind() == FailureKind::load_refused) return RefuseReason::load_failed;
   return std::nullopt;
@@ -236,7 +241,7 @@ std::optional<RefuseReason> Core::refusal_at(Instant now, const Deployment& d) c
 bool Core::would_admit(Instant now, DeploymentId id) const {
   const Deployment* d = find_deployment(id);
   if (d == nullptr || d->removed || refusal_at(now, *d)) return false;
-  if (d->counts.ready > 0 || d->spec.pool) return true;
+  if (d->counts.may_serve() || d->spec.pool) return true;
   std::vector<DeviceView> views;
   for (const Device& each : devices_) {
     views.push_back(view_of(each, nullptr, *d));
@@ -284,7 +289,7 @@ Duration Core::until_shorter(const Deployment& d) const {
   const std::int64_t turns = (d.queue.size() / 4 + slots) / slots;
   Duration wait{std::min(d.service_time.ns, longest_retry.ns) *
                 std::min<std::int64_t>(turns, 1000)};
-  if (d.counts.ready == 0) wait = wait + d.start_time.get();
+  if (d.counts.ready == 0) wait = wait + bring_time(d);
   return std::clamp(wait, shortest_retry, longest_retry);
 }
 

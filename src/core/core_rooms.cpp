@@ -33,13 +33,13 @@ bool has_labels(const std::vector<LabelId>& has, const std::vector<LabelId>& wan
 }  // namespace
 
 Core::WaitKey Core::wait_key(const Instance& instance) {
-  return {-instance.priority, instance.id};
+  return {-instance.priority, instance.wish, instance.id};
 }
 
 /// It will free its room without a further decision.
 bool Core::is_leaving(const Instance& instance) {
   return instance.state == InstanceState::stopping || instance.state == InstanceState::failed ||
-         instance.state == InstanceState::draining;
+         instance.state == InstanceState::draining || instance.state == InstanceState::suspending;
 }
 
 MemoryNeed Core::need_of(const Deployment& d, DeviceKind kind) {
@@ -74,6 +74,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker, const Dep
   view.free = device.memory.free();
   view.cost = device.memory.cost_of(need, d.spec.weights);
   view.holds_weights = view.cost < need.private_bytes + need.shared_bytes;
+  view.ready_after = start_at_device(d, device);
   view.residents = static_cast<std::int32_t>(device.residents.size());
   view.free_slots = device.slots - view.residents;
   view.free_share_permille = 1000 - device.share_permille;
@@ -95,7 +96,7 @@ DeviceView Core::view_of(const Device& device, const Instance* seeker, const Dep
 std::optional<Instant> Core::evictable_at(const Instance& instance) const {
   const Deployment& d = *instance.owner;
   if (instance.state != InstanceState::ready || d.counts.placed() <= minimum_of(d)) return {};
-  const Duration start = d.start_time.get();
+  const Duration start = reload_time(d);
   if (instance.in_flight.empty() && d.queue.empty()) {
     return instance.ready_at + std::min(start, longest_idle_stay);
   }
@@ -172,6 +173,7 @@ bool Core::try_anywhere(Instance& instance) {
   // A device that is not trusted is better than none.
   if (!placement.possible) placement = find_place(instance, Trust::all);
   if (start_at(instance, placement)) return true;
+  if (leave_to_sibling(instance)) return false;
   if (!placement.possible) {
     never_fits(instance);
     return false;
@@ -199,13 +201,14 @@ bool Core::try_there(Instance& instance, const std::vector<DeviceId>& only) {
   }
   const Placement placement = single.result();
   if (start_at(instance, placement)) return true;
+  if (leave_to_sibling(instance)) return false;
   if (!instance.awaits.empty()) {
     const bool here = std::any_of(only.begin(), only.end(), [&](DeviceId id) {
       return std::count(instance.awaits.begin(), instance.awaits.end(), id) > 0;
     });
     if (!here) return false;  // its room is being made elsewhere
-    const bool still_comes = std::any_of(
-        instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
+    const bool still_comes =
+        std::any_of(instance.awaits.begin(), instance.awaits.end(), [&](DeviceId id) {
           const std::vector<Instance*>& there = device(id).residents;
           return std::any_of(there.begin(), there.end(),
                              [](const Instance* each) { return is_leaving(*each); });
@@ -232,6 +235,7 @@ DeviceRoom Core::room_of(const Device& device) {
   room.free = device.memory.free();
   room.held_weights = device.memory.held_weights();
   room.device = device.id;
+  room.node = device.node;
   room.residents = static_cast<std::int32_t>(device.residents.size());
   room.free_slots = device.slots - room.residents;
   room.free_share_permille = 1000 - device.share_permille;
@@ -274,8 +278,9 @@ Placement Core::find_place(const Instance& instance, Trust trust) {
     costs[i] = need.private_bytes + need.shared_bytes;
   }
   unusual_rooms_.clear();
-  single.look_at(rooms_, costs, MemoryLedger::bit_of(d.spec.weights), trust == Trust::all,
-                 unusual_rooms_);
+  fill_ready_times(d, ready_times_);
+  single.look_at(rooms_, costs, MemoryLedger::bit_of(d.spec.weights), ready_times_,
+                 trust == Trust::all, unusual_rooms_);
   for (const std::size_t each : unusual_rooms_) look_closer(devices_[each]);
   return single.result();
 }
@@ -355,8 +360,8 @@ void Core::make_room(Instance& instance, const Placement& placement,
   for (const InstanceId id : eviction.victims) {
     Instance& victim = *find_instance(id);
     if (victim.in_flight.empty() && victim.owner->queue.empty()) {
-      stop(victim, StopMode::graceful, StopReason::make_room);
-    } else {
+      put_away(victim, StopReason::make_room);
+    } else if (!try_suspend(victim, StopReason::swap)) {
       drain(victim, StopReason::swap);
     }
   }
@@ -469,7 +474,24 @@ void Core::room_changed(const Instance& instance) {
   if (instance.pool) changed_pools_.push_back(instance.pool);
 }
 
-/// Needs: the process is known to be gone.
+/// Needs: the need fits on each of them.
+void Core::take_room(Instance& instance, const std::vector<DeviceId>& devices) {
+  const Deployment& d = *instance.owner;
+  instance.devices = devices;
+  instance.share_permille = d.spec.needs.share_permille;
+  instance.exclusive = d.spec.needs.exclusive;
+  instance.price_per_hour = {};
+  for (const DeviceId id : devices) {
+    Device& on_device = device_to_change(id);
+    instance.price_per_hour.value += on_device.spec.price_per_hour.value;
+    on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
+    on_device.residents.push_back(&instance);
+    on_device.share_permille += instance.share_permille;
+    on_device.exclusive += instance.exclusive ? 1 : 0;
+  }
+}
+
+/// Needs: the process is known to be gone, or to have let go of its devices.
 void Core::release_room(Instance& instance) {
   for (const DeviceId id : instance.devices) {
     Device& on_device = device_to_change(id);
@@ -499,8 +521,12 @@ void Core::retry_waiting() {
   for (const auto& [key, instance] : waiting_) ids.push_back(key.instance);
   for (const InstanceId id : ids) {
     Instance* const instance = find_instance(id);
-    if (instance == nullptr || instance->state != InstanceState::planned) continue;
-    if (const PoolId pool = instance->owner->spec.pool) {
+    if (instance == nullptr) continue;
+    if (instance->state != InstanceState::planned) {
+      if (instance->wanted_back && any_suits(changed, instance->owner->spec.needs)) {
+        try_resume(*instance);
+      }
+    } else if (const PoolId pool = instance->owner->spec.pool) {
       if (std::count(pools.begin(), pools.end(), pool) > 0) try_pool(*instance);
     } else if (!changed.empty()) {
       try_place(*instance, &changed);

@@ -34,8 +34,11 @@ void Core::scale(Deployment& d) {
   const Counts& counts = d.counts;
   const ScaleDecision decision = decide_scale(policy, demand_of(d));
   d.desired = decision.desired_instances;
-  const std::int32_t room = policy.max_instances - counts.live - counts.draining;
-  const std::int32_t missing = std::min(decision.desired_instances - counts.live, room);
+  std::int32_t missing = decision.desired_instances - counts.live;
+  if (missing <= 0) return;
+  if (counts.asleep > 0) missing -= ask_back(d, missing, decision.reason);
+  const std::int32_t room = policy.max_instances - counts.all();
+  missing = std::min(missing, room);
   if (missing <= 0) return;
   if (d.failures.any() && now_ < d.failures.retry_at()) {
     timers_.set(TimerKind::retry, d.spec.id.value, d.failures.retry_at());
@@ -46,7 +49,8 @@ void Core::scale(Deployment& d) {
   if (is_for_load(reason) && d.queue.empty()) {
     // What was planned for another reason is among those that the load wants, from now on.
     for (Instance* each : d.instances) {
-      if (each->state != InstanceState::planned || !is_for_waiters(*each)) continue;
+      const bool waits = each->state == InstanceState::planned || each->wanted_back;
+      if (!waits || !is_for_waiters(*each)) continue;
       each->reason = reason;
       each->wanted_at = now_;
     }
@@ -96,6 +100,10 @@ std::int32_t Core::wait_shortfall(const Deployment& d) {
   for (const Instance* each : d.instances) {
     if (each->state == InstanceState::planned) {
       starting_.push_back(start_time);
+    } else if (each->wanted_back) {
+      starting_.push_back(d.resume_time.get());
+    } else if (each->state == InstanceState::resuming) {
+      starting_.push_back(std::max(Duration{}, each->started_at + d.resume_time.get() - now_));
     } else if (each->state == InstanceState::starting || each->state == InstanceState::loading) {
       const Instant begun = each->started_at == Instant{} ? now_ : each->started_at;
       starting_.push_back(std::max(Duration{}, begun + start_time - now_));
@@ -164,7 +172,11 @@ void Core::drop_load_plans(Deployment& d) {
   if (d.counts.planned == 0) return;
   for (Instance* each : std::vector<Instance*>(d.instances)) {
     if (d.counts.live <= minimum_of(d)) return;
-    if (each->state == InstanceState::planned && is_for_load(each->reason)) drop_planned(*each);
+    if (!is_for_load(each->reason)) continue;
+    if (each->state == InstanceState::planned)
+      drop_planned(*each);
+    else if (each->wanted_back)
+      want_no_more(*each);
   }
 }
 
@@ -193,7 +205,8 @@ Instant Core::settled_at(const Deployment& d) {
          idle_delay(d, d.counts.placed() == 1).value_or(d.spec.scale.keep_warm.min);
 }
 
-void Core::plan(Deployment& d, StartReason reason) {
+/// `wanted_at`: when the need arose; now, if it is not given.
+void Core::plan(Deployment& d, StartReason reason, std::optional<Instant> wanted_at) {
   const InstanceId id{next_instance_++};
   std::unique_ptr<Instance>& owned = instances_[id];
   owned = std::make_unique<Instance>();
@@ -204,7 +217,8 @@ void Core::plan(Deployment& d, StartReason reason) {
   instance.generation = Generation{config_.epoch.value << 32U | id.value};
   instance.reason = reason;
   instance.priority = d.spec.priority;
-  instance.wanted_at = now_;
+  instance.wish = next_wish_++;
+  instance.wanted_at = wanted_at.value_or(now_);
   instance.since = now_;
   instance_by_id_.insert(id, &instance);
   d.instances.push_back(&instance);
@@ -222,16 +236,12 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   Deployment& d = *instance.owner;
   waiting_.erase(wait_key(instance));
   await_no_more(instance);
-  instance.devices = devices;
-  instance.share_permille = d.spec.needs.share_permille;
-  instance.exclusive = d.spec.needs.exclusive;
-  for (const DeviceId id : devices) {
-    Device& on_device = device_to_change(id);
-    on_device.memory.reserve(instance.id, need_of(d, on_device.spec.kind), d.spec.weights);
-    on_device.residents.push_back(&instance);
-    on_device.share_permille += instance.share_permille;
-    instance.price_per_hour.value += on_device.spec.price_per_hour.value;
-    on_device.exclusive += instance.exclusive ? 1 : 0;
+  take_room(instance, devices);
+  Duration expected = d.start_time.get();
+  if (!devices.empty()) {
+    const Device& first = device(devices.front());
+    instance.from = tier_for(d, first.node);
+    expected = start_on(d, first.kind, instance.from);
   }
   advance(instance, InstanceInput::placed);
   if (instance.reason != StartReason::replace) d.scaled_up_at = now_;
@@ -243,7 +253,7 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   }
   actions_->push_back(StartInstance{instance.id, instance.generation, d.spec.id, instance.devices,
                                     instance.pool, instance.reason, need, instance.wanted_at,
-                                    d.start_time.get()});
+                                    expected, instance.from});
 }
 
 /// Needs: planned. It is gone afterwards.
@@ -259,11 +269,11 @@ void Core::drop_planned(Instance& instance) {
   instances_.erase(id);
 }
 
-/// A device has its price whatever else is on it: who needs the room takes it (evictable_at).
-Duration Core::break_even_of(const Instance& instance) {
+/// The idling that is worth coming back, by the price of the devices. A device has its price
+/// whatever else is on it: who needs the room takes it (evictable_at).
+Duration Core::break_even_of(const Instance& instance) const {
   const Deployment& d = *instance.owner;
-  return break_even(d.start_time.get(), d.spec.scale.keep_warm.wait_weight,
-                    instance.price_per_hour);
+  return break_even(reload_time(d), d.spec.scale.keep_warm.wait_weight, instance.price_per_hour);
 }
 
 void Core::note_arrival(Deployment& d) {
@@ -362,7 +372,7 @@ void Core::check_keep(Instance& instance) {
     const bool last = d.counts.placed() == 1;
     d.scaled_down_at = now_;
     drop_load_plans(d);  // before one that is there already goes
-    stop(instance, StopMode::graceful, StopReason::idle);
+    put_away(instance, StopReason::idle);
     if (last) plan_prewarm(instance);
     scale(d);
   }
@@ -381,10 +391,10 @@ void Core::look_again_at_idle(Deployment& d) {
   }
 }
 
-/// What stopping the idle instance is expected to cost: seconds of starting again, per second.
+/// What putting the idle instance away is expected to cost: seconds of coming back, per second.
 double Core::idle_loss(const Instance& instance) {
   Deployment& d = *instance.owner;
-  return next_use_.index(d.next_use, now_) * (static_cast<double>(d.start_time.get().ns) / 1e9);
+  return next_use_.index(d.next_use, now_) * (static_cast<double>(reload_time(instance).ns) / 1e9);
 }
 
 /// It stops for want of requests; with `adaptive` it comes back ahead of the next one, if that can
@@ -396,14 +406,14 @@ void Core::plan_prewarm(const Instance& last) {
   const KeepPlan plan = keep_plan(last);
   if (!plan.start_at) return;
   timers_.set(TimerKind::prewarm, d.spec.id.value,
-              std::max(now_ + ms(1), *plan.start_at - d.start_time.get()));
+              std::max(now_ + ms(1), *plan.start_at - bring_time(d)));
 }
 
 /// A request is expected soon: its model is brought up before it comes.
 void Core::prewarm(Deployment& d) {
   if (d.removed || shutting_down_ || d.counts.live > 0 || d.counts.draining > 0) return;
   if (d.failures.any()) return;
-  plan(d, StartReason::expected);
+  bring(d, StartReason::expected);
 }
 
 }  // namespace stoker::core

@@ -72,6 +72,10 @@ std::string describe(const Event& event, const Names& n) {
             return fmt::format("{} with {} and {} slots is there", n.device(e.device.id),
                                to_text(e.device.memory), e.device.slots);
           },
+          [&](const NodeAdded& e) {
+            return fmt::format("node {} lends {} of its memory", e.node.id.value,
+                               to_text(e.node.host_memory));
+          },
           [&](const PoolAdded& e) {
             return fmt::format("a pool of {} devices is there", e.pool.quota_devices);
           },
@@ -119,6 +123,38 @@ std::string describe(const Event& event, const Names& n) {
           [&](const InstanceUnkillable& e) {
             return n.instance(e.instance) + " outlives its kill";
           },
+          [&](const ModelInTier& e) {
+            return fmt::format("model {} lies in the {} tier of node {}", e.model.value,
+                               to_text(e.tier), e.node.value);
+          },
+          [&](const ModelLost& e) {
+            return fmt::format("model {} is no longer in the {} tier of node {}", e.model.value,
+                               to_text(e.tier), e.node.value);
+          },
+          [&](const TierLost& e) {
+            return fmt::format("the {} tier of node {} is lost", to_text(e.tier), e.node.value);
+          },
+          [&](const InstanceSuspended& e) {
+            return e.device_bytes > Bytes{}
+                       ? fmt::format("{} still holds {} of its devices", n.instance(e.instance),
+                                     to_text(e.device_bytes))
+                       : fmt::format("{} is suspended with {} of host memory",
+                                     n.instance(e.instance), to_text(e.host_bytes));
+          },
+          [&](const SuspendFailed& e) {
+            return n.instance(e.instance) + (e.failure == SuspendFailure::refused
+                                                 ? " could not be suspended"
+                                                 : " may be suspended or not");
+          },
+          [&](const InstanceResumed& e) {
+            return fmt::format("{} is back with {}", n.instance(e.instance),
+                               to_text(e.measured.private_bytes + e.measured.shared_bytes));
+          },
+          [&](const ResumeFailed& e) {
+            return n.instance(e.instance) + (e.failure == SuspendFailure::refused
+                                                 ? " could not be resumed"
+                                                 : " may be back or not");
+          },
           [&](const WarmRequested& e) { return n.deployment(e.deployment) + " shall be warm"; },
           [&](const StopRequested& e) {
             return e.instance ? n.instance(e.instance) + " shall stop"
@@ -151,14 +187,28 @@ std::string describe(const Action& action, const Names& n) {
           [&](const StartInstance& a) {
             std::string where = a.pool ? "in a pool" : "on";
             for (const DeviceId id : a.devices) where += " " + n.device(id);
-            return fmt::format("start {} of {} {} with {} ({})", n.instance(a.instance),
-                               n.deployment(a.deployment), where,
+            return fmt::format("start {} of {} {} with {} ({}), from {}, expected in {}",
+                               n.instance(a.instance), n.deployment(a.deployment), where,
                                to_text(a.reserved.private_bytes + a.reserved.shared_bytes),
-                               to_text(a.reason));
+                               to_text(a.reason), to_text(a.from), to_text(a.expected_start));
           },
           [&](const StopInstance& a) {
             return fmt::format("stop {} ({}, {})", n.instance(a.instance), to_text(a.reason),
                                to_text(a.mode));
+          },
+          [&](const SuspendInstance& a) {
+            return fmt::format(
+                "suspend {} ({}) with {} of host memory; it is back in {}, a start takes {}",
+                n.instance(a.instance), to_text(a.reason), to_text(a.host_bytes),
+                to_text(a.expected_resume), to_text(a.expected_start));
+          },
+          [&](const ResumeInstance& a) {
+            std::string where;
+            for (const DeviceId id : a.devices) where += " " + n.device(id);
+            return fmt::format("resume {} of {} on{} with {} ({}), expected in {}",
+                               n.instance(a.instance), n.deployment(a.deployment), where,
+                               to_text(a.reserved.private_bytes + a.reserved.shared_bytes),
+                               to_text(a.reason), to_text(a.expected_resume));
           },
           [&](const Dispatch& a) {
             return fmt::format("send {} to {}", n.request(a.request), n.instance(a.instance));

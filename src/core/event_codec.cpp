@@ -38,7 +38,7 @@ void fields(V& v, MemoryNeed& x) {
 }
 template <class V>
 void fields(V& v, KeepWarm& x) {
-  v(x.policy, x.min, x.max, x.wait_weight);
+  v(x.policy, x.min, x.max, x.wait_weight, x.suspend, x.host_cost_permille, x.suspended_max);
 }
 template <class V>
 void fields(V& v, ScaleOn& x) {
@@ -53,7 +53,7 @@ void fields(V& v, ScalePolicy& x) {
 template <class V>
 void fields(V& v, RequestLimits& x) {
   v(x.max_queued, x.max_queued_per_tenant, x.queue_timeout, x.start_timeout, x.load_stall_timeout,
-    x.drain_limit, x.cancel_grace, x.stop_grace);
+    x.drain_limit, x.cancel_grace, x.stop_grace, x.suspend_timeout);
 }
 template <class V>
 void fields(V& v, DeviceNeed& x) {
@@ -64,13 +64,22 @@ void fields(V& v, DeviceSpec& x) {
   v(x.id, x.name, x.kind, x.memory, x.slots, x.node, x.labels, x.price_per_hour);
 }
 template <class V>
+void fields(V& v, NodeSpec& x) {
+  v(x.id, x.host_memory);
+}
+template <class V>
 void fields(V& v, PoolSpec& x) {
   v(x.id, x.name, x.quota_devices, x.pending_limit);
 }
 template <class V>
+void fields(V& v, StoredModel& x) {
+  v(x.id, x.bytes);
+}
+template <class V>
 void fields(V& v, DeploymentSpec& x) {
-  v(x.id, x.name, x.scale, x.limits, x.estimate, x.measured, x.weights, x.needs,
-    x.finish_abandoned_load, x.priority, x.pool, x.expected_start);
+  v(x.id, x.name, x.scale, x.limits, x.estimate, x.measured, x.weights, x.model, x.needs,
+    x.finish_abandoned_load, x.priority, x.pool, x.expected_start, x.can_suspend, x.expected_resume,
+    x.suspended_bytes);
 }
 template <class V>
 void fields(V& v, CoreConfig& x) {
@@ -191,9 +200,42 @@ void fields(V& v, KeepWished& x) {
 }
 
 template <class V>
+void fields(V& v, NodeAdded& x) {
+  v(x.node);
+}
+template <class V>
+void fields(V& v, ModelInTier& x) {
+  v(x.node, x.model, x.tier);
+}
+template <class V>
+void fields(V& v, ModelLost& x) {
+  v(x.node, x.model, x.tier);
+}
+template <class V>
+void fields(V& v, TierLost& x) {
+  v(x.node, x.tier);
+}
+template <class V>
+void fields(V& v, InstanceSuspended& x) {
+  v(x.instance, x.generation, x.host_bytes, x.device_bytes);
+}
+template <class V>
+void fields(V& v, SuspendFailed& x) {
+  v(x.instance, x.generation, x.failure);
+}
+template <class V>
+void fields(V& v, InstanceResumed& x) {
+  v(x.instance, x.generation, x.measured);
+}
+template <class V>
+void fields(V& v, ResumeFailed& x) {
+  v(x.instance, x.generation, x.failure);
+}
+
+template <class V>
 void fields(V& v, StartInstance& x) {
   v(x.instance, x.generation, x.deployment, x.devices, x.pool, x.reason, x.reserved, x.wanted_at,
-    x.expected_start);
+    x.expected_start, x.from);
 }
 template <class V>
 void fields(V& v, StopInstance& x) {
@@ -218,6 +260,16 @@ void fields(V& v, FailRequest& x) {
 template <class V>
 void fields(V& v, AwaitRoom& x) {
   v(x.instance, x.deployment, x.reason, x.needed, x.most_free, x.unfit);
+}
+
+template <class V>
+void fields(V& v, SuspendInstance& x) {
+  v(x.instance, x.generation, x.reason, x.host_bytes, x.expected_resume, x.expected_start);
+}
+template <class V>
+void fields(V& v, ResumeInstance& x) {
+  v(x.instance, x.generation, x.deployment, x.devices, x.reason, x.reserved, x.wanted_at,
+    x.expected_resume);
 }
 
 class Writer {
@@ -296,7 +348,14 @@ constexpr auto last_of(StartFailure) {
 constexpr auto last_of(HangKind) {
   return HangKind::breach;
 }
+constexpr auto last_of(SuspendFailure) {
+  return SuspendFailure::outcome_unknown;
+}
+constexpr auto last_of(Tier) {
+  return Tier::remote;
+}
 static_assert(static_cast<std::size_t>(last_of(DeviceKind{})) + 1 == device_kinds);
+static_assert(static_cast<std::size_t>(last_of(Tier{})) + 1 == tiers);
 
 class Reader {
  public:

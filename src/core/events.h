@@ -13,6 +13,9 @@ namespace stoker::core {
 struct DeviceAdded {
   DeviceSpec device;
 };
+struct NodeAdded {
+  NodeSpec node;
+};
 struct PoolAdded {
   PoolSpec pool;
 };
@@ -138,6 +141,49 @@ struct InstanceUnkillable {  // still there long after SIGKILL
   Generation generation;
 };
 
+/// A model lies whole in a tier of a node: it was brought there, or found at the start.
+struct ModelInTier {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+};
+struct ModelLost {  // it does no longer
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+};
+struct TierLost {  // with all that lay there
+  NodeId node;
+  Tier tier = Tier::disk;
+};
+
+/// The worker has let go of its devices, and that was measured.
+struct InstanceSuspended {
+  InstanceId instance;
+  Generation generation;
+  Bytes host_bytes;    // that it holds now
+  Bytes device_bytes;  // that it still holds of its devices; more than none: it is not suspended
+};
+enum class SuspendFailure : std::uint8_t {
+  refused,          // the worker said that it could not
+  outcome_unknown,  // the order got no answer: it may have happened, or not, or in part
+};
+struct SuspendFailed {
+  InstanceId instance;
+  Generation generation;
+  SuspendFailure failure = SuspendFailure::refused;
+};
+struct InstanceResumed {  // it is on its devices again, and serves
+  InstanceId instance;
+  Generation generation;
+  MemoryNeed measured;
+};
+struct ResumeFailed {
+  InstanceId instance;
+  Generation generation;
+  SuspendFailure failure = SuspendFailure::refused;
+};
+
 struct WarmRequested {
   DeploymentId deployment;
 };
@@ -160,6 +206,8 @@ using Event =
                  RequestCancelled, RequestUndelivered, InstancePlaced, StartOutcomeUnknown,
                  InstanceUp, LoadProgressed, InstanceReady, LoadFailed, InstanceExited, StartFailed,
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
-                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, KeepWished>;
+                 WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, KeepWished, NodeAdded,
+                 InstanceSuspended, SuspendFailed, InstanceResumed, ResumeFailed, ModelInTier,
+                 ModelLost, TierLost>;
 
 }  // namespace stoker::core

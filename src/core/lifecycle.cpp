@@ -20,6 +20,12 @@ const char* to_text(InstanceState state) {
       return "failed";
     case InstanceState::gone:
       return "gone";
+    case InstanceState::suspending:
+      return "suspending";
+    case InstanceState::suspended:
+      return "suspended";
+    case InstanceState::resuming:
+      return "resuming";
   }
   return "unknown";
 }

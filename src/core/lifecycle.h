@@ -8,6 +8,8 @@ namespace stoker::core {
 
 /// planned: wanted, waits for room, holds no memory and has no process.
 /// failed: broken but its process may still be there; memory stays reserved until it is gone.
+/// suspending: takes no more requests; holds host memory beside that of its devices until the
+/// worker has let go of them. suspended: holds host memory only. resuming: holds both again.
 enum class InstanceState : std::uint8_t {
   planned,
   starting,
@@ -16,7 +18,10 @@ enum class InstanceState : std::uint8_t {
   draining,
   stopping,
   failed,
-  gone
+  gone,
+  suspending,
+  suspended,
+  resuming
 };
 enum class InstanceInput : std::uint8_t {
   placed,
@@ -26,7 +31,10 @@ enum class InstanceInput : std::uint8_t {
   stop,
   broke,
   exited,
-  dropped
+  dropped,
+  suspend,
+  was_suspended,
+  resume
 };
 
 [[nodiscard]] const char* to_text(InstanceState state);
@@ -42,13 +50,38 @@ struct Transition {
 };
 
 inline constexpr Transition transitions[] = {
-    {planned, placed, starting},    {planned, dropped, gone},   {starting, up, loading},
-    {loading, became_ready, ready}, {ready, drain, draining},   {draining, stop, stopping},
-    {ready, stop, stopping},        {starting, stop, stopping}, {loading, stop, stopping},
-    {starting, broke, failed},      {loading, broke, failed},   {ready, broke, failed},
-    {draining, broke, failed},      {starting, exited, gone},   {loading, exited, gone},
-    {ready, exited, gone},          {draining, exited, gone},   {stopping, exited, gone},
+    {planned, placed, starting},
+    {planned, dropped, gone},
+    {starting, up, loading},
+    {loading, became_ready, ready},
+    {ready, drain, draining},
+    {draining, stop, stopping},
+    {ready, stop, stopping},
+    {starting, stop, stopping},
+    {loading, stop, stopping},
+    {starting, broke, failed},
+    {loading, broke, failed},
+    {ready, broke, failed},
+    {draining, broke, failed},
+    {starting, exited, gone},
+    {loading, exited, gone},
+    {ready, exited, gone},
+    {draining, exited, gone},
+    {stopping, exited, gone},
     {failed, exited, gone},
+    {ready, suspend, suspending},
+    {suspending, was_suspended, suspended},
+    {suspended, resume, resuming},
+    {resuming, became_ready, ready},
+    {suspending, stop, stopping},
+    {suspended, stop, stopping},
+    {resuming, stop, stopping},
+    {suspending, broke, failed},
+    {suspended, broke, failed},
+    {resuming, broke, failed},
+    {suspending, exited, gone},
+    {suspended, exited, gone},
+    {resuming, exited, gone},
 };
 
 /// nullopt: not in the table, so a stale message or a bug; the caller decides.
@@ -60,6 +93,7 @@ constexpr std::optional<InstanceState> next_state(InstanceState from, InstanceIn
 }
 static_assert(next_state(ready, drain) == draining);
 static_assert(!next_state(gone, up));
+static_assert(!next_state(draining, suspend) && !next_state(suspending, became_ready));
 
 }  // namespace lifecycle
 }  // namespace stoker::core

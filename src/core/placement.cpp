@@ -155,13 +155,16 @@ void SinglePlacement::look_at(const DeviceView& device) {
   result_.possible = true;
   result_.most_free = std::max(result_.most_free, device.free);
   if (unfit) return;
-  const PlacementCost cost{!device.holds_weights, device.free - device.cost, device.id};
+  const PlacementCost cost{!device.holds_weights, device.ready_after, device.free - device.cost,
+                           device.id};
   if (!best_ || cost < *best_) best_ = cost;
 }
 
 void SinglePlacement::look_at(std::span<const DeviceRoom> rooms, const CostByKind& costs,
-                              std::uint64_t weights, bool trust_all,
+                              std::uint64_t weights, const ReadyTimes& ready, bool trust_all,
                               std::vector<std::size_t>& unusual) {
+  NodeId node;  // devices of a node follow each other: it is looked up once
+  Tier tier = ready.tier_on(node);
   for (const DeviceRoom& room : rooms) {
     if (room.promised || (room.held_weights & weights) != 0) {
       unusual.push_back(static_cast<std::size_t>(&room - rooms.data()));
@@ -179,8 +182,26 @@ void SinglePlacement::look_at(std::span<const DeviceRoom> rooms, const CostByKin
     view.free_share_permille = room.free_share_permille;
     view.residents = room.residents;
     view.taken_alone = room.taken_alone;
+    if (room.node != node && !ready.places.empty()) {
+      node = room.node;
+      tier = ready.tier_on(node);
+    }
+    view.ready_after =
+        ready.after[static_cast<std::size_t>(room.kind)][static_cast<std::size_t>(tier)];
     add(view, find_unfit(need_, view));
   }
+}
+
+Tier ModelPlace::fastest() const {
+  std::size_t tier = 0;
+  while ((tier_bits >> tier & 1U) == 0) ++tier;
+  return static_cast<Tier>(tier);
+}
+
+Tier ReadyTimes::tier_on(NodeId node) const {
+  const auto at = std::lower_bound(places.begin(), places.end(), node,
+                                   [](const ModelPlace& a, NodeId id) { return a.node < id; });
+  return at != places.end() && at->node == node ? at->fastest() : otherwise;
 }
 
 Placement SinglePlacement::result() const {
@@ -205,7 +226,8 @@ Placement place(const DeviceNeed& need, std::span<const DeviceView> devices) {
     result.most_free = std::max(result.most_free, device.free);
     result.possible |= ++ever[device.node] >= need.devices;
     if (unfit) continue;
-    fitting[device.node].push_back({!device.holds_weights, device.free - device.cost, device.id});
+    fitting[device.node].push_back(
+        {!device.holds_weights, device.ready_after, device.free - device.cost, device.id});
   }
   const auto wanted = static_cast<std::size_t>(need.devices);
   const std::vector<PlacementCost>* chosen = nullptr;

@@ -27,6 +27,7 @@ struct DeviceView {
   Bytes free;                  // less what is promised to those who waited before
   Bytes cost;                  // of the instance to be placed, on this device
   bool holds_weights = false;  // its weights are reserved there already
+  Duration ready_after;        // expected, given where the weights are
   std::int32_t free_slots = 0;
   std::int32_t free_share_permille = 1000;
   std::int32_t residents = 0;
@@ -39,7 +40,8 @@ struct DeviceView {
 [[nodiscard]] bool may_pass(Unfit unfit);
 
 struct PlacementCost {         // compared field by field, smaller is better
-  bool weights_absent = true;  // first: where the weights lie already, it is ready soonest
+  bool weights_absent = true;  // first: where they are mapped already, it is ready soonest
+  Duration ready_after;        // then: ready soonest, by kind of device and tier of the weights
   Bytes left_over;             // then: the tightest fit, so that large gaps stay
   DeviceId device;             // last: lowest id, so that equal inputs give equal answers
   auto operator<=>(const PlacementCost&) const = default;
@@ -57,6 +59,7 @@ struct alignas(64) DeviceRoom {
   Bytes free;
   std::uint64_t held_weights = 0;  // MemoryLedger::held_weights()
   DeviceId device;
+  NodeId node;
   std::int32_t free_slots = 0;
   std::int32_t free_share_permille = 0;
   std::int32_t residents = 0;
@@ -70,6 +73,20 @@ struct alignas(64) DeviceRoom {
 /// What one more instance costs by kind of device, where nothing of it is there yet.
 using CostByKind = std::array<Bytes, device_kinds>;
 
+/// The tiers of a node that hold a model, a bit for each. Not empty.
+struct ModelPlace {
+  NodeId node;
+  std::uint8_t tier_bits = 0;
+  [[nodiscard]] Tier fastest() const;
+};
+/// When one more instance would be ready, by kind of device and tier.
+struct ReadyTimes {
+  std::array<std::array<Duration, tiers>, device_kinds> after{};
+  std::span<const ModelPlace> places;  // ascending by node; elsewhere it is `otherwise`
+  Tier otherwise = Tier::disk;
+  [[nodiscard]] Tier tier_on(NodeId node) const;
+};
+
 /// place() for a need of one device, fed with one device after another, in any order.
 class SinglePlacement {
  public:
@@ -79,7 +96,7 @@ class SinglePlacement {
   /// of MemoryLedger::bit_of()); their indices are added to `unusual`.   Needs: no labels asked
   /// for.
   void look_at(std::span<const DeviceRoom> rooms, const CostByKind& costs, std::uint64_t weights,
-               bool trust_all, std::vector<std::size_t>& unusual);
+               const ReadyTimes& ready, bool trust_all, std::vector<std::size_t>& unusual);
   [[nodiscard]] Placement result() const;
 
  private:

@@ -17,6 +17,16 @@ namespace stoker::core {
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
 constexpr std::size_t device_kinds = 3;
 
+/// Where weights lie that are not on a device, fastest first.
+enum class Tier : std::uint8_t { host, disk, remote };
+constexpr std::size_t tiers = 3;
+using ModelId = Id<struct ModelTag>;
+/// A model of the store. Without an id it lies on every node's disk.
+struct StoredModel {
+  ModelId id;
+  Bytes bytes;  // {0}: as many as it needs of its device
+};
+
 /// A name that devices carry and deployments ask for; the shell numbers them.
 using LabelId = Id<struct LabelTag>;
 
@@ -29,6 +39,12 @@ struct DeviceSpec {
   NodeId node;
   std::vector<LabelId> labels;  // ascending
   NanoPrice price_per_hour;     // {0}: not known
+};
+
+/// A machine that devices are in. One that the core is not told of has no host memory to lend.
+struct NodeSpec {
+  NodeId id;
+  Bytes host_memory;  // what suspended instances may hold in all
 };
 
 /// Devices that somebody else hands out: the core asks for a shape and counts a quota.
@@ -51,6 +67,12 @@ struct KeepWarm {
   /// What a second of waiting for a cold start is worth, in seconds of an idle device that costs
   /// one unit of the currency per hour. See break_even.h.
   std::int32_t wait_weight = 30;
+  /// Suspend an instance that is not needed instead of stopping it, where it can and is worth it.
+  bool suspend = true;
+  /// What all host memory of a node costs, in thousandths of a device: a suspended instance pays
+  /// its part of that.
+  std::int32_t host_cost_permille = 50;
+  Duration suspended_max = minutes(24 * 60);  // at most so long suspended
 };
 
 /// Signals to scale by, beside the depth of the queue. The largest demand wins.
@@ -88,8 +110,9 @@ struct RequestLimits {
   Duration start_timeout = minutes(5);       // spawn to hello
   Duration load_stall_timeout = minutes(2);  // longest silence of a load
   Duration drain_limit = seconds(30);        // running requests get so long when an instance drains
-  Duration cancel_grace = seconds(10);  // a worker that holds a cancelled request longer is hung
-  Duration stop_grace = seconds(5);     // shutdown to kill
+  Duration cancel_grace = seconds(10);    // a worker that holds a cancelled request longer is hung
+  Duration stop_grace = seconds(5);       // shutdown to kill
+  Duration suspend_timeout = minutes(1);  // longest silence of a suspend or a resume
 };
 
 /// Memory of one instance on each of its devices: private to it, and shared by the instances that
@@ -116,11 +139,15 @@ struct DeploymentSpec {
   MemoryNeed estimate;                        // from the file's metadata, until one was measured
   std::map<DeviceKind, MemoryNeed> measured;  // by an earlier life of the server, per device kind
   WeightsId weights;                          // zero: nothing is shared
+  StoredModel model;
   DeviceNeed needs;
   bool finish_abandoned_load = true;
   std::int32_t priority = 0;             // larger gets room first
   PoolId pool;                           // zero: our own devices
   Duration expected_start = seconds(5);  // spawn to ready, until one was measured
+  bool can_suspend = false;              // its worker says so
+  Duration expected_resume;              // until one was measured; {0}: a quarter of a start
+  Bytes suspended_bytes;                 // of host memory, until measured; {0}: as on its devices
 };
 
 struct CoreConfig {

@@ -31,8 +31,9 @@ enum class TimerKind : std::uint8_t {
   pool_swap,       // pool: an idle instance has had its stay while others wait
   device_trust,    // device: a half-dead one may be tried again
   shutdown_limit,  // the server, id 1
+  suspend_check,   // instance: being suspended may not be worth it any more
 };
-inline constexpr std::size_t timer_kinds = 14;
+inline constexpr std::size_t timer_kinds = 15;
 
 class Timers {
  public:

@@ -154,14 +154,19 @@ ApiError busy() {
 
 }  // namespace
 
+std::string id_fields(Dialect dialect, RequestId id) {
+  std::string fields = fmt::format("X-Request-Id: {}\r\n", public_id(id));
+  if (dialect == Dialect::anthropic) fields += fmt::format("request-id: {}\r\n", public_id(id));
+  return fields;
+}
+
 std::string plain_fields(std::string_view content_type, RequestId id) {
-  return fmt::format("Content-Type: {}\r\nX-Request-Id: {}\r\n", content_type, public_id(id));
+  return fmt::format("Content-Type: {}\r\n", content_type) + id_fields(Dialect::plain, id);
 }
 
 void send_error(net::Exchange& exchange, Dialect dialect, const ApiError& error, RequestId id) {
-  std::string fields = plain_fields("application/json", id) + retry_after_field(error);
-  if (dialect == Dialect::anthropic) fields += "request-id: " + public_id(id) + "\r\n";
-  exchange.respond(error.status, fields, error_body(dialect, error));
+  const std::string fields = "Content-Type: application/json\r\n" + id_fields(dialect, id);
+  exchange.respond(error.status, fields + retry_after_field(error), error_body(dialect, error));
 }
 
 ApiError to_error(const Error& error) {

@@ -46,6 +46,8 @@ class AdminRoutes {
   bool draining_ = false;
 };
 
+/// The fields that name the request: "X-Request-Id: ...\r\n", and what Anthropic's clients read.
+[[nodiscard]] std::string id_fields(Dialect dialect, RequestId id);
 /// "Content-Type: ...\r\nX-Request-Id: ...\r\n" of an answer that the gateway gives itself.
 [[nodiscard]] std::string plain_fields(std::string_view content_type, RequestId id);
 /// Sends `error` in the shape of `dialect`.

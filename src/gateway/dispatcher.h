@@ -21,11 +21,12 @@ namespace stoker::gateway {
 /// When the phases of an instance's start began; each one ends where the next begins. Instants of
 /// the process-wide monotonic clock; {0} for a phase that has not begun.
 struct StartTimeline {
-  Instant wanted;  // the decision that an instance is needed: allocate begins
-  Instant placed;  // memory reserved, spawn ordered: start begins
-  Instant up;      // hello received: load begins
-  Instant loaded;  // weights in place: warm-up begins
-  Instant ready;   // first request may run
+  Instant wanted;        // the decision that an instance is needed: allocate begins
+  Instant placed;        // memory reserved, spawn ordered: start begins
+  Instant up;            // hello received: load begins
+  Instant loaded;        // weights in place: warm-up begins
+  Instant ready;         // first request may run
+  bool resumed = false;  // it was suspended; there is no start, the load is the way back
 };
 
 /// Where a request is to run. Immutable, shared by all requests of one instance.

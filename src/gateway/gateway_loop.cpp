@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "gateway/rate_limit.h"
 #include "gateway/session_affinity.h"
 #include "net/clock.h"
+#include "openapi/document.h"
 
 namespace stoker::gateway {
 namespace {
@@ -42,6 +44,32 @@ const char* code_of(int status) {
       return "http_version";
     default:
       return "bad_request";
+  }
+}
+
+/// True if one of the entity tags that the client has, or '*', is `tag`. Which marks a weak one
+/// does not matter here (RFC 9110 13.1.2).
+bool has_already(const net::HttpRequest& request, std::string_view tag) {
+  std::string_view list = request.fields.find("if-none-match").value_or(std::string_view{});
+  while (!list.empty()) {
+    std::string_view each = list.substr(0, list.find(','));
+    list.remove_prefix(std::min(list.size(), each.size() + 1));
+    each.remove_prefix(std::min(each.find_first_not_of(' '), each.size()));
+    each = each.substr(0, each.find_last_not_of(' ') + 1);
+    if (each.starts_with("W/")) each.remove_prefix(2);
+    if (each == tag || each == "*") return true;
+  }
+  return false;
+}
+
+/// Any client keeps the document and asks whether it is still the one.
+void send_openapi(net::Exchange& exchange, RequestId id) {
+  const std::string fields = plain_fields("application/json", id) +
+                             "Cache-Control: no-cache\r\nETag: " + openapi::entity_tag() + "\r\n";
+  if (has_already(exchange.request(), openapi::entity_tag())) {
+    exchange.respond(304, fields, {});
+  } else {
+    exchange.respond(200, fields, openapi::document());
   }
 }
 
@@ -237,10 +265,13 @@ net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   const std::optional<RouteMatch> match = match_route(head.path);
   // A path that is no route needs a key too: without one nobody learns what exists.
   const Scope scope = match ? match->spec->scope : Scope::inference;
-  if (head.upgrade && (!match || match->spec->route != Route::invoke)) {
-    return {400, "an upgrade is possible under /invoke/{deployment}/ only", nullptr};
-  }
   net::HeadVerdict verdict;
+  if (head.upgrade && (!match || match->spec->route != Route::invoke)) {
+    verdict.status = 400;
+    verdict.message = "an upgrade is possible under /invoke/{deployment}/ only";
+    verdict.answer_fields = id_fields(Dialect::plain, parts_.dispatcher.new_request_id());
+    return verdict;
+  }
   if (from_allowed_origin(options_.auth.origins, head)) {
     verdict.answer_fields = cors_fields(head);
     if (match && is_preflight(head)) return verdict;  // a browser sends no key with it
@@ -253,7 +284,9 @@ net::HeadVerdict GatewayLoop::check_head(const net::HttpRequest& head) {
   ApiError& error = *admittance.refusal;
   verdict.status = error.status;
   verdict.message = error.message;
-  refusal_.emplace(match ? match->spec->dialect : Dialect::plain, std::move(error));
+  const Dialect dialect = match ? match->spec->dialect : Dialect::plain;
+  verdict.answer_fields += id_fields(dialect, parts_.dispatcher.new_request_id());
+  refusal_.emplace(dialect, std::move(error));
   return verdict;
 }
 
@@ -360,6 +393,9 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
     case Route::readyz:
       show_ready(*exchange, match.spec->dialect, id);
       return;
+    case Route::openapi:
+      send_openapi(*exchange, id);
+      return;
     case Route::metrics:
       exchange->respond(200, plain_fields(obs::Registry::content_type, id),
                         parts_.registry.render());
@@ -398,7 +434,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
   }
   if (!detached && !facts.stream) {
     if (const std::optional<Duration> wait = wait_before_job(request, spec.route)) {
-      jobs_.run_as_job(exchange, deployment, std::move(key), *wait, id);
+      jobs_.run_as_job(exchange, match, deployment, std::move(key), *wait, id);
       return;
     }
   }

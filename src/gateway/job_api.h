@@ -7,6 +7,7 @@
 #include <string>
 
 #include "access/key_ring.h"
+#include "gateway/api_error.h"
 #include "gateway/directory.h"
 
 namespace stoker::gateway {
@@ -45,6 +46,8 @@ class JobReply {
   virtual void answer(int status, std::string json) = 0;
   /// As the answer of `request`, if there was one. `fields`: further raw header text.
   virtual void answer_with(int status, RequestId request, std::string fields, std::string body) = 0;
+  /// In the shape of the caller's route; else as answer_with().
+  virtual void refuse(ApiError error, RequestId request, std::string fields) = 0;
 };
 
 class JobApi {

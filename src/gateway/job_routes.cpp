@@ -1,10 +1,9 @@
 #include "gateway/job_routes.h"
 
-#include <fmt/format.h>
-
+#include <optional>
 #include <utility>
 
-#include "base/text.h"
+#include "base/json_writer.h"
 #include "gateway/admin_routes.h"
 
 namespace stoker::gateway {
@@ -46,21 +45,35 @@ JobCall call_of(const net::HttpRequest& request, const DeploymentPtr& deployment
   return call;
 }
 
+/// {"error": "..."}, as RunPod's clients know it.
+std::string job_error(const ApiError& error) {
+  JsonWriter json;
+  json.object([&] { json.field("error", error.message); });
+  return json.take();
+}
+
 /// Sends the answer on the loop; one that is dropped says that the server ends.
 class Reply final : public JobReply {
  public:
-  Reply(net::EventLoop& loop, net::ExchangePtr exchange, RequestId id)
-      : loop_(loop), exchange_(std::move(exchange)), id_(id) {}
+  /// `dialect`: of the route that is called as a job; nullopt on the routes of jobs.
+  Reply(net::EventLoop& loop, net::ExchangePtr exchange, std::optional<Dialect> dialect,
+        RequestId id)
+      : loop_(loop), exchange_(std::move(exchange)), dialect_(dialect), id_(id) {}
   ~Reply() override {
     if (exchange_ == nullptr) return;
-    answer(503, R"({"error":"the server is shutting down; try again"})");
+    refuse({503, "draining", "the server is shutting down; try again", {}, seconds(1)}, {}, {});
   }
   void answer(int status, std::string json) override {
     send(status, plain_fields("application/json", id_), std::move(json));
   }
   void answer_with(int status, RequestId request, std::string fields, std::string body) override {
-    fields += fmt::format("X-Request-Id: {}\r\n", public_id(request ? request : id_));
+    fields += id_fields(dialect_.value_or(Dialect::plain), request ? request : id_);
     send(status, std::move(fields), std::move(body));
+  }
+  void refuse(ApiError error, RequestId request, std::string fields) override {
+    fields += "Content-Type: application/json\r\n" + retry_after_field(error);
+    answer_with(error.status, request, std::move(fields),
+                dialect_ ? error_body(*dialect_, error) : job_error(error));
   }
 
  private:
@@ -73,6 +86,7 @@ class Reply final : public JobReply {
 
   net::EventLoop& loop_;
   net::ExchangePtr exchange_;
+  std::optional<Dialect> dialect_;
   RequestId id_;
 };
 
@@ -83,16 +97,17 @@ void JobRoutes::handle(const net::ExchangePtr& exchange, const RouteMatch& match
   JobCall call = call_of(exchange->request(), deployment, std::move(key));
   call.verb = verb_of(match.spec->route);
   call.job = match.second;
-  api_.call(std::move(call), std::make_shared<Reply>(loop_, exchange, id));
+  api_.call(std::move(call), std::make_shared<Reply>(loop_, exchange, std::nullopt, id));
 }
 
-void JobRoutes::run_as_job(const net::ExchangePtr& exchange, const DeploymentPtr& deployment,
-                           access::KeyPtr key, Duration wait, RequestId id) {
+void JobRoutes::run_as_job(const net::ExchangePtr& exchange, const RouteMatch& match,
+                           const DeploymentPtr& deployment, access::KeyPtr key, Duration wait,
+                           RequestId id) {
   JobCall call = call_of(exchange->request(), deployment, std::move(key));
   call.verb = JobVerb::call;
   call.target = exchange->request().target;
   call.wait = wait;
-  api_.call(std::move(call), std::make_shared<Reply>(loop_, exchange, id));
+  api_.call(std::move(call), std::make_shared<Reply>(loop_, exchange, match.spec->dialect, id));
 }
 
 }  // namespace stoker::gateway

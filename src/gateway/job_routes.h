@@ -19,8 +19,8 @@ class JobRoutes {
               const DeploymentPtr& deployment, access::KeyPtr key, RequestId id);
   /// Runs a request of another route as a job; its own answer if that comes within `wait`, else 202
   /// with the job. Needs: it has passed the checks of its route, asks for no stream, and is JSON.
-  void run_as_job(const net::ExchangePtr& exchange, const DeploymentPtr& deployment,
-                  access::KeyPtr key, Duration wait, RequestId id);
+  void run_as_job(const net::ExchangePtr& exchange, const RouteMatch& match,
+                  const DeploymentPtr& deployment, access::KeyPtr key, Duration wait, RequestId id);
 
  private:
   net::EventLoop& loop_;

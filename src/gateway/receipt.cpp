@@ -82,7 +82,8 @@ ledger::Phases phases_of(const Timeline& t) {
 
 ledger::StartKind start_kind(const Timeline& t) {
   if (t.dispatched.ns == 0) return ledger::StartKind::none;
-  return t.start.ready > t.accepted ? ledger::StartKind::cold : ledger::StartKind::warm;
+  if (t.start.ready <= t.accepted) return ledger::StartKind::warm;
+  return t.start.resumed ? ledger::StartKind::resumed : ledger::StartKind::cold;
 }
 
 void add_server_timing(std::string& text, const ledger::Phases& phases, bool whole) {

@@ -122,6 +122,7 @@ constexpr std::array routes = {
     RouteSpec{Route::metrics, "/metrics", method::get, Scope::read, Dialect::plain, "metrics"},
     RouteSpec{Route::healthz, "/healthz", method::get, Scope::open, Dialect::plain, "healthz"},
     RouteSpec{Route::readyz, "/readyz", method::get, Scope::open, Dialect::plain, "readyz"},
+    RouteSpec{Route::openapi, "/openapi.json", method::get, Scope::open, Dialect::plain, "openapi"},
 };
 
 struct NamedMethod {

@@ -74,6 +74,7 @@ enum class Route : std::uint8_t {
   // Open to everybody.
   healthz,
   readyz,
+  openapi,
 };
 
 /// What a key must allow for a route. A key with `admin` may read too.

@@ -195,12 +195,6 @@ std::string stream_json(JobState state, const std::vector<std::string>& chunks, 
   return json.take();
 }
 
-std::string error_json(std::string_view message) {
-  JsonWriter json;
-  json.object([&] { json.field("error", message); });
-  return json.take();
-}
-
 std::string error_message(std::string_view body) {
   std::string text = error_text(body, "message");
   return text.empty() ? std::string(body) : text;

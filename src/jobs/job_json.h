@@ -33,8 +33,6 @@ namespace stoker::jobs {
 /// {"status", "stream": [{"output": ...}]}; `chunks` are JSON texts.
 [[nodiscard]] std::string stream_json(JobState state, const std::vector<std::string>& chunks,
                                       std::size_t from);
-/// {"error": "..."}
-[[nodiscard]] std::string error_json(std::string_view message);
 
 /// The message of an error in any dialect of ours, or the whole text.
 [[nodiscard]] std::string error_message(std::string_view body);

@@ -47,9 +47,36 @@ Duration wait_of(std::string_view query) {
   return ms(std::clamp(count, shortest_wait_ms, longest_wait_ms));
 }
 
+constexpr Duration again = seconds(1);
+
+void refuse(const std::shared_ptr<gateway::JobReply>& reply, gateway::ApiError error) {
+  reply->refuse(std::move(error), {}, {});
+}
+
+gateway::ApiError storage_error(std::string message) {
+  return {503, "storage", std::move(message), {}, again};
+}
+
+/// What whoever called is told of a job that ended without an answer.
+gateway::ApiError end_error(const Job& job) {
+  const std::string& message = job.error;
+  switch (job.state) {
+    case JobState::timed_out:
+      return {504, "request_timeout", message, {}, {}};
+    case JobState::cancelled:
+      return {409, "cancelled", message.empty() ? "the job was cancelled" : message, {}, {}};
+    default:
+      return {502, "job_failed", message, {}, {}};
+  }
+}
+
+std::string job_field(const Job& job) {
+  return fmt::format("X-Stoker-Job: {}\r\n", job.id);
+}
+
 /// Of an answer that is the request's own.
 std::string fields_of(const Job& job, std::string_view content_type) {
-  return fmt::format("Content-Type: {}\r\nX-Stoker-Job: {}\r\n", content_type, job.id);
+  return fmt::format("Content-Type: {}\r\n", content_type) + job_field(job);
 }
 
 std::string accepted_fields(const Job& job, Duration wait) {
@@ -235,26 +262,33 @@ void JobService::answer(const gateway::JobCall& call,
 
 void JobService::submit(const gateway::JobCall& call,
                         const std::shared_ptr<gateway::JobReply>& reply) {
-  if (draining_) return reply->answer(503, error_json("the server is shutting down; try again"));
+  if (draining_) {
+    return refuse(reply, {503, "draining", "the server is shutting down; try again", {}, again});
+  }
   Result<JobWish> wish = call.verb == gateway::JobVerb::call
                              ? Result<JobWish>(wish_of_call(call.target, call.body))
                              : read_wish(call.body, *call.deployment);
-  if (!wish) return reply->answer(400, error_json(wish.error().message));
+  if (!wish) return refuse(reply, {400, "invalid_job", wish.error().message, {}, {}});
   if (!wish->webhook.empty()) {
     const Result<std::string> host = parts_.poster.check(wish->webhook);
-    if (!host) return reply->answer(400, error_json("'webhook' " + host.error().message));
+    if (!host) {
+      return refuse(reply, {400, "invalid_job", "'webhook' " + host.error().message, {}, {}});
+    }
   }
   const std::string fingerprint =
       hex(access::Digest(call.deployment->name + '\n' + call.target + call.body).bytes());
   if (!call.idempotency_key.empty() && repeated(call, fingerprint, reply)) return;
   Queue& queue = queues_[call.deployment->name];
   if (queue.open >= options_.most_open) {
-    return reply->answer(429, error_json(fmt::format("{} jobs of '{}' are waiting, the most there "
-                                                     "may be",
-                                                     queue.open, call.deployment->name)));
+    return refuse(reply, {429,
+                          "too_many_jobs",
+                          fmt::format("{} jobs of '{}' are waiting, the most there may be",
+                                      queue.open, call.deployment->name),
+                          {},
+                          again});
   }
   Result<std::string> id = new_job_id();
-  if (!id) return reply->answer(503, error_json(id.error().message));
+  if (!id) return refuse(reply, storage_error(id.error().message));
   auto live = std::make_shared<Live>();
   Job& job = live->job;
   job.id = std::move(*id);
@@ -269,9 +303,8 @@ void JobService::submit(const gateway::JobCall& call,
                           call.verb == gateway::JobVerb::call,
                           [this, live, call, reply](bool stored) {
                             if (!stored) {
-                              reply->answer(503, error_json("the job could not be stored; free "
-                                                            "some disk space for the state "
-                                                            "directory"));
+                              refuse(reply, storage_error("the job could not be stored; free some "
+                                                          "disk space for the state directory"));
                             } else if (call.verb == gateway::JobVerb::run) {
                               reply->answer(200, short_json(live->job.id, JobState::in_queue));
                             } else {
@@ -287,7 +320,11 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
                           const std::shared_ptr<gateway::JobReply>& reply) {
   const auto answer_for = [&](const std::string& known, const std::string& job) {
     if (known != fingerprint) {
-      reply->answer(422, error_json("this Idempotency-Key was used for something else"));
+      refuse(reply, {422,
+                     "idempotency_key_reused",
+                     "this Idempotency-Key was used for something else",
+                     {},
+                     {}});
       return;
     }
     gateway::JobCall again = call;
@@ -312,7 +349,7 @@ bool JobService::repeated(const gateway::JobCall& call, const std::string& finge
   const Result<std::optional<Repeat>> known =
       store_.repeat_of(call.key->tenant_name, call.idempotency_key);
   if (!known) {
-    reply->answer(503, error_json(known.error().message));
+    refuse(reply, storage_error(known.error().message));
     return true;
   }
   if (!*known) return false;
@@ -335,19 +372,15 @@ void JobService::call_again(const gateway::JobCall& call,
 void JobService::answer_end(const Live& live, const Waiter& waiter) const {
   const Job& job = live.job;
   if (!waiter.as_called) return waiter.reply->answer(200, status_of(live));
-  std::string type = live.content_type;
   std::string body = live.answer;
-  int status = job.status;
   if (body.empty() && job.state == JobState::completed) {  // of an earlier life, or long ago
     body = job.output;
-  } else if (body.empty() || status == 0) {
-    body = error_json(job.error.empty() ? "the job was cancelled" : job.error);
-    status = job.state == JobState::timed_out ? 504 : job.state == JobState::cancelled ? 409 : 502;
-    type.clear();
   }
-  waiter.reply->answer_with(status, job.request,
-                            fields_of(job, type.empty() ? "application/json" : type),
-                            std::move(body));
+  if (body.empty() || job.status == 0) {
+    return waiter.reply->refuse(end_error(job), job.request, job_field(job));
+  }
+  const std::string type = live.content_type.empty() ? "application/json" : live.content_type;
+  waiter.reply->answer_with(job.status, job.request, fields_of(job, type), std::move(body));
 }
 
 JobService::LivePtr JobService::find(const gateway::JobCall& call) const {
@@ -364,10 +397,12 @@ std::optional<Job> JobService::stored(const gateway::JobCall& call,
   Result<std::optional<Job>> job =
       store_.find(call.job, call.key->tenant_name, call.deployment->name);
   if (!job) {
-    reply->answer(503, error_json(job.error().message));
+    refuse(reply, storage_error(job.error().message));
     return std::nullopt;
   }
-  if (!*job) reply->answer(404, error_json(fmt::format("there is no job '{}'", call.job)));
+  if (!*job) {
+    refuse(reply, {404, "not_found", fmt::format("there is no job '{}'", call.job), {}, {}});
+  }
   return std::move(*job);
 }
 
@@ -473,8 +508,11 @@ void JobService::retry(const gateway::JobCall& call,
   const LivePtr known = find(call);
   const JobState state = known ? known->job.state : job->state;
   if (state != JobState::failed && state != JobState::timed_out && state != JobState::cancelled) {
-    return reply->answer(
-        409, error_json(fmt::format("a job that is {} is not run again", to_text(state))));
+    return refuse(reply, {409,
+                          "not_run_again",
+                          fmt::format("a job that is {} is not run again", to_text(state)),
+                          {},
+                          {}});
   }
   auto live = std::make_shared<Live>();
   live->job = std::move(*job);
@@ -550,7 +588,7 @@ void JobService::list(const gateway::JobCall& call,
                       const std::shared_ptr<gateway::JobReply>& reply) {
   const Result<std::vector<Job>> jobs =
       store_.list(call.key->tenant_name, call.deployment->name, most_listed);
-  if (!jobs) return reply->answer(503, error_json(jobs.error().message));
+  if (!jobs) return refuse(reply, storage_error(jobs.error().message));
   JsonWriter json;
   json.object([&] {
     json.array("requests", [&] {

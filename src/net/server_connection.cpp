@@ -83,9 +83,8 @@ void ServerConnection::on_round_end() {
 void ServerConnection::on_switched_events(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP)) == 0 || input_paused_) return;
   std::array<char, 16 << 10> bytes;
-  const std::ptrdiff_t got = channel_ == nullptr
-                                 ? ::recv(fd_.get(), bytes.data(), bytes.size(), 0)
-                                 : channel_->receive(bytes.data(), bytes.size());
+  const std::ptrdiff_t got = channel_ == nullptr ? ::recv(fd_.get(), bytes.data(), bytes.size(), 0)
+                                                 : channel_->receive(bytes.data(), bytes.size());
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) return lose();
   // A copy, because the callback may end the exchange.

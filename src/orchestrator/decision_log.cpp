@@ -26,54 +26,71 @@ void write_fields(JsonWriter& json, const core::Action& action, const core::Name
     json.field("decision", decision);
     json.field("reason", code);
   };
-  std::visit(Overloaded{
-                 [&](const core::StartInstance& a) {
-                   reason("start", core::to_text(a.reason));
-                   json.field("instance", names.instance(a.instance));
-                   json.array("devices", [&] {
-                     for (const DeviceId id : a.devices) json.value(names.device(id));
-                   });
-                   json.field("memory_bytes",
-                              (a.reserved.private_bytes + a.reserved.shared_bytes).value);
-                   json.field("expected_start_ms", whole_ms(a.expected_start));
-                 },
-                 [&](const core::StopInstance& a) {
-                   reason("stop", core::to_text(a.reason));
-                   json.field("instance", names.instance(a.instance));
-                   json.field("mode", core::to_text(a.mode));
-                 },
-                 [&](const core::Refuse& a) {
-                   reason("refuse", core::to_text(a.reason));
-                   json.field("request", names.request(a.request));
-                   json.field("retry_after_ms", whole_ms(a.retry_after));
-                 },
-                 [&](const core::AwaitRoom& a) {
-                   reason("wait", core::to_text(a.reason));
-                   json.field("instance", names.instance(a.instance));
-                   json.field("needed_bytes", a.needed.value);
-                   json.field("most_free_bytes", a.most_free.value);
-                   json.object("unfit_devices", [&] {
-                     for (std::size_t i = 0; i < a.unfit.size(); ++i) {
-                       if (a.unfit[i] == 0) continue;
-                       std::string code = core::to_text(static_cast<core::Unfit>(i));
-                       std::ranges::replace(code, ' ', '_');
-                       json.field(code, a.unfit[i]);
-                     }
-                   });
-                 },
-                 [&](const core::CancelRequest& a) {
-                   reason("cancel", "given_up");  // its client left, or its time is over
-                   json.field("request", names.request(a.request));
-                   json.field("instance", names.instance(a.instance));
-                 },
-                 [&](const core::FailRequest& a) {
-                   reason("fail", "instance_lost");
-                   json.field("request", names.request(a.request));
-                   json.field("instance", names.instance(a.instance));
-                 },
-                 [&](const core::Dispatch&) {},
-             },
-             action);
+  std::visit(
+      Overloaded{
+          [&](const core::StartInstance& a) {
+            reason("start", core::to_text(a.reason));
+            json.field("instance", names.instance(a.instance));
+            json.array("devices", [&] {
+              for (const DeviceId id : a.devices) json.value(names.device(id));
+            });
+            json.field("memory_bytes", (a.reserved.private_bytes + a.reserved.shared_bytes).value);
+            json.field("expected_start_ms", whole_ms(a.expected_start));
+            json.field("from", core::to_text(a.from));
+          },
+          [&](const core::StopInstance& a) {
+            reason("stop", core::to_text(a.reason));
+            json.field("instance", names.instance(a.instance));
+            json.field("mode", core::to_text(a.mode));
+          },
+          [&](const core::SuspendInstance& a) {
+            reason("suspend", core::to_text(a.reason));
+            json.field("instance", names.instance(a.instance));
+            json.field("host_bytes", a.host_bytes.value);
+            json.field("expected_resume_ms", whole_ms(a.expected_resume));
+            json.field("expected_start_ms", whole_ms(a.expected_start));
+          },
+          [&](const core::ResumeInstance& a) {
+            reason("resume", core::to_text(a.reason));
+            json.field("instance", names.instance(a.instance));
+            json.array("devices", [&] {
+              for (const DeviceId id : a.devices) json.value(names.device(id));
+            });
+            json.field("memory_bytes", (a.reserved.private_bytes + a.reserved.shared_bytes).value);
+            json.field("expected_resume_ms", whole_ms(a.expected_resume));
+          },
+          [&](const core::Refuse& a) {
+            reason("refuse", core::to_text(a.reason));
+            json.field("request", names.request(a.request));
+            json.field("retry_after_ms", whole_ms(a.retry_after));
+          },
+          [&](const core::AwaitRoom& a) {
+            reason("wait", core::to_text(a.reason));
+            json.field("instance", names.instance(a.instance));
+            json.field("needed_bytes", a.needed.value);
+            json.field("most_free_bytes", a.most_free.value);
+            json.object("unfit_devices", [&] {
+              for (std::size_t i = 0; i < a.unfit.size(); ++i) {
+                if (a.unfit[i] == 0) continue;
+                std::string code = core::to_text(static_cast<core::Unfit>(i));
+                std::ranges::replace(code, ' ', '_');
+                json.field(code, a.unfit[i]);
+              }
+            });
+          },
+          [&](const core::CancelRequest& a) {
+            reason("cancel", "given_up");  // its client left, or its time is over
+            json.field("request", names.request(a.request));
+            json.field("instance", names.instance(a.instance));
+          },
+          [&](const core::FailRequest& a) {
+            reason("fail", "instance_lost");
+            json.field("request", names.request(a.request));
+            json.field("instance", names.instance(a.instance));
+          },
+          [&](const core::Dispatch&) {},
+      },
+      action);
 }
 
 }  // namespace

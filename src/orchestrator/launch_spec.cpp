@@ -38,6 +38,7 @@ core::DeviceSpec device_spec(DeviceId id, const backend::Device& device) {
   spec.name = device.id;
   spec.kind = core_kind(device.kind);
   spec.memory = device.memory;
+  spec.node = local_node;
   spec.slots = device.slots > 0 ? device.slots : memory_alone_decides;
   spec.price_per_hour = device.price_per_hour;
   spec.labels = label_ids(device.labels);

@@ -37,6 +37,9 @@ struct DeploymentPlan {
   Prices prices;
 };
 
+/// All devices of one machine are on this node.
+inline constexpr NodeId local_node{1};
+
 [[nodiscard]] core::DeviceKind core_kind(backend::DeviceKind kind);
 /// The number of a label, the same for all who write it so.
 [[nodiscard]] core::LabelId label_id(std::string_view label);

@@ -73,6 +73,8 @@ struct InstanceRecord {
   [[nodiscard]] std::string device_names() const;  // "cuda0", "cuda0,cuda1"
   bool spawned = false;                            // backend.start() was called
   bool stop_ordered = false;
+  bool suspend_ordered = false;  // or resume: what an error of its worker is about
+  bool resume_ordered = false;
 };
 
 class Orchestrator final : public gateway::Dispatcher, private backend::BackendListener {
@@ -84,6 +86,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
 
   /// Needs: the loop does not run yet.
   void add_device(const backend::Device& device);
+  /// What suspended instances may hold of this machine's memory. Needs: as add_device().
+  void lend_host_memory(Bytes bytes);
   /// Its share of every queue from now on. Before the loop runs, or on its thread.
   void weigh_tenant(TenantId tenant, std::int32_t weight);
   /// Needs: its id was never used before. Before the loop runs, or on its thread.
@@ -177,6 +181,8 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void spawn(backend::InstanceKey key, bool journalled, const std::string& why_not);
   void start_failed(backend::InstanceKey key, const std::string& why, core::StartFailure failure);
   void carry_out(const core::StopInstance& order);
+  void carry_out(const core::SuspendInstance& order);
+  void carry_out(const core::ResumeInstance& order);
   void note_why_it_is_killed(InstanceRecord& r, core::StopReason reason);
   void carry_out(const core::CancelRequest& order);
   void carry_out(const core::AwaitRoom& order);
@@ -205,6 +211,12 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void on_ready(InstanceRecord& r, const backend::WorkerReady& m);
   void on_load_failed(InstanceRecord& r, const backend::WorkerLoadFailed& m);
   void on_ended(backend::InstanceKey key, const backend::WorkerEnded& m);
+  void on_suspended(const InstanceRecord& r, const backend::WorkerSuspended& m);
+  void on_resumed(InstanceRecord& r, const backend::WorkerResumed& m);
+  void on_error(InstanceRecord& r, const backend::WorkerError& m);
+  [[nodiscard]] std::optional<core::MemoryNeed> measured_on_devices(const InstanceRecord& r,
+                                                                    Bytes private_bytes,
+                                                                    Bytes shared_bytes);
 
   net::EventLoop& loop_;
   backend::InstanceBackend& backend_;

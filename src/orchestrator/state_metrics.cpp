@@ -10,10 +10,11 @@
 namespace stoker::orchestrator {
 namespace {
 
-constexpr std::array<core::InstanceState, 7> shown_states = {
-    core::InstanceState::planned, core::InstanceState::starting, core::InstanceState::loading,
-    core::InstanceState::ready,   core::InstanceState::draining, core::InstanceState::stopping,
-    core::InstanceState::failed};
+constexpr std::array<core::InstanceState, 10> shown_states = {
+    core::InstanceState::planned, core::InstanceState::starting,   core::InstanceState::loading,
+    core::InstanceState::ready,   core::InstanceState::draining,   core::InstanceState::stopping,
+    core::InstanceState::failed,  core::InstanceState::suspending, core::InstanceState::suspended,
+    core::InstanceState::resuming};
 
 }  // namespace
 

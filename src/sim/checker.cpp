@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/invariant.h"
 #include "base/overloaded.h"
@@ -20,6 +21,15 @@ Checker::Request& Checker::request(RequestId id) {
   Request* found = requests_.find(id);
   STOKER_INVARIANT(found != nullptr, "V2 request {} is not open", id.value);
   return *found;
+}
+
+std::int32_t Checker::warm_of(DeploymentId id) const {
+  std::int32_t warm = 0;
+  for (const auto& [each_id, each] : instances_) {
+    if (each.deployment != id || each.stage == Stage::leaving) continue;
+    if (each.stage != Stage::suspending && each.stage != Stage::suspended) ++warm;
+  }
+  return warm;
 }
 
 std::int32_t Checker::live_of(DeploymentId id) const {
@@ -137,7 +147,7 @@ void Checker::on_ended(Instant now, RequestId id, Ending ending) {
 void Checker::before_step(Instant now, const core::Event& event) {
   if (listener_ != nullptr) listener_->before_step(now, event);
   STOKER_INVARIANT(now >= last_, "V21 {} after {}", now.ns, last_.ns);
-  last_ = now;
+  previous_ = std::exchange(last_, now);
   if (trace_) {
     trace_(fmt::format("{:>12.6f}  {}", static_cast<double>(now.ns) / 1e9, core::describe(event)));
   }
@@ -155,6 +165,8 @@ void Checker::on_action(Instant now, const core::Event& cause, const core::Actio
                  [&](const core::Refuse& a) { on(now, a, cause); },
                  [&](const core::StartInstance& a) { on(now, a); },
                  [&](const core::StopInstance& a) { on(now, a); },
+                 [&](const core::SuspendInstance& a) { on(now, a, cause); },
+                 [&](const core::ResumeInstance& a) { on(now, a, cause); },
                  [&](const core::FailRequest& a) { on(now, a); },
                  [&](const core::CancelRequest& a) { on(now, a); },
                  [&](const core::AwaitRoom& a) { on(now, a); },
@@ -169,24 +181,37 @@ void Checker::on_process_gone(Instant, InstanceId id) {
   for (const DeviceId device : it->second.devices) devices_.at(device).residents.erase(id);
   // Its requests are ended by the step that follows; only then is it forgotten.
   it->second.devices.clear();
+  it->second.host = {};
   it->second.pool_devices = 0;
   it->second.stage = it->second.stage == Stage::leaving ? Stage::leaving : it->second.stage;
 }
 
 void Checker::after_step(Instant now, const core::Event& event, const core::Core& core) {
   if (measured_) {
-    const auto& ready = std::get<core::InstanceReady>(event);
-    Instance& each = instances_.at(ready.instance);
+    Instance& each = instances_.at(measured_of_);
     Deployment& d = deployments_.at(each.deployment);
     const bool swept = each.stage == Stage::leaving;  // ready and stopped in one step
+    const bool started = std::holds_alternative<core::InstanceReady>(event);
     if (!swept) each.stage = Stage::ready;
-    if (!swept) note_worked_start(each);
+    if (!swept && started) note_worked_start(each);
     if (each.running.empty()) each.idle_since = now;
-    const Duration took = now - each.started_at;
-    if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
+    if (started) {
+      const Duration took = now - each.started_at;
+      if (d.shortest_start.ns == 0 || took < d.shortest_start) d.shortest_start = took;
+    } else {
+      d.shortest_resume = std::min(d.shortest_resume, now - each.resumed_at);
+    }
     d.starts.clear();
     d.failing = false;
     for (const DeviceId id : each.devices) check_memory(id);
+  }
+  if (const auto* suspended = std::get_if<core::InstanceSuspended>(&event)) {
+    const auto it = instances_.find(suspended->instance);
+    const bool known = it != instances_.end() && it->second.generation == suspended->generation;
+    STOKER_INVARIANT(!known || it->second.stage != Stage::suspending,
+                     "V3 instance {} holds device memory and goes on being suspended",
+                     suspended->instance.value);
+    if (known && it->second.node) check_host(it->second.node);
   }
   // Those that are gone: nothing may run on them any more.
   if (std::holds_alternative<core::InstanceExited>(event) ||
@@ -247,6 +272,9 @@ void Checker::on_fault(Instant now, Fault fault) {
     case Fault::load_slow:
       reached(State::slow_load_with_progress);
       break;
+    case Fault::store_full:
+      reached(State::store_full);
+      break;
     case Fault::server_sleeps:
       reached(State::overslept);
       break;
@@ -258,12 +286,15 @@ void Checker::on_fault(Instant now, Fault fault) {
 void Checker::on_server_crash(Instant) {
   for (const auto& [id, each] : instances_) {
     if (each.stage == Stage::loading) reached(State::server_crashed_while_loading);
+    if (each.stage == Stage::suspended) reached(State::server_crashed_while_suspended);
     if (!each.running.empty()) reached(State::server_crashed_while_busy);
   }
   // Of instances and queues the next life knows nothing; the requests are ended one by one.
   instances_.clear();
   deployments_.clear();
   devices_.clear();
+  nodes_.clear();
+  stored_.clear();
   pools_.clear();
   weights_.clear();
   lanes_.clear();

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/id_table.h"
@@ -49,7 +50,15 @@ class Checker final : public Observer {
   [[nodiscard]] const StateCounts& states() const { return states_; }
 
  private:
-  enum class Stage : std::uint8_t { starting, loading, ready, leaving };
+  enum class Stage : std::uint8_t {
+    starting,
+    loading,
+    ready,
+    suspending,
+    suspended,
+    resuming,
+    leaving
+  };
   struct Request {
     DeploymentId deployment;
     TenantId tenant;
@@ -72,7 +81,9 @@ class Checker final : public Observer {
     std::vector<DeviceId> started_on;
     PoolId pool;
     core::MemoryNeed held;
+    Bytes at_most;  // on one device; more than `held` if it fits on some of its devices only
     Instant started_at;
+    Instant resumed_at;
     Instant idle_since;
     std::set<RequestId> running;
     std::int32_t share_permille = 0;
@@ -83,6 +94,11 @@ class Checker final : public Observer {
     std::optional<Instant> asked_to_stop_at;
     Instant stops_by;
     bool unkillable = false;
+    std::vector<DeviceId> home;  // suspended: where it was
+    NodeId node;                 // whose host memory it holds
+    Bytes host;
+    Bytes host_before;  // what was measured
+    std::int32_t suspends = 0;
   };
   /// A new request that went to an instance at once.
   struct Sent {
@@ -122,6 +138,7 @@ class Checker final : public Observer {
     std::int32_t level = 0;                      // so many instances they fill
     std::map<std::int32_t, Instant> fell_below;  // of levels that were reached
     Duration shortest_start;                     // of those that were seen; {0}: none
+    Duration shortest_resume;                    // expected or seen
     bool rebounded = false;                      // a schedule moved its bounds
     bool token_late = false;                     // a first token missed the objective
   };
@@ -135,6 +152,7 @@ class Checker final : public Observer {
   };
 
   void hear(Instant now, const core::DeviceAdded& e);
+  void hear(Instant now, const core::NodeAdded& e);
   void hear(Instant now, const core::PoolAdded& e);
   void hear(Instant now, const core::TenantWeighed& e);
   void hear(Instant now, const core::DeviceLost& e);
@@ -157,6 +175,13 @@ class Checker final : public Observer {
   void hear(Instant now, const core::StartOutcomeUnknown& e);
   void hear(Instant now, const core::InstancePlaced& e);
   void hear(Instant now, const core::InstanceUnkillable& e);
+  void hear(Instant now, const core::ModelInTier& e);
+  void hear(Instant now, const core::ModelLost& e);
+  void hear(Instant now, const core::TierLost& e);
+  void hear(Instant now, const core::InstanceSuspended& e);
+  void hear(Instant now, const core::SuspendFailed& e);
+  void hear(Instant now, const core::InstanceResumed& e);
+  void hear(Instant now, const core::ResumeFailed& e);
   void hear(Instant now, const core::WarmRequested& e);
   void hear(Instant now, const core::StopRequested& e);
   void hear(Instant now, const core::ShutdownRequested& e);
@@ -167,6 +192,8 @@ class Checker final : public Observer {
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
   void on(Instant now, const core::StartInstance& a);
   void on(Instant now, const core::StopInstance& a);
+  void on(Instant now, const core::SuspendInstance& a, const core::Event& cause);
+  void on(Instant now, const core::ResumeInstance& a, const core::Event& cause);
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
@@ -175,6 +202,13 @@ class Checker final : public Observer {
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
   void check_memory(DeviceId id) const;
+  void check_host(NodeId id) const;
+  void check_tier(const Deployment& d, const core::StartInstance& a);
+  [[nodiscard]] Bytes host_held(NodeId id) const;
+  void take_devices(const Deployment& d, InstanceId id, const std::vector<DeviceId>& devices);
+  void check_cool_down(const Deployment& d, core::StartReason reason, DeploymentId id,
+                       Instant wanted_at) const;
+  void idle_choice(Instant now, const Instance& each, Deployment& d, InstanceId id);
   void check_shares(Deployment& d, TenantId served, std::int64_t cost);
   /// What `cost` takes of its tenant's share; exact for the weights that are drawn.
   [[nodiscard]] std::int64_t share_of(TenantId tenant, std::int64_t cost) const;
@@ -182,11 +216,13 @@ class Checker final : public Observer {
   void check_kept(Instant now, const Instance& each, const Deployment& d);
   void sweep(Instant now, const core::Core& core);
   void check_waiting(Instant now, const core::Summary& summary) const;
+  void check_asleep(const core::Summary& summary) const;
+  void check_swaps(Instant now, const core::Summary& summary) const;
   [[nodiscard]] bool could_be_made(Instant now, const Deployment& d,
                                    const core::Summary& summary) const;
   void note_failed_start(Instant now, const Instance& instance);
   void note_worked_start(const Instance& instance);
-  void check_distrust(Instant now, const core::AwaitRoom& a) const;
+  void check_distrust(const core::AwaitRoom& a) const;
   void note_asked_to_stop(Instant now, const core::StopRequested& e);
   void check_limits(Instant now, const core::Summary& summary) const;
   void check_forgotten(Instant now, const core::Summary& summary) const;
@@ -196,7 +232,10 @@ class Checker final : public Observer {
   Request& request(RequestId id);
   /// It has the kind and the labels that are asked for.
   [[nodiscard]] static bool suits(const core::DeviceSpec& device, const core::DeviceNeed& needs);
+  /// Of all that the maximum bounds.
   [[nodiscard]] std::int32_t live_of(DeploymentId id) const;
+  /// Of those that serve or are about to.
+  [[nodiscard]] std::int32_t warm_of(DeploymentId id) const;
   /// Some node has the devices for it; `now`: with what is free.
   [[nodiscard]] bool could_hold(const Deployment& d, bool now) const;
   void reached(State state) { states_.reached(state); }
@@ -206,10 +245,13 @@ class Checker final : public Observer {
   std::function<void(const std::string&)> trace_;
   std::int32_t until_sweep_ = 1;
   bool fault_struck_ = false;
-  Instant last_;
+  Instant last_;      // of this step
+  Instant previous_;  // of the one before
   StateCounts states_;
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
+  std::map<NodeId, core::NodeSpec> nodes_;
+  std::set<std::tuple<ModelId, NodeId, core::Tier>> stored_;
   std::map<PoolId, core::PoolSpec> pools_;
   std::map<TenantId, std::int32_t> weights_;
   std::map<InstanceId, Instance> instances_;
@@ -217,8 +259,9 @@ class Checker final : public Observer {
   std::set<std::pair<Instant, RequestId>> deadlines_;
   std::map<Lane, std::set<std::pair<std::uint64_t, RequestId>>> lanes_;
   IdTable<RequestId, std::int32_t> overtaken_;
-  std::optional<core::MemoryNeed> measured_;  // of the InstanceReady that is being stepped
-  core::MemoryNeed before_measured_;          // what it held until then
+  std::optional<core::MemoryNeed> measured_;  // of what becomes ready in the step
+  InstanceId measured_of_;
+  core::MemoryNeed before_measured_;  // what it held until then
   std::uint64_t next_order_ = 1;
   std::int32_t victims_in_step_ = 0;
   bool shutting_down_ = false;

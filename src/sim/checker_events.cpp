@@ -9,6 +9,10 @@ void Checker::hear(Instant, const core::DeviceAdded& e) {
   devices_[e.device.id] = {e.device, {}, false};
 }
 
+void Checker::hear(Instant, const core::NodeAdded& e) {
+  nodes_[e.node.id] = e.node;
+}
+
 void Checker::hear(Instant, const core::PoolAdded& e) {
   pools_[e.pool.id] = e.pool;
 }
@@ -21,6 +25,12 @@ void Checker::hear(Instant, const core::DeviceLost& e) {
   Device& device = devices_.at(e.device);
   device.lost = true;
   if (device.residents.empty()) reached(State::device_lost_idle);
+  for (const auto& [id, each] : instances_) {
+    if (each.stage == Stage::suspended &&
+        std::count(each.home.begin(), each.home.end(), e.device) > 0) {
+      reached(State::device_lost_while_suspended);
+    }
+  }
   for (const InstanceId id : device.residents) {
     const Instance& each = instances_.at(id);
     if (each.stage == Stage::starting || each.stage == Stage::loading) {
@@ -39,6 +49,8 @@ void Checker::hear(Instant, const core::DeploymentAdded& e) {
   Deployment& d = deployments_[e.deployment.id];
   d.spec = e.deployment;
   d.need = e.deployment.estimate;
+  d.shortest_resume = d.spec.expected_resume.ns > 0 ? d.spec.expected_resume
+                                                    : Duration{d.spec.expected_start.ns / 4};
   d.most_instances = e.deployment.scale.max_instances;
 }
 
@@ -81,9 +93,9 @@ void Checker::hear(Instant, const core::DeploymentRemoved& e) {
   if (it == deployments_.end()) return;
   it->second.removed = true;
   for (const auto& [id, each] : instances_) {
-    if (each.deployment == e.deployment && !each.running.empty()) {
-      reached(State::deployment_removed_while_busy);
-    }
+    if (each.deployment != e.deployment) continue;
+    if (!each.running.empty()) reached(State::deployment_removed_while_busy);
+    if (each.stage == Stage::suspended) reached(State::removed_while_suspended);
   }
 }
 
@@ -144,6 +156,7 @@ void Checker::hear(Instant, const core::InstanceReady& e) {
   if (it->second.stage == Stage::ready) reached(State::ready_told_twice);
   if (it->second.stage != Stage::loading) return;
   measured_ = e.measured;
+  measured_of_ = e.instance;
   deployments_.at(it->second.deployment).need = e.measured;
   before_measured_ = it->second.held;
   if (e.measured.private_bytes > it->second.held.private_bytes) {
@@ -167,6 +180,18 @@ void Checker::hear(Instant now, const core::InstanceExited& e) {
     case Stage::ready:
       reached(each.running.empty() ? State::crashed_while_idle : State::crashed_while_busy);
       break;
+    case Stage::suspending:
+      reached(State::crashed_while_suspending);
+      each.stage = Stage::leaving;  // another may come at once
+      return;
+    case Stage::suspended:
+      reached(State::crashed_while_suspended);
+      each.stage = Stage::leaving;  // another may come at once
+      return;
+    case Stage::resuming:
+      reached(State::crashed_while_resuming);
+      each.stage = Stage::leaving;  // another may come at once
+      return;
     case Stage::leaving:
       if (each.drained) reached(State::crashed_while_draining);
       break;
@@ -179,6 +204,10 @@ void Checker::hear(Instant now, const core::InstanceExited& e) {
 void Checker::hear(Instant, const core::InstanceHung& e) {
   const auto it = instances_.find(e.instance);
   if (it == instances_.end()) return;
+  if (it->second.stage == Stage::suspended) {
+    reached(State::hung_while_suspended);
+    return;
+  }
   reached(it->second.stage == Stage::ready ? State::hung_while_busy : State::hung_while_loading);
 }
 
@@ -210,6 +239,66 @@ void Checker::hear(Instant, const core::InstanceUnkillable& e) {
   if (it != instances_.end()) it->second.unkillable = true;
 }
 
+void Checker::hear(Instant, const core::ModelInTier& e) {
+  stored_.insert({e.model, e.node, e.tier});
+  for (const auto& [model, node, tier] : stored_) {
+    if (model == e.model && node != e.node) reached(State::model_on_two_nodes);
+  }
+}
+
+void Checker::hear(Instant, const core::ModelLost& e) {
+  reached(State::model_lost);
+  stored_.erase({e.model, e.node, e.tier});
+}
+
+void Checker::hear(Instant, const core::TierLost& e) {
+  reached(State::tier_lost);
+  std::erase_if(stored_, [&](const auto& entry) {
+    return std::get<NodeId>(entry) == e.node && std::get<core::Tier>(entry) == e.tier;
+  });
+}
+
+void Checker::hear(Instant, const core::InstanceSuspended& e) {
+  const auto it = instances_.find(e.instance);
+  if (it == instances_.end() || it->second.generation != e.generation) return;
+  Instance& each = it->second;
+  if (each.stage != Stage::suspending) return;
+  if (e.device_bytes > Bytes{}) {
+    reached(State::suspend_kept_device_memory);
+    return;
+  }
+  if (e.host_bytes > each.host) reached(State::suspended_larger_than_estimated);
+  for (const DeviceId device : each.devices) devices_.at(device).residents.erase(e.instance);
+  each.home = each.devices;
+  each.devices.clear();
+  each.host_before = each.host;
+  each.host = e.host_bytes;  // taken back if the core says that it does not fit
+  each.stage = Stage::suspended;
+}
+
+void Checker::hear(Instant, const core::SuspendFailed& e) {
+  reached(e.failure == core::SuspendFailure::refused ? State::suspend_refused
+                                                     : State::suspend_outcome_unknown);
+}
+
+void Checker::hear(Instant, const core::InstanceResumed& e) {
+  const auto it = instances_.find(e.instance);
+  if (it == instances_.end() || it->second.generation != e.generation) return;
+  Instance& each = it->second;
+  if (each.stage != Stage::resuming) return;
+  each.host = {};
+  measured_ = e.measured;
+  measured_of_ = e.instance;
+  deployments_.at(each.deployment).need = e.measured;
+  before_measured_ = each.held;
+  each.held = e.measured;
+}
+
+void Checker::hear(Instant, const core::ResumeFailed& e) {
+  reached(e.failure == core::SuspendFailure::refused ? State::resume_refused
+                                                     : State::resume_outcome_unknown);
+}
+
 void Checker::hear(Instant, const core::WarmRequested& e) {
   const auto it = deployments_.find(e.deployment);
   if (it == deployments_.end()) return;
@@ -225,6 +314,11 @@ void Checker::hear(Instant now, const core::StopRequested& e) {
   note_asked_to_stop(now, e);
   const auto it = deployments_.find(e.deployment);
   if (it != deployments_.end() && !e.instance) it->second.by_hand = true;
+  for (const auto& [id, each] : instances_) {
+    if (each.deployment == e.deployment && each.stage == Stage::suspended) {
+      reached(State::stopped_by_hand_while_suspended);
+    }
+  }
 }
 
 void Checker::hear(Instant now, const core::ShutdownRequested&) {

@@ -45,27 +45,15 @@ void Checker::on(Instant now, const core::StartInstance& a) {
                               a.reserved.shared_bytes == d.need.shared_bytes),
                    "instance {} is given {}, and such a one took {}", a.instance.value,
                    a.reserved.private_bytes.value, d.need.private_bytes.value);
-  NodeId node;
-  for (const DeviceId id : a.devices) {
-    Device& device = devices_.at(id);
-    STOKER_INVARIANT(!device.lost, "instance {} on the lost device {}", a.instance.value, id.value);
-    STOKER_INVARIANT(id == a.devices.front() || device.spec.node == node,
-                     "instance {} on two nodes", a.instance.value);
-    node = device.spec.node;
-    STOKER_INVARIANT(suits(device.spec, d.spec.needs), "instance {} on device {}", a.instance.value,
-                     id.value);
-    if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
-    for (const InstanceId other : device.residents) {
-      if (instances_.at(other).deployment != a.deployment)
-        reached(State::two_models_on_a_device);
-      else if (d.spec.weights)
-        reached(State::shared_weights_resident);
+  for (const auto& [id, other] : instances_) {
+    if (other.deployment == a.deployment && other.stage == Stage::suspended) {
+      reached(State::started_beside_suspended);
+      break;
     }
-    device.residents.insert(a.instance);
   }
   const std::vector<DeviceId> devices = a.devices;
   instances_[a.instance] = std::move(each);
-  for (const DeviceId id : devices) check_memory(id);
+  take_devices(d, a.instance, devices);
   if (a.pool) {
     std::int32_t held = 0;
     for (const auto& [id, other] : instances_) {
@@ -113,13 +101,8 @@ void Checker::on(Instant now, const core::StartInstance& a) {
       reached(State::started_as_spare);
       break;
   }
-  // V19: one that was stopped for want of requests is missed at once only by requests that wait.
-  const core::ScalePolicy& policy = d.spec.scale;
-  if (is_for_load(a.reason) && d.scaled_down_at && !d.changed) {
-    STOKER_INVARIANT(a.wanted_at - *d.scaled_down_at >= cool_down_of(policy),
-                     "V19 deployment {} starts one {} ns after it stopped one", a.deployment.value,
-                     (a.wanted_at - *d.scaled_down_at).ns);
-  }
+  check_cool_down(d, a.reason, a.deployment, a.wanted_at);
+  check_tier(d, a);
   if (a.reason != core::StartReason::replace) d.scaled_up_at = now;
   // What a broken model may cost: with its backoff of 1, 2, 4, 8 ... 60 s, less a fifth, no more
   // than eight rounds of starts in a minute.
@@ -128,6 +111,74 @@ void Checker::on(Instant now, const core::StartInstance& a) {
   STOKER_INVARIANT(static_cast<std::int32_t>(d.starts.size()) <= 8 * d.most_instances,
                    "V22 deployment {} was started {} times in a minute without success",
                    a.deployment.value, d.starts.size());
+}
+
+/// It says that it loads from where the weights really lie.
+void Checker::check_tier(const Deployment& d, const core::StartInstance& a) {
+  if (a.pool || !d.spec.model.id) return;
+  const NodeId node = devices_.at(a.devices.front()).spec.node;
+  core::Tier from = core::Tier::remote;
+  for (const core::Tier tier : {core::Tier::disk, core::Tier::host}) {
+    if (stored_.contains({d.spec.model.id, node, tier})) from = tier;
+  }
+  STOKER_INVARIANT(a.from == from, "instance {} loads from {}, its model is in {}",
+                   a.instance.value, to_text(a.from), to_text(from));
+  STOKER_INVARIANT(a.expected_start.ns >= 0, "instance {}", a.instance.value);
+  reached(from == core::Tier::host   ? State::started_from_host_memory
+          : from == core::Tier::disk ? State::started_from_disk
+                                     : State::started_from_remote);
+}
+
+/// It takes places there: V3.
+void Checker::take_devices(const Deployment& d, InstanceId instance,
+                           const std::vector<DeviceId>& devices) {
+  NodeId node;
+  for (const DeviceId id : devices) {
+    Device& device = devices_.at(id);
+    STOKER_INVARIANT(!device.lost, "instance {} on the lost device {}", instance.value, id.value);
+    STOKER_INVARIANT(id == devices.front() || device.spec.node == node, "instance {} on two nodes",
+                     instance.value);
+    node = device.spec.node;
+    STOKER_INVARIANT(suits(device.spec, d.spec.needs), "instance {} on device {}", instance.value,
+                     id.value);
+    if (!d.spec.needs.labels.empty()) reached(State::labels_decided);
+    for (const InstanceId other : device.residents) {
+      if (instances_.at(other).deployment != d.spec.id)
+        reached(State::two_models_on_a_device);
+      else if (d.spec.weights)
+        reached(State::shared_weights_resident);
+    }
+    device.residents.insert(instance);
+  }
+  for (const DeviceId id : devices) check_memory(id);
+}
+
+/// V19: one that was stopped for want of requests is missed at once only by requests that wait.
+void Checker::check_cool_down(const Deployment& d, core::StartReason reason, DeploymentId id,
+                              Instant wanted_at) const {
+  if (!is_for_load(reason) || !d.scaled_down_at || d.changed) return;
+  STOKER_INVARIANT(wanted_at - *d.scaled_down_at >= cool_down_of(d.spec.scale),
+                   "V19 deployment {} starts one {} ns after it stopped one", id.value,
+                   (wanted_at - *d.scaled_down_at).ns);
+}
+
+/// One that idled for long enough goes.
+void Checker::idle_choice(Instant now, const Instance& each, Deployment& d, InstanceId id) {
+  const core::ScalePolicy& policy = d.spec.scale;
+  // Others may drain, which is not seen from here: the shorter of the two delays holds.
+  if (policy.scale_down_delay && policy.scale_to_zero_delay && !d.changed) {
+    const Duration least = std::min(*policy.scale_down_delay, *policy.scale_to_zero_delay);
+    STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns", id.value,
+                     (now - each.idle_since).ns);
+  }
+  if (d.scaled_up_at && !d.changed) {
+    const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
+                                    policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
+    STOKER_INVARIANT(now - *d.scaled_up_at >= least,
+                     "V19 deployment {} stops one {} ns after it started one",
+                     each.deployment.value, (now - *d.scaled_up_at).ns);
+  }
+  d.scaled_down_at = now;
 }
 
 void Checker::note_level(Instant now, Deployment& d) {
@@ -148,15 +199,18 @@ void Checker::check_kept(Instant now, const Instance& each, const Deployment& d)
     return;
   }
   // Those that drain count here and not there: then the bound is an earlier one.
-  const std::int32_t live = live_of(each.deployment);
-  const auto fell = d.fell_below.find(live);
-  if (live < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
+  const std::int32_t warm = warm_of(each.deployment);
+  const auto fell = d.fell_below.find(warm);
+  if (warm < 2 || fell == d.fell_below.end()) return;  // the last one goes by the next request
   double price = 0;
   for (const DeviceId id : each.devices) {
     price += static_cast<double>(devices_.at(id).spec.price_per_hour.value) / 1e9;
   }
   const double weight = keep.wait_weight / (price > 0 ? price : 1);
-  const double quarter_ns = static_cast<double>(d.shortest_start.ns) * (1 + weight) / 4;
+  // What can be suspended comes back by a resume.
+  const Duration back =
+      d.spec.can_suspend ? std::min(d.shortest_start, d.shortest_resume) : d.shortest_start;
+  const double quarter_ns = static_cast<double>(back.ns) * (1 + weight) / 4;
   const double kept_ns = static_cast<double>((now - fell->second).ns);
   if (now - each.idle_since >= keep.max) return;
   constexpr double rounding_ns = 1e6;
@@ -178,27 +232,13 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     STOKER_INVARIANT(each.stage == Stage::ready && each.running.empty(),
                      "V15 instance {} is stopped while it works", a.instance.value);
     const bool rests = d.by_hand || d.removed || shutting_down_;
-    STOKER_INVARIANT(rests || live_of(each.deployment) > d.spec.scale.min_instances,
+    STOKER_INVARIANT(rests || warm_of(each.deployment) > d.spec.scale.min_instances,
                      "V16 deployment {} falls below its minimum", each.deployment.value);
   }
   if (a.reason == StopReason::idle) {
-    const core::ScalePolicy& policy = d.spec.scale;
-    const bool last = live_of(each.deployment) == 1;
-    // Others may drain, which is not seen from here: the shorter of the two delays holds.
-    if (policy.scale_down_delay && policy.scale_to_zero_delay && !d.changed) {
-      const Duration least = std::min(*policy.scale_down_delay, *policy.scale_to_zero_delay);
-      STOKER_INVARIANT(now - each.idle_since >= least, "V19 instance {} was idle for {} ns",
-                       a.instance.value, (now - each.idle_since).ns);
-    }
-    if (d.scaled_up_at && !d.changed) {
-      const Duration least = std::min(policy.scale_down_delay.value_or(policy.keep_warm.min),
-                                      policy.scale_to_zero_delay.value_or(policy.keep_warm.min));
-      STOKER_INVARIANT(now - *d.scaled_up_at >= least,
-                       "V19 deployment {} stops one {} ns after it started one",
-                       each.deployment.value, (now - *d.scaled_up_at).ns);
-    }
+    const bool last = warm_of(each.deployment) == 1;
     check_kept(now, each, d);
-    d.scaled_down_at = now;
+    idle_choice(now, each, d, a.instance);
     reached(last ? State::stopped_last_idle : State::stopped_idle);
   }
   if (a.reason == StopReason::make_room) {
@@ -236,12 +276,31 @@ void Checker::on(Instant now, const core::StopInstance& a) {
     case StopReason::memory_overrun:
       reached(State::memory_overrun);
       if (measured_) {
+        each.at_most = each.held.private_bytes + each.held.shared_bytes;
         each.held = before_measured_;
       }
       measured_.reset();
       break;
     case StopReason::abandoned:
       reached(State::stopped_while_loading_abandoned);
+      break;
+    case StopReason::host_room:
+      STOKER_INVARIANT(each.stage == Stage::suspended, "instance {} leaves no host memory",
+                       a.instance.value);
+      reached(State::host_room_made);
+      break;
+    case StopReason::unlikely:
+      STOKER_INVARIANT(each.stage == Stage::suspended, "instance {} is not suspended",
+                       a.instance.value);
+      STOKER_INVARIANT(d.waiting == 0, "L1 instance {} is asked for and goes", a.instance.value);
+      reached(State::suspended_until_unlikely);
+      break;
+    case StopReason::elsewhere:
+      reached(State::started_elsewhere);
+      break;
+    case StopReason::host_overrun:
+      reached(State::host_overrun);
+      each.host = each.host_before;
       break;
     case StopReason::not_placed:
       reached(State::pool_start_given_up);
@@ -254,19 +313,29 @@ void Checker::on(Instant now, const core::StopInstance& a) {
   }
   const bool failed = a.mode == StopMode::kill && a.reason != StopReason::drain_limit &&
                       a.reason != StopReason::device_lost && a.reason != StopReason::abandoned &&
-                      a.reason != StopReason::memory_overrun;
+                      a.reason != StopReason::memory_overrun &&
+                      a.reason != StopReason::suspend_failed &&
+                      a.reason != StopReason::resume_failed && a.reason != StopReason::host_room &&
+                      a.reason != StopReason::host_overrun;
+  const bool starts = each.stage == Stage::starting || each.stage == Stage::loading;
   if (failed && each.stage != Stage::leaving) {
     note_failure(now, d);
-    if (each.stage != Stage::ready) note_failed_start(now, each);
+    if (starts) note_failed_start(now, each);
   }
   // What was given up on purpose did not fail.
-  if (!failed && each.stage != Stage::ready && !d.starts.empty()) d.starts.pop_back();
+  if (!failed && (starts || each.stage == Stage::leaving) && !d.starts.empty()) {
+    d.starts.pop_back();
+  }
   each.stage = Stage::leaving;
 }
 
-void Checker::on(Instant now, const core::AwaitRoom& a) {
-  check_distrust(now, a);
+void Checker::on(Instant, const core::AwaitRoom& a) {
+  check_distrust(a);
   reached(State::waited_for_room);
+  const auto known = instances_.find(a.instance);
+  if (known != instances_.end() && known->second.stage == Stage::suspended) {
+    reached(State::waited_for_own_devices);
+  }
   if (a.reason == core::WaitReason::all_busy) reached(State::all_busy);
   if (a.reason == core::WaitReason::quota) reached(State::pool_quota_reached);
   if (a.unfit[static_cast<std::size_t>(core::Unfit::distrusted)] > 0) {

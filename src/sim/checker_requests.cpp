@@ -25,7 +25,7 @@ void Checker::on(Instant now, const core::Dispatch& a, const core::Event& cause)
   STOKER_INVARIANT(to.deployment == r.deployment, "V5 request {} on instance {}", a.request.value,
                    a.instance.value);
   STOKER_INVARIANT(
-      to.stage == Stage::ready || (to.stage == Stage::loading && measured_.has_value()),
+      to.stage == Stage::ready || (measured_.has_value() && measured_of_ == a.instance),
       "V8 request {} on instance {}", a.request.value, a.instance.value);
   STOKER_INVARIANT(!to.broken, "V8 request {} on the broken instance {}", a.request.value,
                    a.instance.value);

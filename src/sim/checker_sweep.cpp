@@ -38,6 +38,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
     const bool leaving = std::any_of(
         summary.instances.begin(), summary.instances.end(), [&](const core::InstanceSummary& i) {
           return i.deployment == each.id && (i.state == core::InstanceState::draining ||
+                                             i.state == core::InstanceState::suspending ||
                                              i.state == core::InstanceState::stopping ||
                                              i.state == core::InstanceState::failed);
         });
@@ -51,7 +52,16 @@ void Checker::sweep(Instant now, const core::Core& core) {
                        each.id.value, each.live_instances, d.spec.scale.min_instances);
     }
   }
+  for (const core::NodeSummary& each : summary.nodes) {
+    // Reserved before the order that is seen from here.
+    STOKER_INVARIANT(
+        each.host_reserved >= host_held(each.id) && each.host_reserved <= each.host_memory,
+        "V3 node {}: {} held, it says {} of {}", each.id.value, host_held(each.id).value,
+        each.host_reserved.value, each.host_memory.value);
+  }
   check_waiting(now, summary);
+  check_asleep(summary);
+  check_swaps(now, summary);
   check_limits(now, summary);
   check_forgotten(now, summary);
   check_least(summary);
@@ -85,7 +95,8 @@ bool Checker::could_hold(const Deployment& d, bool now) const {
     if (now) {
       for (const InstanceId each : device.residents) {
         const Instance& resident = instances_.at(each);
-        free -= resident.held.private_bytes + resident.held.shared_bytes;  // at most
+        free -=
+            std::max(resident.at_most, resident.held.private_bytes + resident.held.shared_bytes);
         share_permille -= resident.share_permille;
         alone |= resident.exclusive || needs.exclusive;
       }
@@ -111,7 +122,9 @@ void Checker::check_settled(const core::Core& core, const World& world) {
   }
   std::map<DeploymentId, std::int32_t> placed;
   for (const core::InstanceSummary& each : summary.instances) {
-    if (each.state != core::InstanceState::planned) {
+    // A suspended one that is left was asked back, and waits; else its time would be over.
+    if (each.state != core::InstanceState::planned &&
+        each.state != core::InstanceState::suspended) {
       ++placed[each.deployment];
     } else {
       STOKER_INVARIANT(!could_hold(deployments_.at(each.deployment), true),
@@ -130,6 +143,10 @@ void Checker::check_settled(const core::Core& core, const World& world) {
     const std::int32_t kept = d.removed ? 0 : d.spec.scale.min_instances;
     STOKER_INVARIANT(placed[each.id] <= kept, "L3 deployment {} keeps {}", each.id.value,
                      placed[each.id]);
+  }
+  for (const core::NodeSummary& each : summary.nodes) {
+    STOKER_INVARIANT(each.host_reserved == host_held(each.id), "L6 node {} holds {}", each.id.value,
+                     each.host_reserved.value);
   }
   for (const core::DeviceSummary& each : summary.devices) {
     const auto held = static_cast<std::int32_t>(devices_.at(each.id).residents.size());

@@ -15,7 +15,7 @@ constexpr Duration longest_idle_stay = seconds(2);
 
 bool is_leaving(core::InstanceState state) {
   return state == core::InstanceState::draining || state == core::InstanceState::stopping ||
-         state == core::InstanceState::failed;
+         state == core::InstanceState::failed || state == core::InstanceState::suspending;
 }
 
 }  // namespace
@@ -24,7 +24,9 @@ void Checker::check_waiting(Instant now, const core::Summary& summary) const {
   if (shutting_down_ || (start_failed_at_ && now - *start_failed_at_ < distrusted_for)) return;
   // First in line: of each pool, and of our own devices.
   std::map<PoolId, const core::InstanceSummary*> first;
+  bool wanted_back = false;  // some are in line by when they were asked for, not by their ids
   for (const core::InstanceSummary& each : summary.instances) {
+    wanted_back |= each.wanted_back;
     if (each.state != core::InstanceState::planned) continue;
     const Deployment& d = deployments_.at(each.deployment);
     if (d.changed) return;  // its place in the line is as it was
@@ -34,12 +36,55 @@ void Checker::check_waiting(Instant now, const core::Summary& summary) const {
     }
   }
   for (const auto& [pool, waiter] : first) {
+    if (!pool && wanted_back) continue;
     const Deployment& d = deployments_.at(waiter->deployment);
     STOKER_INVARIANT(!could_hold(d, true), "L4 instance {} is first in line, and there is room",
                      waiter->id.value);
     STOKER_INVARIANT(pool || d.spec.needs.devices > 1 || !could_be_made(now, d, summary),
                      "L4 instance {} is first in line, and idle ones could make room",
                      waiter->id.value);
+  }
+}
+
+/// Who waits while nothing of its deployment lives is reason enough for one that is suspended.
+void Checker::check_asleep(const core::Summary& summary) const {
+  std::map<DeploymentId, const core::DeploymentSummary*> waited_for;
+  for (const core::DeploymentSummary& each : summary.deployments) {
+    const bool waits = each.queued > 0 && each.live_instances == 0;
+    if (waits && !deployments_.at(each.id).removed) waited_for[each.id] = &each;
+  }
+  // It is looked at again when one that leaves is gone.
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (is_leaving(each.state)) waited_for.erase(each.deployment);
+  }
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (each.state != core::InstanceState::suspended) continue;
+    const auto found = waited_for.find(each.deployment);
+    STOKER_INVARIANT(found == waited_for.end(),
+                     "L1 {} requests wait for deployment {}, and instance {} is not asked back",
+                     found->second->queued, each.deployment.value, each.id.value);
+  }
+}
+
+/// A busy one makes room only for those of its priority or a higher one.
+void Checker::check_swaps(Instant now, const core::Summary& summary) const {
+  std::optional<std::int32_t> most_urgent;
+  for (const core::InstanceSummary& each : summary.instances) {
+    if (each.state != core::InstanceState::planned && !each.wanted_back) continue;
+    const Deployment& d = deployments_.at(each.deployment);
+    if (d.changed) return;  // its place in the line is as it was
+    if (!d.spec.pool)
+      most_urgent = std::max(most_urgent.value_or(d.spec.priority), d.spec.priority);
+  }
+  if (!most_urgent) return;
+  for (const core::InstanceSummary& each : summary.instances) {
+    const bool leaves = each.state == core::InstanceState::draining ||
+                        each.state == core::InstanceState::suspending;
+    if (!leaves || each.drains_for != core::StopReason::swap || each.since != now) continue;
+    const Deployment& d = deployments_.at(each.deployment);
+    STOKER_INVARIANT(d.changed || d.spec.priority <= *most_urgent,
+                     "instance {} of priority {} makes room, and nobody above {} waits",
+                     each.id.value, d.spec.priority, *most_urgent);
   }
 }
 
@@ -83,7 +128,7 @@ bool Checker::could_be_made(Instant now, const Deployment& d, const core::Summar
         if (holders > 1) free -= books.held.shared_bytes;
         continue;
       }
-      free -= books.held.private_bytes + books.held.shared_bytes;
+      free -= std::max(books.at_most, books.held.private_bytes + books.held.shared_bytes);
       share_permille -= books.share_permille;
       alone |= books.exclusive || books.unkillable;
       stays = true;
@@ -118,10 +163,13 @@ void Checker::note_worked_start(const Instance& instance) {
   }
 }
 
-void Checker::check_distrust(Instant now, const core::AwaitRoom& a) const {
+/// What is due together is done in its order, so trust that came back since the step before may not
+/// be known yet.
+void Checker::check_distrust(const core::AwaitRoom& a) const {
   const std::int32_t distrusted = a.unfit[static_cast<std::size_t>(core::Unfit::distrusted)];
   std::int32_t may_be = 0;
-  for (const auto& [id, device] : devices_) may_be += device.may_be_distrusted_until >= now ? 1 : 0;
+  for (const auto& [id, device] : devices_)
+    may_be += device.may_be_distrusted_until >= previous_ ? 1 : 0;
   STOKER_INVARIANT(distrusted <= may_be,
                    "instance {} is told of {} distrusted devices, and {} have given reason",
                    a.instance.value, distrusted, may_be);

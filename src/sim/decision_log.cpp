@@ -48,6 +48,14 @@ void DecisionLog::on_action(Instant now, const core::Event& cause, const core::A
                    of_known(a.instance);
                    a.generation = {};
                  },
+                 [&](core::SuspendInstance& a) {
+                   of_known(a.instance);
+                   a.generation = {};
+                 },
+                 [&](core::ResumeInstance& a) {
+                   of_known(a.instance);
+                   a.generation = {};
+                 },
                  [&](core::Dispatch& a) {
                    of_known(a.instance);
                    a.generation = {};

@@ -16,25 +16,31 @@ namespace stoker::sim {
 /// In brackets what `id` and `second` name: an instance by its generation, unique over all lives of
 /// the server.
 enum class Happening : std::uint8_t {
-  process_up,         // (instance)
-  load_step,          // (instance, number of the step)
-  load_done,          // (instance)
-  request_done,       // (request, instance)
-  cancel_done,        // (request, instance)
-  undeliverable,      // (request, instance)
-  process_gone,       // (instance)
-  told_up,            // (instance): the core hears of it, and so on
-  told_progress,      // (instance)
-  told_ready,         // (instance)
-  told_load_failed,   // (instance, failure)
-  told_start_failed,  // (instance, failure)
-  told_ended,         // (request, instance)
-  first_token,        // (request, instance)
-  told_unkillable,    // (instance)
-  told_placed,        // (instance)
-  client_leaves,      // (request)
-  gateway_due,        // what is on its way to the gateway arrives
-  restart,            // the server comes back
+  process_up,           // (instance)
+  load_step,            // (instance, number of the step)
+  load_done,            // (instance)
+  request_done,         // (request, instance)
+  cancel_done,          // (request, instance)
+  undeliverable,        // (request, instance)
+  suspend_done,         // (instance)
+  resume_done,          // (instance)
+  process_gone,         // (instance)
+  told_up,              // (instance): the core hears of it, and so on
+  told_progress,        // (instance)
+  told_ready,           // (instance)
+  told_load_failed,     // (instance, failure)
+  told_start_failed,    // (instance, failure)
+  told_ended,           // (request, instance)
+  first_token,          // (request, instance)
+  told_unkillable,      // (instance)
+  told_placed,          // (instance)
+  told_suspended,       // (instance, bytes that it still holds of its devices)
+  told_resumed,         // (instance)
+  told_suspend_failed,  // (instance, failure)
+  told_resume_failed,   // (instance, failure)
+  client_leaves,        // (request)
+  gateway_due,          // what is on its way to the gateway arrives
+  restart,              // the server comes back
   // From outside, so after everything else of the same instant: then it can be done again at the
   // time alone.
   fault,            // draws what breaks next

@@ -69,7 +69,9 @@ Instant FailureChecker::earliest_retry(const Deployment& d) {
 }
 
 void FailureChecker::left(Instance& instance) {
-  if (instance.stage == Stage::ready) --deployments_[instance.deployment].ready;
+  Deployment& d = deployments_[instance.deployment];
+  if (instance.stage == Stage::ready) --d.ready;
+  if (instance.stage == Stage::asleep) --d.asleep;
   instance.stage = Stage::leaving;
 }
 
@@ -79,7 +81,7 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
   open_.reset();
   const auto load_refused = [&](const Instance& instance) {
     const bool starts = instance.stage == Stage::starting || instance.stage == Stage::up;
-    if (starts && deployments_[instance.deployment].ready == 0) {
+    if (starts && deployments_[instance.deployment].able() == 0) {
       load_refused_ = instance.deployment;
     }
   };
@@ -103,6 +105,14 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
             ++deployments_[instance->deployment].ready;
             became_ready_ = e.instance;
           },
+          [&](const core::InstanceResumed& e) {
+            Instance* instance = find(e.instance, e.generation);
+            if (instance == nullptr || instance->stage != Stage::asleep) return;
+            left(*instance);
+            instance->stage = Stage::ready;
+            ++deployments_[instance->deployment].ready;
+            became_ready_ = e.instance;
+          },
           [&](const core::LoadFailed& e) {
             const Instance* instance = find(e.instance, e.generation);
             if (instance != nullptr && e.failure != core::LoadFailure::out_of_memory) {
@@ -112,9 +122,10 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
           [&](const core::InstanceExited& e) {
             Instance* instance = find(e.instance, e.generation);
             if (instance == nullptr) return;
-            const bool was_leaving = instance->stage == Stage::leaving;
+            const bool counts =
+                instance->stage != Stage::leaving && instance->stage != Stage::asleep;
             left(*instance);
-            if (!was_leaving) failed(now, deployments_[instance->deployment]);
+            if (counts) failed(now, deployments_[instance->deployment]);
             instances_.erase(e.instance);
           },
           [&](const core::StartFailed& e) {
@@ -134,6 +145,7 @@ void FailureChecker::on_action(Instant now, const core::Event&, const core::Acti
   std::visit(Overloaded{
                  [&](const core::StartInstance& a) { check_start(now, a); },
                  [&](const core::StopInstance& a) { stopped(now, a); },
+                 [&](const core::SuspendInstance& a) { suspended(a); },
                  [&](const core::Refuse& a) { check_refusal(now, a); },
                  [&](const core::Dispatch& a) {
                    if (open_ == a.request) open_.reset();
@@ -156,8 +168,17 @@ void FailureChecker::check_start(Instant now, const core::StartInstance& a) {
 void FailureChecker::stopped(Instant now, const core::StopInstance& a) {
   Instance* instance = find(a.instance, a.generation);
   if (instance == nullptr || instance->stage == Stage::leaving) return;
+  const bool slept = instance->stage == Stage::asleep;
   left(*instance);
-  if (is_failure(a.reason)) failed(now, deployments_[instance->deployment]);
+  if (!slept && is_failure(a.reason)) failed(now, deployments_[instance->deployment]);
+}
+
+void FailureChecker::suspended(const core::SuspendInstance& a) {
+  Instance* instance = find(a.instance, a.generation);
+  if (instance == nullptr) return;
+  left(*instance);
+  instance->stage = Stage::asleep;
+  ++deployments_[instance->deployment].asleep;
 }
 
 void FailureChecker::check_refusal(Instant now, const core::Refuse& a) {
@@ -168,6 +189,8 @@ void FailureChecker::check_refusal(Instant now, const core::Refuse& a) {
   forget(now, d);
   STOKER_INVARIANT(!d.failures.empty(), "V22 request {} is refused for what is forgotten",
                    a.request.value);
+  STOKER_INVARIANT(d.asleep == 0, "V22 request {} is refused beside {} that are suspended",
+                   a.request.value, d.asleep);
   STOKER_INVARIANT(!loops || d.loops, "V22 request {} is refused after {} failures",
                    a.request.value, d.failures.size());
   STOKER_INVARIANT(now + a.retry_after >= earliest_retry(d),
@@ -197,7 +220,7 @@ void FailureChecker::after_step(Instant now, const core::Event& event, const cor
   if (it == deployments_.end() || it->second.removed) return;
   Deployment& d = it->second;
   forget(now, d);
-  STOKER_INVARIANT(!d.loops || d.ready > 0 || now >= earliest_retry(d),
+  STOKER_INVARIANT(!d.loops || d.able() > 0 || now >= earliest_retry(d),
                    "V22 request {} waits for deployment {}, which is in a crash loop",
                    arrived.request.value, arrived.deployment.value);
 }

@@ -19,7 +19,9 @@ class FailureChecker final : public Observer {
   void after_step(Instant now, const core::Event& event, const core::Core& core) override;
 
  private:
-  enum class Stage : std::uint8_t { starting, up, ready, leaving };
+  /// asleep: from the order to suspend until it is back; what fails meanwhile is no failure of the
+  /// model.
+  enum class Stage : std::uint8_t { starting, up, ready, asleep, leaving };
   struct Instance {
     DeploymentId deployment;
     Generation generation;
@@ -29,6 +31,9 @@ class FailureChecker final : public Observer {
     std::vector<Instant> failures;  // in a row
     std::optional<Instant> forgotten_at;
     std::int32_t ready = 0;  // draining ones too
+    std::int32_t asleep = 0;
+    /// To serve without a start.
+    [[nodiscard]] std::int32_t able() const { return ready + asleep; }
     bool loops = false;
     bool removed = false;
   };
@@ -42,6 +47,7 @@ class FailureChecker final : public Observer {
   void check_start(Instant now, const core::StartInstance& a);
   void check_refusal(Instant now, const core::Refuse& a);
   void stopped(Instant now, const core::StopInstance& a);
+  void suspended(const core::SuspendInstance& a);
 
   std::map<DeploymentId, Deployment> deployments_;
   std::map<InstanceId, Instance> instances_;

@@ -66,6 +66,24 @@ const char* to_text(Fault fault) {
       return "warm_by_hand";
     case Fault::deployment_changes:
       return "deployment_changes";
+    case Fault::suspend_refused:
+      return "suspend_refused";
+    case Fault::suspend_unknown:
+      return "suspend_unknown";
+    case Fault::suspend_keeps_memory:
+      return "suspend_keeps_memory";
+    case Fault::suspend_larger:
+      return "suspend_larger";
+    case Fault::resume_refused:
+      return "resume_refused";
+    case Fault::resume_unknown:
+      return "resume_unknown";
+    case Fault::tier_lost:
+      return "tier_lost";
+    case Fault::model_lost:
+      return "model_lost";
+    case Fault::store_full:
+      return "store_full";
     case Fault::report_lost:
       return "report_lost";
     case Fault::report_twice:

@@ -51,6 +51,9 @@ struct Behaviour {
   bool broken = false;      // every load fails for good
   bool missing = false;     // there is no such program
   bool crashes = false;     // every process dies in the middle of its load
+  Duration suspend = ms(100);
+  Duration resume = ms(100);
+  Bytes suspended;  // what it will really hold of host memory
 };
 
 struct Arrival {
@@ -67,6 +70,9 @@ struct Arrival {
 
 struct AddDevice {
   core::DeviceSpec device;
+};
+struct AddNode {
+  core::NodeSpec node;
 };
 struct AddPool {
   core::PoolSpec pool;
@@ -106,8 +112,10 @@ struct Strike {
   Fault fault = Fault::count_;
   Subject instance;  // that it hits; zero: none
   DeviceId device;
+  NodeId node;
   /// process_hangs: 1 if the core is told; process_slow, load_slow: so many times slower;
-  /// process_dies_slowly, server_sleeps: for so many ns; load_larger: private bytes.
+  /// process_dies_slowly, server_sleeps: for so many ns; load_larger: private bytes;
+  /// tier_lost, model_lost: the tier.
   std::int64_t amount = 0;
 };
 /// Nothing breaks from now on, what is broken is mended, and everybody is warmed by hand.
@@ -116,8 +124,9 @@ struct CheckSettled {};  // everything must have come to rest: L1 to L6
 struct ShutDown {};
 struct CheckEnded {};  // the server must have ended
 
-using Input = std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment,
-                           ChangeBounds, RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand,
-                           StopByHand, Strike, EndFaults, CheckSettled, ShutDown, CheckEnded>;
+using Input =
+    std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment, ChangeBounds,
+                 RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand, Strike,
+                 EndFaults, CheckSettled, ShutDown, CheckEnded, AddNode>;
 
 }  // namespace stoker::sim

@@ -57,6 +57,7 @@ void Scene::perform(const Input& input) {
   note(input);
   std::visit(Overloaded{
                  [&](const AddDevice& i) { world_.add_device(i.device); },
+                 [&](const AddNode& i) { world_.add_node(i.node); },
                  [&](const AddPool& i) { world_.add_pool(i.pool); },
                  [&](const WeighTenant& i) { world_.weigh_tenant(i.tenant, i.weight); },
                  [&](const AddDeployment& i) { world_.add_deployment(i.deployment, i.behaviour); },

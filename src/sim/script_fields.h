@@ -34,6 +34,9 @@ void fields(core::DeploymentSpec& d, Visit&& visit) {
   visit("keep_warm_min", scale.keep_warm.min);
   visit("keep_warm_max", scale.keep_warm.max);
   visit("wait_weight", scale.keep_warm.wait_weight);
+  visit("suspend", scale.keep_warm.suspend);
+  visit("host_cost_permille", scale.keep_warm.host_cost_permille);
+  visit("suspended_max", scale.keep_warm.suspended_max);
   core::RequestLimits& limits = d.limits;
   visit("max_queued", limits.max_queued);
   visit("max_queued_per_tenant", limits.max_queued_per_tenant);
@@ -43,9 +46,12 @@ void fields(core::DeploymentSpec& d, Visit&& visit) {
   visit("drain_limit", limits.drain_limit);
   visit("cancel_grace", limits.cancel_grace);
   visit("stop_grace", limits.stop_grace);
+  visit("suspend_timeout", limits.suspend_timeout);
   visit("estimate_private", d.estimate.private_bytes);
   visit("estimate_shared", d.estimate.shared_bytes);
   visit("weights", d.weights);
+  visit("model", d.model.id);
+  visit("model_bytes", d.model.bytes);
   visit("kinds", d.needs.kinds);
   visit("labels", d.needs.labels);
   visit("devices", d.needs.devices);
@@ -55,6 +61,9 @@ void fields(core::DeploymentSpec& d, Visit&& visit) {
   visit("priority", d.priority);
   visit("pool", d.pool);
   visit("expected_start", d.expected_start);
+  visit("can_suspend", d.can_suspend);
+  visit("expected_resume", d.expected_resume);
+  visit("suspended_bytes", d.suspended_bytes);
 }
 
 template <class Visit>
@@ -65,6 +74,9 @@ void fields(Behaviour& b, Visit&& visit) {
   visit("broken", b.broken);
   visit("missing", b.missing);
   visit("crashes", b.crashes);
+  visit("suspend_time", b.suspend);
+  visit("resume_time", b.resume);
+  visit("suspended", b.suspended);
 }
 
 template <class Visit>
@@ -82,6 +94,11 @@ template <class Visit>
 void fields(WeighTenant& i, Visit&& visit) {
   visit("tenant", i.tenant);
   visit("weight", i.weight);
+}
+template <class Visit>
+void fields(AddNode& i, Visit&& visit) {
+  visit("id", i.node.id);
+  visit("host_memory", i.node.host_memory);
 }
 template <class Visit>
 void fields(AddPool& i, Visit&& visit) {
@@ -140,6 +157,7 @@ void fields(Strike& i, Visit&& visit) {
   visit("fault", i.fault);
   visit("instance", i.instance);
   visit("device", i.device);
+  visit("node", i.node);
   visit("amount", i.amount);
 }
 template <class Visit>

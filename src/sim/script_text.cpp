@@ -15,10 +15,10 @@ namespace {
 constexpr std::string_view first_word = "stoker-sim-script";
 constexpr std::string_view nothing = "none";
 
-constexpr const char* input_names[] = {"device",     "pool",          "weight",    "deployment",
-                                       "change",     "bounds",        "remove",    "behaviour",
-                                       "request",    "warm",          "stop",      "strike",
-                                       "end_faults", "check_settled", "shut_down", "check_ended"};
+constexpr const char* input_names[] = {
+    "device",     "pool",          "weight",    "deployment",  "change", "bounds",
+    "remove",     "behaviour",     "request",   "warm",        "stop",   "strike",
+    "end_faults", "check_settled", "shut_down", "check_ended", "node"};
 static_assert(std::size(input_names) == std::variant_size_v<Input>);
 
 std::string seconds_text(std::int64_t ns) {

@@ -96,6 +96,9 @@ class SeedRun {
     std::uint64_t id = 0;
     for (std::uint64_t node = 1; node <= nodes; ++node) {
       const auto on_node = draw<std::uint64_t>(1, 3);
+      if (!one_in(4)) {
+        scene_.perform(AddNode{{NodeId{node}, mib(draw<std::int64_t>(20, 250))}});
+      }
       for (std::uint64_t i = 0; i < on_node; ++i) {
         core::DeviceSpec device;
         device.id = DeviceId{++id};
@@ -211,6 +214,10 @@ class SeedRun {
     d.limits.drain_limit = seconds(draw(1, 20));
     d.estimate = {mib(draw<std::int64_t>(5, 60)), mib(draw<std::int64_t>(0, 50))};
     if (one_in(2)) d.weights = WeightsId{draw<std::uint64_t>(1, 3)};
+    if (one_in(2)) {
+      d.model.id = ModelId{draw<std::uint64_t>(1, 5)};
+      if (one_in(2)) d.model.bytes = mib(draw<std::int64_t>(5, 60));
+    }
     d.finish_abandoned_load = one_in(2);
     d.priority = one_in(4) ? draw(0, 2) : 0;
     if (one_in(8)) d.needs.devices = 2;
@@ -221,11 +228,22 @@ class SeedRun {
       d.pool = PoolId{1};
       d.needs.devices = draw(1, 2);
     }
+    d.scale.keep_warm.suspended_max = seconds(draw(5, 120));
+    d.scale.keep_warm.host_cost_permille = one_in(3) ? draw(0, 2000) : 20;
+    d.can_suspend = one_in(2);
+    d.scale.keep_warm.suspend = !one_in(5);
+    d.limits.suspend_timeout = seconds(draw(1, 6));
+    if (one_in(3)) d.suspended_bytes = mib(draw<std::int64_t>(5, 80));
+    if (one_in(3)) d.expected_resume = ms(draw(1, 3000));
     Behaviour behaviour;
     behaviour.start = ms(draw(5, 300));
     behaviour.load = ms(draw(10, 4000));
     behaviour.memory = d.estimate;
     if (one_in(5)) behaviour.memory.private_bytes += mib(draw<std::int64_t>(0, 30));
+    behaviour.suspend = ms(draw(1, 1000));
+    behaviour.resume = ms(draw(1, 1500));
+    behaviour.suspended = behaviour.memory.private_bytes + behaviour.memory.shared_bytes;
+    if (one_in(5)) behaviour.suspended += mib(draw<std::int64_t>(0, 60));
     if (options_.with_faults) {
       behaviour.broken = one_in(12);
       behaviour.missing = one_in(25);

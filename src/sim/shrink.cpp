@@ -52,6 +52,7 @@ class Shrinker {
     violation_ = *first.violation;
     kind_ = kind_of_violation(violation_);
     cut_off(first);
+    sweep_at_once();
     take_out_wholes();
     bool smaller = true;
     while (smaller && !stopped_) {
@@ -84,6 +85,14 @@ class Shrinker {
     std::erase_if(best_.steps, [&](const Step& each) { return each.at > end; });
     best_.until = std::min(best_.until, end);
     progress_.size = best_.size();
+  }
+
+  /// What only a sweep sees is seen in the step that did it, or steps are kept only to get there.
+  void sweep_at_once() {
+    if (best_.sweep_every == 1) return;
+    Script candidate = best_;
+    candidate.sweep_every = 1;
+    still_fails(candidate);
   }
 
   /// All of a deployment, of a tenant, of a kind of fault; the header's flags.

@@ -40,13 +40,22 @@ class Books final : public Observer {
       if (auto it = instances_.find(ready->instance); it != instances_.end()) {
         it->second.ready_at = now;
       }
+    } else if (const auto* suspended = std::get_if<core::InstanceSuspended>(&event)) {
+      const auto it = instances_.find(suspended->instance);
+      if (it == instances_.end() || !it->second.on_devices) return;
+      add_alive(it->second, now);
+      it->second.on_devices = false;
     }
   }
   void on_action(Instant now, const core::Event&, const core::Action& action) override {
     if (const auto* start = std::get_if<core::StartInstance>(&action)) {
       ++result_.simulated.cold_starts;
       const std::size_t devices = std::max<std::size_t>(start->devices.size(), 1);
-      instances_[start->instance] = {now, {}, {}, static_cast<std::int64_t>(devices), 0};
+      instances_[start->instance] = {now, {}, {}, static_cast<std::int64_t>(devices), 0, true};
+    } else if (const auto* resume = std::get_if<core::ResumeInstance>(&action)) {
+      Instance& instance = instances_.at(resume->instance);
+      instance.ordered_at = now;
+      instance.on_devices = true;
     } else if (const auto* dispatch = std::get_if<core::Dispatch>(&action)) {
       Request& request = *requests_.find(dispatch->request);
       request.dispatched_at = now;
@@ -86,11 +95,12 @@ class Books final : public Observer {
     InstanceId instance;  // zero: it was not dispatched
   };
   struct Instance {
-    Instant ordered_at;
+    Instant ordered_at;  // to start, or to resume
     Instant ready_at;
     Instant busy_since;
     std::int64_t devices = 1;
     std::int32_t running = 0;
+    bool on_devices = true;  // not suspended
   };
 
   void count(Ending ending) {
@@ -115,6 +125,7 @@ class Books final : public Observer {
     result_.busy_time.ns += (now - instance.busy_since).ns * instance.devices;
   }
   void add_alive(const Instance& instance, Instant now) {
+    if (!instance.on_devices) return;
     const Instant from = std::max(instance.ordered_at, from_);
     result_.device_time.ns += (now - from).ns * instance.devices;
   }
@@ -177,6 +188,9 @@ class TraceRun {
         world_(1, no_faults(), &books_) {}
 
   Result<TraceRunResult> run() {
+    if (server_.host_memory > Bytes{}) {
+      world_.add_node({server_.devices.front().node, server_.host_memory});
+    }
     for (const core::DeviceSpec& device : server_.devices) world_.add_device(device);
     for (const core::DeploymentSpec& each : server_.deployments) {
       by_name_[each.name] = each.id;
@@ -227,6 +241,7 @@ class TraceRun {
     behaviour.start = known.start;
     behaviour.load = known.load;
     behaviour.memory = spec.estimate;
+    if (spec.expected_resume.ns > 0) behaviour.resume = spec.expected_resume;
     for (const core::DeviceSpec& device : server_.devices) {
       const auto measured = spec.measured.find(device.kind);
       if (measured != spec.measured.end()) behaviour.memory = measured->second;

@@ -23,6 +23,7 @@ namespace stoker::sim {
 /// What the core of a server is told before the first request.
 struct TraceServer {
   std::vector<core::DeviceSpec> devices;
+  Bytes host_memory;  // that the devices' node lends to suspended instances
   std::vector<core::DeploymentSpec> deployments;
   std::map<std::string, std::int32_t> weights;  // of tenants by name; 1 where there is none
 };
@@ -56,8 +57,8 @@ struct TraceRunResult {
   std::uint64_t requests = 0;
   Duration length;  // beginning of the trace to the last end
   TraceOutcomes simulated;
-  /// The order of an instance's start to its end, times its devices, from the beginning of the
-  /// trace until the last one beyond the minimum was gone.
+  /// The order of an instance's start to its end, without what it was suspended, times its devices,
+  /// from the beginning of the trace until the last one beyond the minimum was gone.
   Duration device_time;
   Duration busy_time;  // the part with a request in flight
   TraceOutcomes recorded;

@@ -34,6 +34,11 @@ void World::add_device(const core::DeviceSpec& device) {
   step(core::DeviceAdded{device});
 }
 
+void World::add_node(const core::NodeSpec& node) {
+  nodes_.push_back(node);
+  step(core::NodeAdded{node});
+}
+
 void World::add_pool(const core::PoolSpec& pool) {
   pools_.push_back(pool);
   step(core::PoolAdded{pool});
@@ -133,6 +138,8 @@ void World::apply(const core::Event& cause, const core::Action& action) {
   std::visit(Overloaded{
                  [&](const core::StartInstance& a) { carry_out(a); },
                  [&](const core::StopInstance& a) { carry_out(a); },
+                 [&](const core::SuspendInstance& a) { carry_out(a); },
+                 [&](const core::ResumeInstance& a) { carry_out(a); },
                  [&](const core::Dispatch& a) { carry_out(a); },
                  [&](const core::CancelRequest& a) { carry_out(a); },
                  [&](const core::Refuse& a) {
@@ -173,6 +180,12 @@ void World::happen(const Planned& planned) {
     case Happening::load_done:
       if (is_in(Phase::loading)) load_done(*process);
       return;
+    case Happening::suspend_done:
+      if (is_in(Phase::suspending)) suspend_done(*process);
+      return;
+    case Happening::resume_done:
+      if (is_in(Phase::resuming)) resume_done(*process);
+      return;
     case Happening::request_done:
       request_done(RequestId{planned.id}, Generation{planned.second}, false);
       return;
@@ -203,6 +216,27 @@ void World::happen(const Planned& planned) {
       step(core::InstanceReady{
           instance, generation,
           process == nullptr ? core::MemoryNeed{} : behaviours_.at(process->deployment).memory});
+      return;
+    case Happening::told_suspended:
+      process = find(generation);
+      step(core::InstanceSuspended{
+          instance, generation,
+          process == nullptr ? Bytes{} : behaviours_.at(process->deployment).suspended,
+          Bytes{static_cast<std::int64_t>(planned.second)}});
+      return;
+    case Happening::told_resumed:
+      process = find(generation);
+      step(core::InstanceResumed{
+          instance, generation,
+          process == nullptr ? core::MemoryNeed{} : behaviours_.at(process->deployment).memory});
+      return;
+    case Happening::told_suspend_failed:
+      step(core::SuspendFailed{instance, generation,
+                               static_cast<core::SuspendFailure>(planned.second)});
+      return;
+    case Happening::told_resume_failed:
+      step(core::ResumeFailed{instance, generation,
+                              static_cast<core::SuspendFailure>(planned.second)});
       return;
     case Happening::told_load_failed:
       step(core::LoadFailed{instance, generation, static_cast<core::LoadFailure>(planned.second)});

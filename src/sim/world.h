@@ -30,6 +30,8 @@
 
 namespace stoker::sim {
 
+using core::ModelId;
+
 enum class Ending : std::uint8_t { completed, cancelled, refused, failed, interrupted };
 
 /// Hears everything, in order; checks and counts. All calls come from inside World.
@@ -65,6 +67,10 @@ struct WorldTotals {
   Duration alive;    // sum over instances, order to start .. gone
   Duration serving;  // sum over instances, at least one request in flight
   Duration loading;  // sum over instances, order to start .. ready or gone
+  std::uint64_t suspends = 0;
+  std::uint64_t resumes = 0;
+  Duration suspended;  // sum over instances, off their devices
+  Duration resuming;   // sum over instances, order to resume .. ready or gone
   std::uint64_t action_hash = empty_hash;
 };
 
@@ -79,6 +85,10 @@ class World {
   void on_strike(std::function<void(const Input&)> heard) { on_strike_ = std::move(heard); }
 
   void add_device(const core::DeviceSpec& device);
+  void add_node(const core::NodeSpec& node);
+  /// A model is brought to a tier of a node, or taken from it.
+  void put_model(NodeId node, ModelId model, core::Tier tier);
+  void take_model(NodeId node, ModelId model, core::Tier tier);
   void add_pool(const core::PoolSpec& pool);
   void weigh_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
@@ -126,7 +136,17 @@ class World {
   StateCounts states;
 
  private:
-  enum class Phase : std::uint8_t { pending, starting, loading, ready, ending, gone };
+  enum class Phase : std::uint8_t {
+    pending,
+    starting,
+    loading,
+    ready,
+    suspending,
+    suspended,
+    resuming,
+    ending,
+    gone
+  };
   struct Process {
     InstanceId id;
     Generation generation;
@@ -135,6 +155,8 @@ class World {
     Phase phase = Phase::gone;
     Instant ordered_at;
     Instant busy_since;
+    std::optional<Instant> suspended_at;  // while it is off its devices
+    std::optional<Instant> resuming_at;   // while it comes back
     std::vector<DeviceId> devices;
     std::vector<RequestId> running;
     std::vector<Planned> held_back;  // what it would have done while it was paused
@@ -145,6 +167,7 @@ class World {
     bool unreachable = false;
     bool outlives_kill = false;
     std::int32_t slowness = 1;
+    std::uint32_t suspends = 0;
   };
   struct Open {  // a request that was admitted and has not ended
     Arrival arrival;
@@ -160,11 +183,19 @@ class World {
   void apply(const core::Event& cause, const core::Action& action);
   void carry_out(const core::StartInstance& order);
   void carry_out(const core::StopInstance& order);
+  void carry_out(const core::SuspendInstance& order);
+  void carry_out(const core::ResumeInstance& order);
   void carry_out(const core::Dispatch& order);
   void carry_out(const core::CancelRequest& order);
   void happen(const Planned& planned);
   void load_step(Process& process, std::uint64_t step);
   void load_done(Process& process);
+  void keep_model(ModelId model, const Process& process);
+  [[nodiscard]] Duration load_time(const Process& process) const;
+  [[nodiscard]] NodeId node_of(DeviceId id) const;
+  void suspend_done(Process& process);
+  void resume_done(Process& process);
+  void lose_tier(const Strike& strike);
   void load_failed(Process& process, core::LoadFailure failure);
   void request_done(RequestId request, Generation generation, bool asked);
   void client_leaves(RequestId request);
@@ -227,6 +258,15 @@ class World {
   std::map<DeploymentId, Behaviour> behaviours_;
   std::vector<core::DeviceSpec> devices_;
   std::vector<DeviceId> lost_devices_;
+  std::vector<core::NodeSpec> nodes_;
+  /// What lies in the tiers of a node, the longest there first.
+  struct Tiers {
+    std::vector<ModelId> host, disk;
+    [[nodiscard]] std::vector<ModelId>& of(core::Tier tier) {
+      return tier == core::Tier::host ? host : disk;
+    }
+  };
+  std::map<NodeId, Tiers> stores_;
   std::vector<core::PoolSpec> pools_;
   std::map<TenantId, std::int32_t> weights_;
   IdTable<RequestId, Open> open_;

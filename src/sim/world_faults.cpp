@@ -30,6 +30,9 @@ void World::strike(const Strike& strike) {
       return lose_device(strike.device);
     case Fault::device_returned:
       return return_device(strike.device);
+    case Fault::tier_lost:
+    case Fault::model_lost:
+      return lose_tier(strike);
     case Fault::server_crashes:
       struck(strike.fault);
       return crash_server();
@@ -115,6 +118,18 @@ void World::lose_device(DeviceId id) {
   step(core::DeviceLost{id});
 }
 
+/// With all that lies there, or with what came first.
+void World::lose_tier(const Strike& strike) {
+  const auto store = stores_.find(strike.node);
+  const auto tier = static_cast<core::Tier>(strike.amount);
+  if (store == stores_.end() || store->second.of(tier).empty()) return;
+  struck(strike.fault);
+  std::vector<ModelId>& there = store->second.of(tier);
+  if (strike.fault == Fault::model_lost) return take_model(strike.node, there.front(), tier);
+  there.clear();
+  step(core::TierLost{strike.node, tier});
+}
+
 void World::return_device(DeviceId id) {
   if (std::erase(lost_devices_, id) == 0) return;
   struck(Fault::device_returned);
@@ -160,6 +175,13 @@ void World::restart_server() {
   start_server();
   for (const core::DeviceSpec& each : devices_) step(core::DeviceAdded{each});
   for (const DeviceId id : lost_devices_) step(core::DeviceLost{id});
+  for (const core::NodeSpec& each : nodes_) step(core::NodeAdded{each});
+  for (auto& [node, store] : stores_) {
+    store.host.clear();  // of the last life nothing is cached
+    for (const ModelId model : store.disk) {
+      step(core::ModelInTier{node, model, core::Tier::disk});
+    }
+  }
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});
   for (const auto& [tenant, weight] : weights_) step(core::TenantWeighed{tenant, weight});
   for (const auto& [id, each] : deployments_) step(core::DeploymentAdded{each});
@@ -175,9 +197,14 @@ void World::stop_faults() {
   }
   const std::vector<DeviceId> lost = lost_devices_;
   for (const DeviceId id : lost) return_device(id);
+  std::vector<Process*> paused;
   for (Process& each : processes_) {
-    if (each.phase != Phase::gone && each.paused) go_on(each);
+    if (each.phase != Phase::gone && each.paused) paused.push_back(&each);
   }
+  // Not by their places, which others have had before them.
+  std::sort(paused.begin(), paused.end(),
+            [](const Process* a, const Process* b) { return a->generation < b->generation; });
+  for (Process* each : paused) go_on(*each);
 }
 
 }  // namespace stoker::sim

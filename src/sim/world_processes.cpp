@@ -16,6 +16,12 @@ constexpr Duration kill_takes = ms(5);
 constexpr Duration cancel_takes = ms(10);
 constexpr Duration unkillable_told_after = seconds(5);
 constexpr std::uint64_t load_steps = 4;
+/// A load from host memory or from the remote store, beside one from disk.
+constexpr std::int64_t host_speedup = 4;
+constexpr std::int64_t remote_slowdown = 3;
+/// More are not kept: those that came first go.
+constexpr std::size_t models_in_host = 2;
+constexpr std::size_t models_on_disk = 3;
 
 }  // namespace
 
@@ -49,6 +55,8 @@ void World::forget(Process& process) {
   if (!process.running.empty()) totals_.serving = totals_.serving + (now_ - process.busy_since);
   if (!process.ready_seen) totals_.loading = totals_.loading + (now_ - process.ordered_at);
   totals_.alive = totals_.alive + (now_ - process.ordered_at);
+  if (process.suspended_at) totals_.suspended = totals_.suspended + (now_ - *process.suspended_at);
+  if (process.resuming_at) totals_.resuming = totals_.resuming + (now_ - *process.resuming_at);
   process.phase = Phase::gone;
   process.running.clear();
   process.held_back.clear();
@@ -93,6 +101,82 @@ void World::carry_out(const core::StopInstance& order) {
   if (kill) return die(*process, kill_takes);
   // A hung one does not hear of it: the backend kills it when its grace is over.
   die(*process, process->hung || process->paused ? order.grace + kill_takes : stop_takes);
+}
+
+void World::carry_out(const core::SuspendInstance& order) {
+  ++totals_.suspends;
+  mix(order.instance.value * 31 + static_cast<std::uint64_t>(order.reason));
+  mix(static_cast<std::uint64_t>(order.host_bytes.value));
+  Process* process = find(order.generation);
+  if (process == nullptr || process->phase != Phase::ready) return;
+  STOKER_INVARIANT(process->running.empty(), "V15 instance {} is suspended with {} requests",
+                   order.instance.value, process->running.size());
+  process->phase = Phase::suspending;
+  const Duration takes = behaviours_.at(process->deployment).suspend;
+  const std::uint32_t time = ++process->suspends;
+  const Duration drawn =
+      chances_.any()
+          ? Duration{chances_.around(takes, Roll::suspend_time, process->subject, time).ns *
+                     process->slowness}
+          : takes;
+  plan_in(drawn, Happening::suspend_done, order.generation.value);
+}
+
+void World::carry_out(const core::ResumeInstance& order) {
+  ++totals_.resumes;
+  mix(order.instance.value * 31 + static_cast<std::uint64_t>(order.reason));
+  for (const DeviceId id : order.devices) mix(id.value);
+  Process* process = find(order.generation);
+  if (process == nullptr || process->phase != Phase::suspended) return;
+  process->phase = Phase::resuming;
+  if (process->suspended_at)
+    totals_.suspended = totals_.suspended + (now_ - *process->suspended_at);
+  process->suspended_at.reset();
+  process->resuming_at = now_;
+  const Duration takes = behaviours_.at(process->deployment).resume;
+  const Duration drawn =
+      chances_.any()
+          ? Duration{chances_.around(takes, Roll::resume_time, process->subject, process->suspends)
+                         .ns *
+                     process->slowness}
+          : takes;
+  plan_in(drawn, Happening::resume_done, order.generation.value);
+}
+
+void World::suspend_done(Process& process) {
+  const std::uint32_t time = process.suspends;
+  const auto failed = [&](core::SuspendFailure failure) {
+    say(Happening::told_suspend_failed, process, time, static_cast<std::uint64_t>(failure));
+  };
+  if (hits(Fault::suspend_refused, process.subject, time)) {
+    process.phase = Phase::ready;
+    return failed(core::SuspendFailure::refused);
+  }
+  process.phase = Phase::suspended;
+  process.suspended_at = now_;
+  if (hits(Fault::suspend_unknown, process.subject, time)) {
+    return failed(core::SuspendFailure::outcome_unknown);
+  }
+  if (hits(Fault::suspend_larger, process.subject, time)) {
+    behaviours_.at(process.deployment).suspended +=
+        mib(chances_.below(Roll::suspended_larger, process.subject, time, 100));
+  }
+  const bool keeps = hits(Fault::suspend_keeps_memory, process.subject, time);
+  say(Happening::told_suspended, process, time, keeps ? 1U << 20U : 0);
+}
+
+void World::resume_done(Process& process) {
+  const std::uint32_t time = process.suspends;
+  const bool refused = hits(Fault::resume_refused, process.subject, time);
+  if (refused || hits(Fault::resume_unknown, process.subject, time)) {
+    const auto failure =
+        refused ? core::SuspendFailure::refused : core::SuspendFailure::outcome_unknown;
+    return say(Happening::told_resume_failed, process, time, static_cast<std::uint64_t>(failure));
+  }
+  process.phase = Phase::ready;
+  if (process.resuming_at) totals_.resuming = totals_.resuming + (now_ - *process.resuming_at);
+  process.resuming_at.reset();
+  say(Happening::told_resumed, process, time);
 }
 
 void World::carry_out(const core::Dispatch& order) {
@@ -142,12 +226,16 @@ void World::load_step(Process& process, std::uint64_t step_number) {
   if (step_number > 0 && hits(Fault::load_fails_partly, process.subject, step_time)) {
     return load_failed(process, core::LoadFailure::internal);
   }
-  Duration step_takes{behaviour.load.ns / static_cast<std::int64_t>(load_steps)};
+  const Duration takes = load_time(process);
+  // A load from far away takes longer and tells of its progress as often.
+  const std::uint64_t steps =
+      load_steps * (takes > behaviour.load ? std::uint64_t{remote_slowdown} : 1);
+  Duration step_takes{takes.ns / static_cast<std::int64_t>(steps)};
   if (chances_.any()) {
     step_takes = chances_.around(step_takes, Roll::load_step, process.subject, step_time);
     step_takes.ns *= process.slowness;
   }
-  if (step_number + 1 >= load_steps) {
+  if (step_number + 1 >= steps) {
     plan_in(step_takes, Happening::load_done, process.generation.value);
   } else {
     plan_in(step_takes, Happening::load_step, process.generation.value, step_number + 1);
@@ -167,6 +255,53 @@ void World::load_done(Process& process) {
   totals_.loading = totals_.loading + (now_ - process.ordered_at);
   process.ready_seen = true;
   say(Happening::told_ready, process);
+  const auto spec = deployments_.find(process.deployment);
+  if (spec == deployments_.end() || !spec->second.model.id || process.devices.empty()) return;
+  keep_model(spec->second.model.id, process);
+}
+
+/// Behaviour::load is from a disk; models of no store are always there.
+Duration World::load_time(const Process& process) const {
+  const Duration load = behaviours_.at(process.deployment).load;
+  const auto spec = deployments_.find(process.deployment);
+  if (spec == deployments_.end() || !spec->second.model.id || process.devices.empty()) return load;
+  const auto store = stores_.find(node_of(process.devices.front()));
+  const auto holds = [&](const std::vector<ModelId>& tier) {
+    return std::count(tier.begin(), tier.end(), spec->second.model.id) > 0;
+  };
+  if (store != stores_.end() && holds(store->second.host)) return Duration{load.ns / host_speedup};
+  if (store != stores_.end() && holds(store->second.disk)) return load;
+  return Duration{load.ns * remote_slowdown};
+}
+
+/// What was loaded lies on the node's disk afterwards, and in the host's page cache for a while.
+void World::keep_model(ModelId model, const Process& process) {
+  if (hits(Fault::store_full, process.subject)) return;
+  const NodeId node = node_of(process.devices.front());
+  put_model(node, model, core::Tier::disk);
+  put_model(node, model, core::Tier::host);
+  Tiers& store = stores_[node];
+  while (store.host.size() > models_in_host) take_model(node, store.host.front(), core::Tier::host);
+  while (store.disk.size() > models_on_disk) take_model(node, store.disk.front(), core::Tier::disk);
+}
+
+void World::put_model(NodeId node, ModelId model, core::Tier tier) {
+  std::vector<ModelId>& there = stores_[node].of(tier);
+  std::erase(there, model);
+  there.push_back(model);
+  step(core::ModelInTier{node, model, tier});
+}
+
+void World::take_model(NodeId node, ModelId model, core::Tier tier) {
+  std::erase(stores_[node].of(tier), model);
+  step(core::ModelLost{node, model, tier});
+}
+
+NodeId World::node_of(DeviceId id) const {
+  for (const core::DeviceSpec& each : devices_) {
+    if (each.id == id) return each.node;
+  }
+  return {};
 }
 
 /// It says so and ends.

@@ -88,7 +88,8 @@ std::optional<Strike> World::draw_strike(Fault fault) {
       process = any_process([](const Process& p) {
         return p.phase != Phase::ending && p.phase != Phase::pending && !p.hung;
       });
-      if (process != nullptr && process->phase == Phase::ready) {
+      if (process != nullptr &&
+          (process->phase == Phase::ready || process->phase == Phase::suspended)) {
         strike.amount = static_cast<std::int64_t>(prng_.below(2));
       }
       break;
@@ -126,6 +127,16 @@ std::optional<Strike> World::draw_strike(Fault fault) {
         strike.fault = Fault::device_returned;
       }
       return strike;
+    case Fault::tier_lost:
+    case Fault::model_lost: {
+      if (stores_.empty()) return std::nullopt;
+      auto it = stores_.begin();
+      std::advance(it, static_cast<std::ptrdiff_t>(prng_.below(stores_.size())));
+      strike.node = it->first;
+      strike.amount =
+          static_cast<std::int64_t>(prng_.below(2) == 0 ? core::Tier::host : core::Tier::disk);
+      return strike;
+    }
     case Fault::server_crashes:
       return strike;
     case Fault::server_sleeps:

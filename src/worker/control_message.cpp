@@ -188,6 +188,14 @@ std::string ended_packet(std::string_view request, const RequestUsage& usage, En
   });
 }
 
+std::string suspended_packet(MemoryUse memory) {
+  return packet("suspended", [&](JsonWriter& json) { write_memory(json, memory); });
+}
+
+std::string resumed_packet(MemoryUse memory) {
+  return packet("resumed", [&](JsonWriter& json) { write_memory(json, memory); });
+}
+
 std::string unloaded_packet() {
   return packet("unloaded", [](JsonWriter&) {});
 }

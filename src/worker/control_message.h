@@ -56,6 +56,8 @@ struct Hello {
 [[nodiscard]] std::string ended_packet(std::string_view request, const RequestUsage& usage,
                                        EndReason reason);
 [[nodiscard]] std::string unloaded_packet();
+[[nodiscard]] std::string suspended_packet(MemoryUse memory);
+[[nodiscard]] std::string resumed_packet(MemoryUse memory);
 [[nodiscard]] std::string error_packet(std::string_view code, std::string_view message);
 
 }  // namespace stoker::worker

@@ -92,6 +92,55 @@ void Loader::order_unload() {
   wake_.notify_all();
 }
 
+bool Loader::change_phase(Phase from, Phase to) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != from || unload_ordered_) return false;
+    phase_ = to;
+  }
+  wake_.notify_all();
+  return true;
+}
+
+bool Loader::order_suspend() {
+  return change_phase(Phase::ready, Phase::suspending);
+}
+
+bool Loader::order_resume() {
+  return change_phase(Phase::suspended, Phase::resuming);
+}
+
+void Loader::suspend() {
+  registry_.close();
+  registry_.wait_until_idle(forever);
+  const LoadResult result = guarded([&] { return runtime_.suspend(); });
+  if (!result) {
+    change_phase(Phase::suspending, Phase::empty);
+    reports_.send(error_packet("suspend_failed", result.error().message));
+    return;
+  }
+  // Before it is told: the order to resume may follow at once.
+  if (change_phase(Phase::suspending, Phase::suspended)) reports_.send(suspended_packet(measure()));
+}
+
+void Loader::resume() {
+  Progress progress(*this);
+  const LoadResult result = guarded([&] { return runtime_.resume(progress); });
+  if (stop_load_) return;
+  if (!result) {
+    change_phase(Phase::resuming, Phase::empty);
+    reports_.send(error_packet("resume_failed", result.error().message));
+    return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (unload_ordered_) return;
+    phase_ = Phase::ready;
+    registry_.open();
+  }
+  reports_.send(resumed_packet(measure()));
+}
+
 void Loader::stop() {
   {
     const std::lock_guard lock(mutex_);
@@ -103,13 +152,22 @@ void Loader::stop() {
 void Loader::run() {
   for (;;) {
     std::optional<LoadOrder> order;
+    Phase phase = Phase::empty;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return order_ || unload_ordered_; });
+      wake_.wait(lock, [this] {
+        return order_ || unload_ordered_ || phase_ == Phase::suspending ||
+               phase_ == Phase::resuming;
+      });
       order = std::exchange(order_, std::nullopt);
+      phase = unload_ordered_ ? Phase::empty : phase_;
     }
     if (order) {
       load(*order);
+    } else if (phase == Phase::suspending) {
+      suspend();
+    } else if (phase == Phase::resuming) {
+      resume();
     } else {
       unload();
     }

@@ -1,5 +1,6 @@
-// The load thread: carries out `load` and `unload` on the runtime, one after the other, and tells
-// how they go. A load that is no longer wanted is asked to stop; it is never killed.
+// The load thread: carries out `load`, `unload`, `suspend` and `resume` on the runtime, one after
+// the other, and tells how they go. A load that is no longer wanted is asked to stop; it is never
+// killed.
 #pragma once
 
 #include <atomic>
@@ -31,16 +32,22 @@ class Loader {
   /// Gives: false if something is loaded or loading already.
   bool order_load(LoadOrder order);
   void order_unload();
+  /// Gives: false if nothing is ready to be suspended, or nothing is suspended.
+  bool order_suspend();
+  bool order_resume();
   /// The process ends: a running load should give up.
   void stop();
 
  private:
-  enum class Phase : std::uint8_t { empty, loading, ready };
+  enum class Phase : std::uint8_t { empty, loading, ready, suspending, suspended, resuming };
   class Progress;
 
   void run();
   void load(const LoadOrder& order);
   void unload();
+  void suspend();
+  void resume();
+  bool change_phase(Phase from, Phase to);
   [[nodiscard]] MemoryUse measure() const;
 
   Runtime& runtime_;

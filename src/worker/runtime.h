@@ -99,6 +99,16 @@ class Runtime {
   /// called after a load() that failed or was stopped.
   virtual void unload() = 0;
 
+  /// True: suspend() and resume() work.
+  [[nodiscard]] virtual bool can_suspend() const { return false; }
+  /// Lets go of the device's memory and keeps in the host's what resume() needs. Nothing runs, and
+  /// nothing comes until resume().   Threads: the load thread.
+  virtual LoadResult suspend() { return load_failure(LoadFailure::internal, "it cannot suspend"); }
+  /// Takes the device's memory again. After a failure the process is ended.
+  virtual LoadResult resume(LoadProgress& /*progress*/) {
+    return load_failure(LoadFailure::internal, "it cannot suspend");
+  }
+
   /// One request, while ready. Threads: the loop's; must not block (see handler_pool.h). Unknown
   /// routes are the runtime's to answer with 404. `/health` and `/stats` never come here.
   virtual void serve(WorkerExchangePtr exchange) = 0;

@@ -127,14 +127,20 @@ void WorkerProcess::on_order(Order order) {
                           registry_.cancel(cancel.request, net::monotonic_now());
                         },
                         [this](const UnloadOrder&) { loader_->order_unload(); },
-                        [this](const SuspendOrder&) {
-                          send(error_packet("unsupported", "this worker cannot suspend"));
-                        },
-                        [this](const ResumeOrder&) {
-                          send(error_packet("unsupported", "this worker cannot suspend"));
-                        },
+                        [this](const SuspendOrder&) { suspend_or_resume(true); },
+                        [this](const ResumeOrder&) { suspend_or_resume(false); },
                         [this](const ShutdownOrder& shutdown) { shut_down(shutdown.grace); }},
              order);
+}
+
+void WorkerProcess::suspend_or_resume(bool suspend) {
+  if (!runtime_.can_suspend()) {
+    send(error_packet("unsupported", "this worker cannot suspend"));
+  } else if (suspend && !loader_->order_suspend()) {
+    send(error_packet("not_ready", "nothing is ready to be suspended"));
+  } else if (!suspend && !loader_->order_resume()) {
+    send(error_packet("not_suspended", "nothing is suspended"));
+  }
 }
 
 std::string WorkerProcess::progress() {

@@ -37,6 +37,7 @@ class WorkerProcess final : private ControlHandler, private net::FdHandler {
   [[nodiscard]] std::string progress() override;
   void on_closed() override;
   void on_deadline() override;
+  void suspend_or_resume(bool suspend);
   // FdHandler of the signalfd
   void on_events(std::uint32_t events) override;
 

@@ -243,11 +243,28 @@ TEST_P(WorkerContract, AnswersGarbageWithAnErrorAndGoesOn) {
   EXPECT_EQ(ask(worker, kind().unary, "req-1").status(), 200);
 }
 
-TEST_P(WorkerContract, RefusesToSuspendAndToLoadTwice) {
+TEST_P(WorkerContract, SuspendsAndResumesOrSaysThatItCannot) {
   WorkerProcess worker(kind().program);
   worker.load(kind().load);
   worker.send(R"({"type":"suspend"})");
-  EXPECT_EQ(worker.wait_for("error").string("code"), "unsupported");
+  if (!kind().can_suspend) {
+    EXPECT_EQ(worker.wait_for("error").string("code"), "unsupported");
+    return;
+  }
+  worker.wait_for("suspended");
+  EXPECT_EQ(ask(worker, kind().unary, "req-1").status(), 503);
+  worker.send(R"({"type":"suspend"})");
+  EXPECT_EQ(worker.wait_for("error").string("code"), "not_ready");
+  worker.send(R"({"type":"resume"})");
+  worker.wait_for("resumed");
+  EXPECT_EQ(ask(worker, kind().unary, "req-2").status(), 200);
+  worker.send(R"({"type":"resume"})");
+  EXPECT_EQ(worker.wait_for("error").string("code"), "not_suspended");
+}
+
+TEST_P(WorkerContract, RefusesToLoadTwice) {
+  WorkerProcess worker(kind().program);
+  worker.load(kind().load);
   worker.send(kind().load);
   EXPECT_EQ(worker.wait_for("error").string("code"), "already_loaded");
 }

@@ -46,6 +46,7 @@ std::string load_model(const std::string& model, const std::string& options) {
 WorkerKind echo() {
   WorkerKind kind;
   kind.name = kind.worker = "echo";
+  kind.can_suspend = true;
   kind.program = program("echo");
   kind.load = load_packet(R"({"token_delay":"10ms","load_time":"100ms","memory":"1MiB"})");
   kind.unary = chat(3, false);

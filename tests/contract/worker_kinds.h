@@ -21,6 +21,7 @@ struct WorkerKind {
   std::string load;  // a `load` packet that works
   /// Our own HTTP: request ids, usage, /stats, /health. False for a relay.
   bool own_http = true;
+  bool can_suspend = false;
   Question unary;
   Question stream;   // a few tokens, then `data: [DONE]`; no path: it cannot stream
   Question endless;  // a stream that runs for a minute unless it is stopped

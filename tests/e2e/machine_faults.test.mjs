@@ -86,8 +86,9 @@ test('more connections than descriptors: no busy loop, and all is well once they
   const stoker = await Stoker.start(t, { threads: 1, deployments: { e: echo({ tokens: 1 }, kept()) } }, { wrap: ['prlimit', '--nofile=64:64'] });
   await stoker.ready('e');
   const { hostname, port } = new URL(stoker.url);
-  const sockets = Array.from({ length: 100 }, () => net.connect(Number(port), hostname).on('error', () => {}));
   const openNow = () => fs.readdirSync(`/proc/${stoker.process.pid}/fd`).length;
+  const atRest = openNow();
+  const sockets = Array.from({ length: 100 }, () => net.connect(Number(port), hostname).on('error', () => {}));
   await until('it has no descriptor left', () => openNow() >= 62);
   const ticks = () => fs.readFileSync(`/proc/${stoker.process.pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13).reduce((sum, n) => sum + Number(n), 0);
   const before = ticks();
@@ -95,7 +96,7 @@ test('more connections than descriptors: no busy loop, and all is well once they
   assert.ok(ticks() - before < 30, `it used ${ticks() - before} hundredths of a second of CPU within one second`);
   for (const socket of sockets) socket.destroy();
   await until('it answers', async () => (await stoker.chat('e').catch(() => undefined))?.status === 200);
-  await until('its descriptors are back', () => openNow() < 40);
+  await until('its descriptors are back', () => openNow() <= atRest + 4);  // a kept connection or two
 });
 
 test('a server that was stopped itself for 12 s kills no healthy worker (R9)', async (t) => {

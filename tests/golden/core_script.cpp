@@ -87,6 +87,7 @@ class Script {
 
  private:
   using Options = std::map<std::string, std::string>;
+  static constexpr NodeId node{1};  // of all devices
 
   static Options options_from(const std::vector<std::string>& parts, std::size_t first) {
     Options options;
@@ -100,6 +101,10 @@ class Script {
 
   void execute(const std::vector<std::string>& parts) {
     if (parts[0] == "device") return add_device(parts);
+    if (parts[0] == "node") {
+      Options o = options_from(parts, 1);
+      return step(core::NodeAdded{{node, bytes_of(o["host_memory"])}});
+    }
     if (parts[0] == "pool") return add_pool(parts);
     if (parts[0] == "deployment") return add_deployment(parts);
     if (parts[0] == "tenant") {
@@ -150,7 +155,7 @@ class Script {
                             core::DeviceKind::cpu,
                             bytes_of(o["memory"]),
                             o.contains("slots") ? int_of(o["slots"]) : 100,
-                            {},
+                            node,
                             {},
                             {}};
     if (o.contains("price_milli")) {
@@ -231,6 +236,14 @@ class Script {
         d.limits.queue_timeout = duration_of(value);
       else if (key == "abandoned")
         d.finish_abandoned_load = value == "finish";
+      else if (key == "can_suspend")
+        d.can_suspend = value == "yes";
+      else if (key == "start")
+        d.expected_start = duration_of(value);
+      else if (key == "resume")
+        d.expected_resume = duration_of(value);
+      else if (key == "suspended_max")
+        d.scale.keep_warm.suspended_max = duration_of(value);
       else if (key == "kind")
         d.needs.kinds = {value == "cuda" ? core::DeviceKind::cuda : core::DeviceKind::cpu};
       else if (!set_limit(d, key, value) && !set_place(d, key, value))
@@ -318,6 +331,18 @@ class Script {
       if (o.contains("shared")) measured.shared_bytes = bytes_of(o["shared"]);
       return step(core::InstanceReady{id, generation, measured});
     }
+    if (verb == "suspended") {
+      const Bytes host = o.contains("host") ? bytes_of(o["host"]) : mib(1);
+      return step(core::InstanceSuspended{id, generation, host,
+                                          o.contains("kept") ? bytes_of(o["kept"]) : Bytes{}});
+    }
+    if (verb == "resumed") {
+      return step(core::InstanceResumed{id, generation, started_[id]});
+    }
+    const core::SuspendFailure how = o["kind"] == "unknown" ? core::SuspendFailure::outcome_unknown
+                                                            : core::SuspendFailure::refused;
+    if (verb == "suspend_failed") return step(core::SuspendFailed{id, generation, how});
+    if (verb == "resume_failed") return step(core::ResumeFailed{id, generation, how});
     if (verb == "load_failed") {
       return step(core::LoadFailed{
           id, generation,
@@ -371,44 +396,54 @@ class Script {
   }
 
   std::string text_of(const core::Action& action) {
-    return std::visit(Overloaded{
-                          [&](const core::StartInstance& a) {
-                            instances_[a.instance] = names_.at(a.deployment);
-                            started_[a.instance] = a.reserved;
-                            return fmt::format(
-                                "start    {} on {} reason={}{}", name(a.instance), place_of(a),
-                                core::to_text(a.reason),
-                                a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
-                          },
-                          [&](const core::StopInstance& a) {
-                            return fmt::format("stop     {} {} reason={}", name(a.instance),
-                                               core::to_text(a.mode), core::to_text(a.reason));
-                          },
-                          [&](const core::Dispatch& a) {
-                            return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::Refuse& a) {
-                            return fmt::format("refuse   {} reason={} retry_after={}",
-                                               request_names_.at(a.request),
-                                               core::to_text(a.reason), wait_text(a.retry_after));
-                          },
-                          [&](const core::CancelRequest& a) {
-                            return fmt::format("cancel   {} on {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::FailRequest& a) {
-                            return fmt::format("fail     {} on {}", request_names_.at(a.request),
-                                               name(a.instance));
-                          },
-                          [&](const core::AwaitRoom& a) {
-                            instances_[a.instance] = names_.at(a.deployment);
-                            return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
-                                               name(a.instance), core::to_text(a.reason),
-                                               a.needed.value >> 20, a.most_free.value >> 20);
-                          },
-                      },
-                      action);
+    return std::visit(
+        Overloaded{
+            [&](const core::StartInstance& a) {
+              instances_[a.instance] = names_.at(a.deployment);
+              started_[a.instance] = a.reserved;
+              return fmt::format("start    {} on {} reason={}{}", name(a.instance), place_of(a),
+                                 core::to_text(a.reason),
+                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
+            },
+            [&](const core::StopInstance& a) {
+              return fmt::format("stop     {} {} reason={}", name(a.instance),
+                                 core::to_text(a.mode), core::to_text(a.reason));
+            },
+            [&](const core::SuspendInstance& a) {
+              return fmt::format("suspend  {} reason={} host={}MiB", name(a.instance),
+                                 core::to_text(a.reason), a.host_bytes.value >> 20);
+            },
+            [&](const core::ResumeInstance& a) {
+              started_[a.instance] = a.reserved;
+              return fmt::format("resume   {} on {} reason={}{}", name(a.instance),
+                                 devices_.at(a.devices.front()), core::to_text(a.reason),
+                                 a.wanted_at == now_ ? "" : " wanted_at=" + time_text(a.wanted_at));
+            },
+            [&](const core::Dispatch& a) {
+              return fmt::format("dispatch {} -> {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::Refuse& a) {
+              return fmt::format("refuse   {} reason={} retry_after={}",
+                                 request_names_.at(a.request), core::to_text(a.reason),
+                                 wait_text(a.retry_after));
+            },
+            [&](const core::CancelRequest& a) {
+              return fmt::format("cancel   {} on {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::FailRequest& a) {
+              return fmt::format("fail     {} on {}", request_names_.at(a.request),
+                                 name(a.instance));
+            },
+            [&](const core::AwaitRoom& a) {
+              instances_[a.instance] = names_.at(a.deployment);
+              return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",
+                                 name(a.instance), core::to_text(a.reason), a.needed.value >> 20,
+                                 a.most_free.value >> 20);
+            },
+        },
+        action);
   }
 
   std::string place_of(const core::StartInstance& start) const {

@@ -46,6 +46,9 @@ class EchoRuntime final : public Runtime {
   LoadResult load(const LoadOrder& order, LoadProgress& progress) override;
   LoadResult warm_up() override;
   void unload() override;
+  [[nodiscard]] bool can_suspend() const override { return true; }
+  LoadResult suspend() override;
+  LoadResult resume(LoadProgress& progress) override;
   void serve(WorkerExchangePtr exchange) override;
 
  private:

@@ -41,7 +41,9 @@ void TaskLedger::on_released(int id_task, bool is_child, const server_slot_stats
     request.usage_.input += cached + static_cast<std::int64_t>(stats.n_prompt_processed);
     request.usage_.cached += cached;
   }
-  if (stats.t_start > 0) {
+  // A prompt that is refused holds a slot for a moment, and the device not at all.
+  const bool computed = stats.n_prompt_cached + stats.n_prompt_processed + stats.n_gen > 0;
+  if (stats.t_start > 0 && computed) {
     request.first_us_ =
         request.first_us_ == 0 ? stats.t_start : std::min(request.first_us_, stats.t_start);
     request.last_us_ = ggml_time_us();

@@ -196,19 +196,6 @@ export class Stoker {
     }
     if (this.ownsFolder) fs.rmSync(this.folder, { recursive: true, force: true });
   }
-  /// Worker processes of this server's state directory that are alive, by what /proc says.
-  workers() {
-    const found = [];
-    for (const entry of fs.readdirSync('/proc')) {
-      if (!/^\d+$/.test(entry)) continue;
-      try {
-        const name = fs.readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        const environ = fs.readFileSync(`/proc/${entry}/environ`, 'utf8');
-        if (name.includes('stoker-worker-') && environ.includes('STOKER_NONCE=')) found.push({ pid: Number(entry), name, environ });
-      } catch { /* it ended meanwhile */ }
-    }
-    return found;
-  }
 }
 
 /// Runs the command line; gives {code, stdout, stderr}.

@@ -88,7 +88,6 @@ deployments:
 )");
   ASSERT_TRUE(loaded.ok());
   EXPECT_THAT(said(loaded), ElementsAre(HasSubstr("model_store.disk: accepted, has no"),
-                                        HasSubstr("model_store.host_memory: accepted, has no"),
                                         HasSubstr("deployments.chat.model: models are not "
                                                   "downloaded yet")));
   const ServerConfig& config = loaded.config;

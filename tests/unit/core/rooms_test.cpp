@@ -45,12 +45,13 @@ TEST(DeviceRoom, DiffersInEachMember) {
   change_each_member(room, [&](const DeviceRoom& other) { EXPECT_NE(room, other); });
 }
 
-TEST(PlacementCost, WeightsThenTheTightestFitThenTheLowestId) {
-  const PlacementCost here{false, mib(9), DeviceId{9}};
-  const PlacementCost tight{true, mib(1), DeviceId{9}};
-  const PlacementCost loose{true, mib(2), DeviceId{1}};
-  const PlacementCost loose_too{true, mib(2), DeviceId{2}};
-  const std::array order = {here, tight, loose, loose_too};
+TEST(PlacementCost, WeightsThenTheSoonestThenTheTightestFitThenTheLowestId) {
+  const PlacementCost here{false, seconds(9), mib(9), DeviceId{9}};
+  const PlacementCost soon{true, seconds(1), mib(9), DeviceId{9}};
+  const PlacementCost tight{true, seconds(2), mib(1), DeviceId{9}};
+  const PlacementCost loose{true, seconds(2), mib(2), DeviceId{1}};
+  const PlacementCost loose_too{true, seconds(2), mib(2), DeviceId{2}};
+  const std::array order = {here, soon, tight, loose, loose_too};
   for (std::size_t i = 0; i < order.size(); ++i) {
     for (std::size_t j = 0; j < order.size(); ++j) {
       EXPECT_EQ(order[i] < order[j], i < j) << i << " " << j;

@@ -19,6 +19,7 @@ constexpr Generation life{70};
 constexpr DeploymentId three{3};
 constexpr RequestId nine{9};
 constexpr DeviceId two{2};
+constexpr NodeId one{1};
 
 DeviceSpec a_device() {
   DeviceSpec device;
@@ -90,6 +91,20 @@ TEST(Describe, EachEvent) {
       {FirstTokenSent{nine, seconds(2)}, "the first token of request 9 went out after 2 s"},
       {KeepWished{three, seconds(40)}, "deployment 3 shall stay idle for 40 s"},
       {KeepWished{three, {}}, "deployment 3 shall stay idle for as long as configured"},
+      {NodeAdded{{one, mib(8)}}, "node 1 lends 8.0 MiB of its memory"},
+      {ModelInTier{one, ModelId{6}, Tier::host}, "model 6 lies in the host memory tier of node 1"},
+      {ModelLost{one, ModelId{6}, Tier::disk}, "model 6 is no longer in the disk tier of node 1"},
+      {TierLost{one, Tier::disk}, "the disk tier of node 1 is lost"},
+      {InstanceSuspended{seven, life, mib(3), {}},
+       "instance 7 is suspended with 3.0 MiB of host memory"},
+      {InstanceSuspended{seven, life, mib(3), mib(1)},
+       "instance 7 still holds 1.0 MiB of its devices"},
+      {SuspendFailed{seven, life, SuspendFailure::refused}, "instance 7 could not be suspended"},
+      {SuspendFailed{seven, life, SuspendFailure::outcome_unknown},
+       "instance 7 may be suspended or not"},
+      {InstanceResumed{seven, life, {mib(1), mib(2)}}, "instance 7 is back with 3.0 MiB"},
+      {ResumeFailed{seven, life, SuspendFailure::refused}, "instance 7 could not be resumed"},
+      {ResumeFailed{seven, life, SuspendFailure::outcome_unknown}, "instance 7 may be back or not"},
   };
   std::set<std::size_t> kinds;
   for (const EventCase& c : cases) {
@@ -110,6 +125,7 @@ TEST(Describe, EachAction) {
   start.deployment = three;
   start.reason = StartReason::queue_depth;
   start.reserved = {mib(1), mib(2)};
+  start.expected_start = seconds(4);
   StartInstance on_two = start;
   on_two.devices = {two, DeviceId{3}};
   StartInstance in_pool = start;
@@ -119,12 +135,29 @@ TEST(Describe, EachAction) {
   told.unfit[static_cast<std::size_t>(Unfit::too_little_free)] = 2;
   told.unfit[static_cast<std::size_t>(Unfit::lost)] = 1;
   const ActionCase cases[] = {
-      {on_two, "start instance 7 of deployment 3 on device 2 device 3 with 3.0 MiB (queue_depth)"},
-      {in_pool, "start instance 7 of deployment 3 in a pool with 3.0 MiB (queue_depth)"},
+      {on_two,
+       "start instance 7 of deployment 3 on device 2 device 3 with 3.0 MiB (queue_depth), from "
+       "disk, expected in 4 s"},
+      {in_pool,
+       "start instance 7 of deployment 3 in a pool with 3.0 MiB (queue_depth), from disk, "
+       "expected in 4 s"},
       {StopInstance{seven, life, StopMode::graceful, StopReason::idle, seconds(5)},
        "stop instance 7 (idle, graceful)"},
       {StopInstance{seven, life, StopMode::kill, StopReason::hung, {}},
        "stop instance 7 (hung, kill)"},
+      {SuspendInstance{seven, life, StopReason::idle, mib(3), seconds(1), seconds(4)},
+       "suspend instance 7 (idle) with 3.0 MiB of host memory; it is back in 1 s, a start takes "
+       "4 s"},
+      {ResumeInstance{seven,
+                      life,
+                      three,
+                      {two, DeviceId{3}},
+                      StartReason::from_zero,
+                      {mib(1), mib(2)},
+                      {},
+                      seconds(1)},
+       "resume instance 7 of deployment 3 on device 2 device 3 with 3.0 MiB (from_zero), expected "
+       "in 1 s"},
       {Dispatch{nine, seven, life}, "send request 9 to instance 7"},
       {Refuse{nine, three, RefuseReason::queue_full, seconds(2)},
        "refuse request 9 (queue_full), again after 2 s"},
@@ -176,10 +209,12 @@ TEST(Words, OfReasonsStatesAndLimits) {
   expect_words<StartReason>({"from_zero", "queue_depth", "at_minimum", "warm_request", "replace",
                              "expected", "queue_wait", "utilization", "first_token", "request_rate",
                              "spare"});
-  expect_words<StopReason>({"idle", "make_room", "stop_request", "shutdown", "start_timeout",
-                            "load_stalled", "hung", "cancel_ignored", "drain_limit", "not_stopping",
-                            "memory_overrun", "abandoned", "superseded", "load_failed", "swap",
-                            "removed", "not_placed", "start_unconfirmed", "device_lost"});
+  expect_words<StopReason>(
+      {"idle",           "make_room",  "stop_request",      "shutdown",    "start_timeout",
+       "load_stalled",   "hung",       "cancel_ignored",    "drain_limit", "not_stopping",
+       "memory_overrun", "abandoned",  "superseded",        "load_failed", "swap",
+       "removed",        "not_placed", "start_unconfirmed", "device_lost", "suspend_failed",
+       "resume_failed",  "host_room",  "host_overrun",      "unlikely",    "elsewhere"});
   EXPECT_STREQ(to_text(StopMode::graceful), "graceful");
   EXPECT_STREQ(to_text(StopMode::kill), "kill");
   expect_words<RefuseReason>({"queue_full", "queue_timeout", "load_failed", "crash_loop",
@@ -189,8 +224,9 @@ TEST(Words, OfReasonsStatesAndLimits) {
   expect_words<Unfit>({"lost", "distrusted", "wrong kind", "wrong label", "too small",
                        "too little free memory", "no free slot", "too little share left",
                        "not alone"});
-  expect_words<InstanceState>(
-      {"planned", "starting", "loading", "ready", "draining", "stopping", "failed", "gone"});
+  expect_words<InstanceState>({"planned", "starting", "loading", "ready", "draining", "stopping",
+                               "failed", "gone", "suspending", "suspended", "resuming"});
+  expect_words<Tier>({"host memory", "disk", "remote"});
   expect_words<metering::LimitKind>({"requests_per_minute", "input_tokens_per_minute",
                                      "output_tokens_per_minute", "device_time_per_day",
                                      "concurrent_requests", "budget"});

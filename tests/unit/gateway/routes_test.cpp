@@ -114,7 +114,7 @@ TEST(Routes, WhatIsReadNeedsReadWhatIsChangedNeedsAdminAndNothingElseIsOpen) {
     }
     if (spec.scope == Scope::open) open.insert(spec.pattern);
   }
-  EXPECT_EQ(open, (std::set<std::string_view>{"/healthz", "/readyz"}));
+  EXPECT_EQ(open, (std::set<std::string_view>{"/healthz", "/readyz", "/openapi.json"}));
 }
 
 TEST(Routes, ARuntimeWithoutTheRouteIsNotStartedForIt) {

@@ -183,6 +183,9 @@ class JobRig : public ::testing::Test {
         answered = true;
         told.set_value({status, std::move(body), std::move(fields), request});
       }
+      void refuse(gateway::ApiError error, RequestId request, std::string fields) override {
+        answer_with(error.status, request, std::move(fields), error.code + ": " + error.message);
+      }
       ~Reply() override {
         if (!answered) told.set_value({503, "dropped", {}, {}});
       }

@@ -39,11 +39,13 @@ TEST(DecisionLog, TellsReasonsAsCodesFiguresAndWords) {
   log.add({}, core::Dispatch{{5}, {3}, {}});
 
   const std::string all = log.to_json({}, names);
-  EXPECT_THAT(all,
-              HasSubstr(R"("deployment":"chat","decision":"start","reason":"queue_depth",)"
-                        R"("instance":"chat/3","devices":["cuda0"],"memory_bytes":32505856,)"
-                        R"("expected_start_ms":4000,)"
-                        R"~("text":"start chat/3 of chat on cuda0 with 31.0 MiB (queue_depth)")~"));
+  EXPECT_THAT(
+      all,
+      HasSubstr(
+          R"("deployment":"chat","decision":"start","reason":"queue_depth",)"
+          R"("instance":"chat/3","devices":["cuda0"],"memory_bytes":32505856,)"
+          R"("expected_start_ms":4000,"from":"disk",)"
+          R"~("text":"start chat/3 of chat on cuda0 with 31.0 MiB (queue_depth), from disk, expected in 4 s")~"));
   EXPECT_THAT(
       all,
       HasSubstr(R"("instance":"embed/4","needed_bytes":2147483648,)"

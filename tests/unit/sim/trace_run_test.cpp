@@ -68,6 +68,26 @@ TEST(TraceRun, ScalesToZeroAndComesBack) {
   EXPECT_EQ(result.device_time, ms(2 * (1000 + 500 + 1000 + 20)));
 }
 
+/// What lies in host memory is on no device, and comes back without a start.
+TEST(TraceRun, SuspendsWhereHostMemoryIsLent) {
+  TraceServer with = server(seconds(1));
+  with.devices[0].node = NodeId{1};
+  with.host_memory = gib(2);
+  with.deployments[0].can_suspend = true;
+  with.deployments[0].expected_resume = ms(200);
+  const TraceRunResult result = run({at({}), at(seconds(60))}, with);
+  EXPECT_EQ(result.simulated.completed, 2U);
+  EXPECT_EQ(result.simulated.cold_starts, 1U);
+  EXPECT_EQ(result.simulated.cold_requests, 1U);
+  EXPECT_EQ(result.simulated.wait.at(0), ms(200));
+  EXPECT_EQ(result.simulated.wait.at(100), seconds(1));
+  // Twice a request, a second of idling and the 100 ms of a suspend.
+  EXPECT_EQ(result.device_time, ms(1000 + 500 + 1000 + 100 + 200 + 500 + 1000 + 100));
+  // What cannot is stopped.
+  with.deployments[0].can_suspend = false;
+  EXPECT_EQ(run({at({}), at(seconds(60))}, with).simulated.cold_starts, 2U);
+}
+
 TEST(TraceRun, MinimumInstancesAreThereAndTheRunEnds) {
   TraceServer with = server(seconds(1));
   with.deployments[0].scale.min_instances = 1;
