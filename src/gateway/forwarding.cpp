@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <string>
 
 #include "base/text.h"
 
@@ -60,6 +61,13 @@ void pass_on(std::string& text, const net::Fields& fields,
   }
 }
 
+/// The tenant by its number, which names nobody: a worker only has to tell tenants apart.
+void add_own_fields(std::string& text, RequestId request, TenantId tenant) {
+  text.append("X-Stoker-Request: ");
+  append_public_id(text, request);
+  text.append("\r\nX-Stoker-Tenant: ").append(std::to_string(tenant.value)).append("\r\n");
+}
+
 /// The media type without parameters and white space.
 std::string_view media_type(std::string_view content_type) {
   content_type = content_type.substr(0, content_type.find(';'));
@@ -69,17 +77,15 @@ std::string_view media_type(std::string_view content_type) {
 
 }  // namespace
 
-void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request) {
+void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request,
+                           TenantId tenant) {
   pass_on(text, fields, not_for_engines);
-  text.append("X-Stoker-Request: ");
-  append_public_id(text, request);
-  text.append("\r\n");
+  add_own_fields(text, request, tenant);
 }
 
-void add_fields_of_translation(std::string& text, RequestId request) {
-  text.append("Content-Type: application/json\r\nX-Stoker-Request: ");
-  append_public_id(text, request);
-  text.append("\r\n");
+void add_fields_of_translation(std::string& text, RequestId request, TenantId tenant) {
+  text.append("Content-Type: application/json\r\n");
+  add_own_fields(text, request, tenant);
 }
 
 void add_fields_for_client(std::string& text, const net::Fields& fields) {

@@ -13,14 +13,15 @@ namespace stoker::gateway {
 
 /// Raw header text for the engine: the client's fields without those of the connection
 /// (RFC 9110 7.6.1), without credentials (the engine must never see a key of ours), without what
-/// would change the answer's coding, and with X-Stoker-Request.
-void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request);
+/// would change the answer's coding, and with X-Stoker-Request and X-Stoker-Tenant.
+void add_fields_for_engine(std::string& text, const net::Fields& fields, RequestId request,
+                           TenantId tenant);
 
 /// What asks, and answers, for the one protocol that is switched to.
 inline constexpr std::string_view upgrade_fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// The same for a body that the gateway wrote itself: nothing of the client's fields fits it.
-void add_fields_of_translation(std::string& text, RequestId request);
+void add_fields_of_translation(std::string& text, RequestId request, TenantId tenant);
 
 /// Raw header text for the client: the engine's fields without those of the connection and without
 /// any X-Stoker-* field or Server-Timing, which are the gateway's to set.

@@ -188,9 +188,9 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   std::string& fields = host_.fields;
   fields.clear();
   if (in_.translator) {
-    add_fields_of_translation(fields, in_.id);
+    add_fields_of_translation(fields, in_.id, in_.key->tenant);
   } else {
-    add_fields_for_engine(fields, request.fields, in_.id);
+    add_fields_for_engine(fields, request.fields, in_.id, in_.key->tenant);
   }
   net::HttpClient& client = host_.upstreams.acquire(*target_);
   net::Call* call = nullptr;

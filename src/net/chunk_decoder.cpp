@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "net/http_chars.h"
 #include "net/http_parser.h"
 
@@ -13,12 +15,20 @@ constexpr int max_size_digits = 16;              // 2^64 - 1
 constexpr std::size_t max_size_line_bytes = 64;  // with extension, without CR LF
 constexpr std::size_t max_trailer_bytes = 8 << 10;
 
+constexpr HttpError malformed_extension = bad("chunk extension is malformed");
+
+/// What may stand between quotes: RFC 9112 would allow tabs and bytes from 0x80 on too.
+bool is_quotable(char byte) {
+  return byte == ' ' || (byte > ' ' && byte < 0x7f);
+}
+
 }  // namespace
 
 void ChunkDecoder::reset() {
   part_ = Part::size_start;
   size_digits_ = 0;
-  line_bytes_ = extension_bytes_ = chunks_ = 0;
+  line_bytes_ = extension_bytes_ = chunks_ = name_bytes_ = 0;
+  empty_ = true;
   left_ = total_ = 0;
   error_ = {};
 }
@@ -52,7 +62,11 @@ HttpError ChunkDecoder::step(char byte) {
   switch (part_) {
     case Part::size_start:
     case Part::size:
-    case Part::extension:
+    case Part::extension_name:
+    case Part::extension_value:
+    case Part::extension_quoted:
+    case Part::extension_escaped:
+    case Part::extension_end:
     case Part::size_lf:
       return step_size(byte);
     case Part::data_cr:
@@ -77,22 +91,57 @@ HttpError ChunkDecoder::step_size(char byte) {
   }
   if (part_ == Part::size_lf) return byte == '\n' ? end_of_size() : bad("CR without LF");
   if (byte == '\r') {
+    if (size_digits_ == 0) return bad("chunk size is missing");
+    if (part_ != Part::size && part_ != Part::extension_end && empty_) return malformed_extension;
     part_ = Part::size_lf;
-    return size_digits_ > 0 ? ok : bad("chunk size is missing");
-  }
-  if (++line_bytes_ > max_size_line_bytes) return bad("chunk size line is too long");
-  if (part_ == Part::extension) {
-    if (!is_char(byte, char_value)) return bad("chunk extension holds a control character");
-    if (++extension_bytes_ > limits_.chunk_extension_bytes) return bad("too many chunk extensions");
     return ok;
   }
+  if (++line_bytes_ > max_size_line_bytes) return bad("chunk size line is too long");
+  if (part_ != Part::size) return step_extension(byte);
   if (byte == ';' && size_digits_ > 0) {
-    part_ = Part::extension;
+    part_ = Part::extension_name;
+    empty_ = true;
     return ok;
   }
   const int digit = hex_digit(byte);
   if (digit < 0 || ++size_digits_ > max_size_digits) return bad("chunk size is malformed");
   left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
+  return ok;
+}
+
+/// token [ "=" ( token / quoted-string ) ], without the white space that RFC 9112 7.1.1 tolerates.
+/// In a quoted value `empty_` stays true, so that it cannot end in the middle.
+HttpError ChunkDecoder::step_extension(char byte) {
+  if (++extension_bytes_ > limits_.chunk_extension_bytes) return bad("too many chunk extensions");
+  switch (part_) {
+    case Part::extension_quoted:
+      if (byte == '"') part_ = Part::extension_end;
+      if (byte == '\\') part_ = Part::extension_escaped;
+      return is_quotable(byte) ? ok : malformed_extension;
+    case Part::extension_escaped:
+      part_ = Part::extension_quoted;
+      return is_quotable(byte) ? ok : malformed_extension;
+    case Part::extension_end:
+      if (byte != ';') return malformed_extension;
+      part_ = Part::extension_name;
+      empty_ = true;
+      return ok;
+    default:
+      break;
+  }
+  if (is_char(byte, char_token)) {
+    empty_ = false;
+    return ok;
+  }
+  if (byte == '"' && part_ == Part::extension_value && empty_) {
+    part_ = Part::extension_quoted;
+    return ok;
+  }
+  if (empty_ || (byte != ';' && (byte != '=' || part_ == Part::extension_value))) {
+    return malformed_extension;
+  }
+  part_ = byte == ';' ? Part::extension_name : Part::extension_value;
+  empty_ = true;
   return ok;
 }
 
@@ -119,12 +168,18 @@ HttpError ChunkDecoder::step_trailer(char byte) {
         return ok;
       }
       part_ = Part::trailer_name;
-      return is_char(byte, char_token) ? ok : bad("trailer field name is malformed");
+      name_bytes_ = 0;
+      [[fallthrough]];
     case Part::trailer_name:
-      if (byte == ':') {
+      if (byte == ':' && name_bytes_ > 0) {
         part_ = Part::trailer_value;
-        return ok;
+        const std::string_view name(name_.data(), std::min(name_bytes_, name_.size()));
+        return name_bytes_ <= name_.size() && decides_end_or_host(name)
+                   ? bad("trailer field belongs in the header")
+                   : ok;
       }
+      if (name_bytes_ < name_.size()) name_[name_bytes_] = byte;
+      ++name_bytes_;
       return is_char(byte, char_token) ? ok : bad("trailer field name is malformed");
     case Part::trailer_value:
       if (byte == '\r') {

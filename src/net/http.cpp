@@ -73,6 +73,11 @@ std::optional<std::string_view> Fields::find(std::string_view name) const {
   return std::nullopt;
 }
 
+bool decides_end_or_host(std::string_view name) {
+  return equal_ignoring_case(name, "Host") || equal_ignoring_case(name, "Content-Length") ||
+         equal_ignoring_case(name, "Transfer-Encoding");
+}
+
 std::string_view reason_phrase(int status) {
   for (const Phrase& phrase : phrases) {
     if (phrase.status == status) return phrase.text;

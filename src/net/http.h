@@ -81,6 +81,8 @@ struct HttpResponseHead {
   return a.size() == b.size() && (a.empty() || (((a.front() ^ b.front()) & ~letter_case) == 0 &&
                                                 equal_letters(a.data(), b.data(), a.size())));
 }
+/// Fields that decide where a request ends or goes: Content-Length, Transfer-Encoding, Host.
+[[nodiscard]] bool decides_end_or_host(std::string_view name);
 [[nodiscard]] std::string_view reason_phrase(int status);
 /// Undoes percent-encoding; nullopt for a malformed escape or an encoded NUL.
 [[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);

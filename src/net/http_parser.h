@@ -5,6 +5,7 @@
 // Sources: RFC 9110, RFC 9112; RELIABILITY.md 2 A.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -128,6 +129,7 @@ class RequestHeadParser final : public HeadParser {
   bool connection_keep_alive_ = false;
   bool connection_upgrade_ = false;
   bool upgrade_ = false;
+  bool has_socket_key_ = false;
 };
 
 /// How the body of an answer ends.
@@ -169,7 +171,8 @@ class ResponseHeadParser final : public HeadParser {
   bool connection_keep_alive_ = false;
 };
 
-/// Undoes the chunked coding. Extensions are skipped, trailer fields checked and skipped.
+/// Undoes the chunked coding. Extensions and trailer fields are checked and skipped; a trailer that
+/// would have decided where the request ends or goes is refused (RFC 9110 6.5.1).
 class ChunkDecoder {
  public:
   enum class State : std::uint8_t { need_more, data, end, failed };
@@ -189,7 +192,11 @@ class ChunkDecoder {
   enum class Part : std::uint8_t {
     size_start,
     size,
-    extension,
+    extension_name,
+    extension_value,
+    extension_quoted,
+    extension_escaped,
+    extension_end,  // behind a quoted value
     size_lf,
     data,
     data_cr,
@@ -205,6 +212,7 @@ class ChunkDecoder {
   State fail(HttpError error);
   HttpError step(char byte);
   HttpError step_size(char byte);
+  HttpError step_extension(char byte);
   HttpError step_trailer(char byte);
   HttpError end_of_size();
 
@@ -213,6 +221,9 @@ class ChunkDecoder {
   int size_digits_ = 0;
   std::size_t line_bytes_ = 0;       // of the size line, or of all trailer lines
   std::size_t extension_bytes_ = 0;  // of the whole body
+  bool empty_ = true;                // the name or value of an extension so far
+  std::array<char, 17> name_{};      // of a trailer field, as far as it fits
+  std::size_t name_bytes_ = 0;
   std::size_t chunks_ = 0;
   std::uint64_t left_ = 0;   // of the current chunk
   std::uint64_t total_ = 0;  // of all chunks so far

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <map>
@@ -60,6 +62,14 @@ constexpr Route kRoutes[] = {
     {"GET", "/metrics", &server_routes::get_metrics},
     {"GET", "/lora-adapters", &server_routes::get_lora_adapters},
 };
+
+// 0 without a gateway, where all are one tenant; theirs are counted from 1.
+std::uint64_t tenant_of(const WorkerExchange& exchange) {
+  const std::string_view text = exchange.field("X-Stoker-Tenant").value_or("");
+  std::uint64_t tenant = 0;
+  std::from_chars(text.data(), text.data() + text.size(), tenant);
+  return tenant;
+}
 
 // Gives: nullptr after having answered with 404 or 405.
 Handler find_route(WorkerExchange& exchange) {
@@ -175,7 +185,9 @@ void LlamaRoutes::serve(WorkerExchange& exchange) {
     return;
   }
 
-  RequestTasks tasks(ledger_);
+  // A slot or a stored prompt of another tenant is never reused: the time and the count of cached
+  // tokens would tell what somebody else asked.
+  RequestTasks tasks(ledger_, tenant_of(exchange));
   server_http_res_ptr response = call(routes_.*handler, request, exchange);
   if (!response) return;
   const bool streamed = response->is_stream();

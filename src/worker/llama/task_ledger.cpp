@@ -22,6 +22,11 @@ void TaskLedger::on_posted(const std::unordered_set<int>& id_tasks) {
   bound_request->open_ += id_tasks.size();
 }
 
+std::uint64_t TaskLedger::cache_owner() {
+  STOKER_INVARIANT(bound_request != nullptr, "tasks posted outside a request");
+  return bound_request->cache_owner_;
+}
+
 void TaskLedger::on_released(int id_task, bool is_child, const server_slot_stats& stats) {
   const auto output = static_cast<std::int64_t>(stats.n_gen);
   count_tokens(counters_, stats.n_gen);
@@ -64,7 +69,8 @@ void TaskLedger::let_go(int id_task) {
   if (--request.open_ == 0) request.idle_.notify_all();
 }
 
-RequestTasks::RequestTasks(TaskLedger& ledger) : ledger_(ledger) {
+RequestTasks::RequestTasks(TaskLedger& ledger, std::uint64_t cache_owner)
+    : ledger_(ledger), cache_owner_(cache_owner) {
   STOKER_INVARIANT(bound_request == nullptr, "two requests on one thread");
   bound_request = this;
 }

@@ -25,6 +25,7 @@ class TaskLedger final : public server_hooks {
   TaskLedger(WorkerCounters& counters, StepPacer pacer);
 
   void on_posted(const std::unordered_set<int>& id_tasks) override;
+  std::uint64_t cache_owner() override;
   void on_released(int id_task, bool is_child, const server_slot_stats& stats) override;
   void on_cancelled(int id_task) override;
   void on_step(std::int32_t tokens, std::int64_t took_us) override;
@@ -43,7 +44,8 @@ class TaskLedger final : public server_hooks {
 /// Needs: at most one per thread at a time; wait() before the end.
 class RequestTasks {
  public:
-  explicit RequestTasks(TaskLedger& ledger);
+  /// `cache_owner`: what the tasks compute of prompts is reused only for the same one.
+  RequestTasks(TaskLedger& ledger, std::uint64_t cache_owner);
   ~RequestTasks();
   RequestTasks(const RequestTasks&) = delete;
   RequestTasks& operator=(const RequestTasks&) = delete;
@@ -57,6 +59,7 @@ class RequestTasks {
   friend class TaskLedger;
 
   TaskLedger& ledger_;
+  const std::uint64_t cache_owner_;
   std::condition_variable idle_;
   std::size_t open_ = 0;  // this and below: under ledger_.mutex_
   RequestUsage usage_;

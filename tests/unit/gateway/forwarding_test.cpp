@@ -23,14 +23,20 @@ TEST(Forwarding, KeepsWhatIsOfTheMessageAndDropsWhatIsOfTheConnectionOrSecret) {
            {"Accept-Encoding", "gzip"},
            {"Expect", "100-continue"},
            {"X-Stoker-Request", "forged"},
+           {"X-Stoker-Tenant", "8"},
            {"anthropic-version", "2023-06-01"}}) {
     fields.add(name, value);
   }
   std::string for_engine;
-  add_fields_for_engine(for_engine, fields, RequestId{1});
+  add_fields_for_engine(for_engine, fields, RequestId{1}, TenantId{7});
   EXPECT_EQ(for_engine,
             "Content-Type: application/json\r\nanthropic-version: 2023-06-01\r\n"
-            "X-Stoker-Request: req-0000000000000001\r\n");
+            "X-Stoker-Request: req-0000000000000001\r\nX-Stoker-Tenant: 7\r\n");
+  std::string of_translation;
+  add_fields_of_translation(of_translation, RequestId{1}, TenantId{7});
+  EXPECT_EQ(of_translation,
+            "Content-Type: application/json\r\n"
+            "X-Stoker-Request: req-0000000000000001\r\nX-Stoker-Tenant: 7\r\n");
 }
 
 TEST(Forwarding, OnlyTheGatewayWritesItsOwnFields) {

@@ -119,6 +119,12 @@ TEST(RequestHead, RequestLine) {
       {"empty target", "GET  HTTP/1.1", 400},
       {"relative target", "GET a HTTP/1.1", 400},
       {"fragment", "GET /#a HTTP/1.1", 400},
+      {"A28 no escape", "GET /% HTTP/1.1", 400},
+      {"A28 half an escape", "GET /%4 HTTP/1.1", 400},
+      {"A28 an escape of no digits", "GET /%4g HTTP/1.1", 400},
+      {"A28 an escaped NUL", "GET /a%00b HTTP/1.1", 400},
+      {"escapes", "GET /%41%0a%F0%10 HTTP/1.1", 0},
+      {"a query may hold what it likes", "GET /?a=100%&b=%zz HTTP/1.1", 0},
       {"NUL in target", "GET /\0 HTTP/1.1"s, 400},
       {"eighth bit in target", "GET /\xc3\xa9 HTTP/1.1", 400},
       {"control in method", "G\x01T / HTTP/1.1", 400},
@@ -179,7 +185,11 @@ TEST(RequestHead, Fields) {
       {"A3 2^63", "Content-Length: 9223372036854775808\r\n", 400},
       {"A3 2^63 - 1", "Content-Length: 9223372036854775807\r\n", 413},
       {"A3 2^64 + 5", "Content-Length: 18446744073709551621\r\n", 400},
-      {"A3 blanks round it", "Content-Length: \t5 \r\n", 0},
+      {"A3 blanks round it", "Content-Length:  5 \r\n", 0},
+      {"A28 tab before a length", "Content-Length: \t5\r\n", 400},
+      {"A28 tab after a length", "content-length: 5\t\r\n", 400},
+      {"A28 tab before a coding", "Transfer-Encoding:\tchunked\r\n", 400},
+      {"A28 tab after a coding", "transfer-encoding: chunked\t\r\n", 400},
       {"A5 chunked", "Transfer-Encoding: chunked\r\n", 0},
       {"A5 any case", "transfer-encoding: CHUNKED\r\n", 0},
       {"A5 twice in one", "Transfer-Encoding: chunked, chunked\r\n", 400},
@@ -214,6 +224,7 @@ TEST(RequestHead, Fields) {
       {"A10 second Host", "Host: a\r\n", 400},
       {"A21 expectation", "Expect: 100-Continue\r\n", 0},
       {"A21 unknown expectation", "Expect: wonders\r\n", 417},
+      {"A28 two expectations", "Expect: 100-continue\r\nExpect: 100-continue\r\n", 400},
       {"A24 h2c", "Upgrade: h2c\r\nConnection: Upgrade\r\n", 400},
       {"A24 one of two", "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n", 400},
       {"A24 upgrade of a POST", "Upgrade: websocket\r\nConnection: Upgrade\r\n", 400},
@@ -240,6 +251,13 @@ TEST(RequestHead, Host) {
       {"Host: [::1]:80", 0},
       {"Host: [::1]", 0},
       {"Host: a:", 0},
+      {"Host: a.b.", 0},
+      {"Host: .", 400},
+      {"Host: ..", 400},
+      {"Host: .a", 400},
+      {"Host: a..b", 400},
+      {"Host:\ta", 400},
+      {"Host: a\t", 400},
       {"X: y", 400},
       {"Host:", 400},
       {"Host: a/b", 400},
@@ -259,6 +277,18 @@ TEST(RequestHead, Host) {
     EXPECT_EQ(parse_in_all_ways("GET / HTTP/1.1\r\n"s + c.host + "\r\n\r\n").status, c.status);
   }
   EXPECT_EQ(parse_in_all_ways("GET / HTTP/1.0\r\n\r\n").status, 0);
+}
+
+TEST(RequestHead, AnUpgradeIsAHandshakeOfWebSocket) {
+  const std::string start = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n";
+  const std::string key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+  const std::string upgrade = "Upgrade: websocket\r\n";
+  EXPECT_EQ(parse_in_all_ways(start + upgrade + key + "\r\n").status, 0);
+  EXPECT_EQ(parse_in_all_ways(start + key + upgrade + "\r\n").status, 0);
+  EXPECT_EQ(parse_in_all_ways(start + upgrade + "\r\n").status, 400);
+  EXPECT_EQ(parse_in_all_ways(start + upgrade + "Sec-WebSocket-Key:\r\n\r\n").status, 400);
+  EXPECT_EQ(parse_in_all_ways("GET / HTTP/1.1\r\nHost: a\r\n" + upgrade + key + "\r\n").status,
+            400);
 }
 
 TEST(RequestHead, Http10) {

@@ -14,7 +14,8 @@ namespace {
 using namespace std::string_literals;
 
 constexpr std::string_view upgrade_request =
-    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Answers at once with what it got, or keeps the exchange for the test to answer.
 struct TestHandler final : RequestHandler {
