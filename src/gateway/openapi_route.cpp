@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "gateway/admin_routes.h"
+#include "net/http_chars.h"
 #include "openapi/document.h"
 
 namespace stoker::gateway {
@@ -17,8 +18,7 @@ bool has_already(const net::HttpRequest& request, std::string_view tag) {
   while (!list.empty()) {
     std::string_view each = list.substr(0, list.find(','));
     list.remove_prefix(std::min(list.size(), each.size() + 1));
-    each.remove_prefix(std::min(each.find_first_not_of(' '), each.size()));
-    each = each.substr(0, each.find_last_not_of(' ') + 1);
+    each = net::trim_blanks(each);
     if (each.starts_with("W/")) each.remove_prefix(2);
     if (each == tag || each == "*") return true;
   }

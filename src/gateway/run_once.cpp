@@ -55,7 +55,7 @@ void GatewayLoop::claimed(Incoming incoming, AnswerClaim claim, const ClaimOutco
       if (outcome.answer.status == 0) {
         return refuse(409, "idempotency_answer_not_kept",
                       "the request under this Idempotency-Key has run; its answer was too long to "
-                      "be kept");
+                      "be kept; to run it once more send it under another key");
       }
       incoming.exchange->respond(outcome.answer.status,
                                  outcome.answer.fields + "Idempotent-Replayed: true\r\n",
@@ -68,7 +68,10 @@ void GatewayLoop::claimed(Incoming incoming, AnswerClaim claim, const ClaimOutco
       return refuse(422, "idempotency_key_reused",
                     "this Idempotency-Key was used for another request");
     case ClaimOutcome::Kind::failed:
-      return refuse(503, "storage", "kept answers cannot be read");
+      return refuse(
+          503, "storage",
+          "kept answers cannot be read, so the request did not run; try again, or send it without "
+          "an Idempotency-Key; the server's log says why (answers_unreadable)");
   }
 }
 

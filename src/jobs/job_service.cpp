@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "access/secret.h"
+#include "base/hex.h"
 #include "base/json_writer.h"
 #include "jobs/job_json.h"
 #include "net/clock.h"
@@ -22,17 +23,11 @@ constexpr Duration stream_wait = seconds(10);
 constexpr Duration sweep_interval = seconds(60);
 constexpr std::int64_t most_listed = 1'000;
 
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return text;
-}
-
 /// 128 random bits: whoever does not have the id cannot guess it.
 Result<std::string> new_job_id() {
   const Result<access::SecretText> random = access::new_secret("");
   if (!random) return tl::unexpected(random.error());
-  return "job-" + hex(access::Digest(random->reveal()).bytes().substr(0, 16));
+  return "job-" + to_hex(access::Digest(random->reveal()).bytes().substr(0, 16));
 }
 
 /// Value of ?wait= in milliseconds, bounded.
@@ -236,7 +231,7 @@ void JobService::submit(const gateway::JobCall& call,
     }
   }
   const std::string fingerprint =
-      hex(access::Digest(call.deployment->name + '\n' + call.target + call.body).bytes());
+      to_hex(access::Digest(call.deployment->name + '\n' + call.target + call.body).bytes());
   if (!call.idempotency_key.empty() && repeated(call, fingerprint, reply)) return;
   Queue& queue = queues_[call.deployment->name];
   if (queue.open >= options_.most_open) {
