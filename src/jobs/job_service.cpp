@@ -497,11 +497,19 @@ void JobService::retry(const gateway::JobCall& call,
 
 void JobService::purge(const gateway::JobCall& call,
                        const std::shared_ptr<gateway::JobReply>& reply) {
+  // Those too that wait in the gateway's queue, or for their next try.
   std::vector<LivePtr> waiting;
-  for (const auto& [number, live] : queues_[call.deployment->name].by_number) {
-    if (live->job.tenant == call.key->tenant_name) waiting.push_back(live);
+  for (const auto& [id, live] : live_) {
+    const Job& job = live->job;
+    if (job.state == JobState::in_queue && job.deployment == call.deployment->name &&
+        job.tenant == call.key->tenant_name) {
+      waiting.push_back(live);
+    }
   }
-  for (const LivePtr& live : waiting) finish(live, JobState::cancelled, "the queue was purged");
+  for (const LivePtr& live : waiting) {
+    if (live->handed_over) launcher_->cancel_launched(live->job.request);
+    finish(live, JobState::cancelled, "the queue was purged");
+  }
   after_commit([reply, count = waiting.size()] {
     reply->answer(200, fmt::format(R"({{"removed":{},"status":"completed"}})", count));
   });

@@ -60,26 +60,53 @@ std::optional<core::MemoryNeed> Orchestrator::measured_on_devices(const Instance
                             {(shared_bytes.value + parts - 1) / parts}};
   }
   // What the process holds of the host's memory does not count.
+  const std::optional<Bytes> held = device_bytes_held(r);
+  if (!held) return std::nullopt;
+  return core::MemoryNeed{*held, Bytes{}};
+}
+
+/// What its processes hold of its devices. Nullopt: the driver does not tell.
+std::optional<Bytes> Orchestrator::device_bytes_held(const InstanceRecord& r) {
+  if (r.kind() != backend::DeviceKind::cuda) return Bytes{};
+  if (!options_.device_memory) return std::nullopt;
   Bytes most;
   for (const backend::Device& each : r.devices) {
     const auto held = options_.device_memory(each, backend_.processes_of(r.key));
     if (!held) return std::nullopt;
     most = std::max(most, *held);
   }
-  return core::MemoryNeed{most, Bytes{}};
+  return most;
 }
 
-void Orchestrator::on_suspended(const InstanceRecord& r, const backend::WorkerSuspended& m) {
-  Bytes on_device;
-  if (r.kind() == backend::DeviceKind::cuda) {
-    const auto held = measured_on_devices(r, m.private_bytes, m.shared_bytes);
-    if (held) on_device = held->private_bytes;
+void Orchestrator::on_suspended(InstanceRecord& r, const backend::WorkerSuspended& m) {
+  {
+    const std::lock_guard lock(records_mutex_);
+    r.suspend_ordered = false;
   }
+  const std::optional<Bytes> on_device = device_bytes_held(r);
   const Bytes in_host = m.private_bytes + m.shared_bytes;
-  tell({"instance_suspended", plan_of(r.deployment).spec.name, r.name, "",
-        fmt::format("{} is suspended; it holds {} of host memory", r.name, to_text(in_host))});
+  std::string text;
+  if (!on_device) {
+    text = fmt::format(
+        "{} says that it is suspended, and its driver does not tell whether its "
+        "device memory is free",
+        r.name);
+  } else if (*on_device > Bytes{}) {
+    text = fmt::format("{} says that it is suspended, and still holds {} of {}", r.name,
+                       to_text(*on_device), r.device_names());
+  } else {
+    text = fmt::format("{} is suspended; it holds {} of host memory", r.name, to_text(in_host));
+  }
+  const bool is_free = on_device && *on_device == Bytes{};
+  tell({is_free ? "instance_suspended" : "instance_suspend_failed", plan_of(r.deployment).spec.name,
+        r.name, "", text},
+       !is_free);
+  // Only memory that is known to be free is given to others.
   Outcome outcome =
-      step(core::InstanceSuspended{r.key.instance, r.key.generation, in_host, on_device});
+      on_device
+          ? step(core::InstanceSuspended{r.key.instance, r.key.generation, in_host, *on_device})
+          : step(core::SuspendFailed{r.key.instance, r.key.generation,
+                                     core::SuspendFailure::outcome_unknown});
   deliver(outcome);
 }
 
