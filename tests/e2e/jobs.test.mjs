@@ -83,8 +83,8 @@ test('what is asked wrongly is told at once; ttl and executionTimeout end a job;
     assert.match(refused.json.error, hint);
   }
   assert.equal((await post(stoker, 'none/run', { input: { prompt: 'x' } })).status, 404);
-  const slow = await post(stoker, 'e/run', { input: { prompt: 'x', max_tokens: 100_000 }, policy: { executionTimeout: 1_000 } });
-  const impatient = await post(stoker, 'e/run', { input: { prompt: 'x', max_tokens: 1 }, policy: { ttl: 300 } });
+  const slow = await post(stoker, 'e/run', { input: { prompt: 'x', max_tokens: 100_000 }, policy: { executionTimeout: 3_000 } });
+  const impatient = await post(stoker, 'e/run', { input: { prompt: 'x', max_tokens: 1 }, policy: { ttl: 2_000 } });
   assert.equal((await ended(stoker, 'e', slow.json.id)).status, 'TIMED_OUT');
   const late = await ended(stoker, 'e', impatient.json.id);
   assert.equal(late.status, 'TIMED_OUT', late.error);
@@ -113,7 +113,7 @@ test('jobs run in order, those of low priority last; purge takes what waits', as
   for (let i = 0; i < 5; ++i) waiting.push((await post(stoker, 'e/run', { input: { prompt: 'x' } })).json.id);
   const purged = (await post(stoker, 'e/purge-queue', {})).json;
   assert.equal(purged.status, 'completed');
-  assert.ok(purged.removed >= 4 && purged.removed <= 5, `${purged.removed}`);
+  assert.equal(purged.removed, 5, 'those too that the gateway has already');
   await post(stoker, `e/cancel/${blocker}`, {});
   const listed = (await get(stoker, 'e/requests')).json.requests;
   assert.equal(listed.length, 14);
