@@ -98,16 +98,16 @@ test('what is asked wrongly is told at once; ttl and executionTimeout end a job;
 });
 
 test('jobs run in order, those of low priority last; purge takes what waits', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 30, token_delay: '2ms' }, { concurrency: 1, autoscaling: { ...once, scale_up_threshold: '1 requests queued' } }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 100_000, token_delay: '2ms' }, { concurrency: 1, autoscaling: { ...once, scale_up_threshold: '1 requests queued' } }) } });
   const ids = [];
   for (let i = 0; i < 8; ++i) {
     const policy = { lowPriority: i === 2 };
-    ids.push((await post(stoker, 'e/run', { input: { prompt: `${i}` }, policy })).json.id);
+    ids.push((await post(stoker, 'e/run', { input: { prompt: `${i}`, max_tokens: 30 }, policy })).json.id);
   }
   const rows = await Promise.all(ids.map((id) => ended(stoker, 'e', id)));
   const order = rows.map((row, i) => ({ i, request: row.requestId })).sort((a, b) => (a.request < b.request ? -1 : 1)).map(({ i }) => i);
   assert.deepEqual(order, [0, 1, 3, 4, 5, 6, 7, 2]);
-  const blocker = (await post(stoker, 'e/run', { input: { prompt: 'x', max_tokens: 100_000 } })).json.id;
+  const blocker = (await post(stoker, 'e/run', { input: { prompt: 'x' } })).json.id;
   await until('it runs', async () => (await get(stoker, `e/status/${blocker}`)).json.status === 'IN_PROGRESS');
   const waiting = [];
   for (let i = 0; i < 5; ++i) waiting.push((await post(stoker, 'e/run', { input: { prompt: 'x' } })).json.id);
