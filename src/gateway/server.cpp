@@ -77,7 +77,10 @@ std::string Listeners::address() const {
 }
 
 GatewayServer::GatewayServer(GatewayOptions options, const GatewayParts& parts)
-    : options_(std::move(options)), parts_(parts), metrics_(parts.registry) {}
+    : options_(std::move(options)),
+      parts_(parts),
+      metrics_(parts.registry),
+      kept_streams_(options_.kept_streams) {}
 
 GatewayServer::~GatewayServer() {
   stop();
@@ -112,8 +115,8 @@ Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& 
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
     loops_.push_back(std::make_unique<GatewayLoop>(std::move(*loop), std::move(listener), options_,
-                                                   parts_, metrics_, admin_thread_, directory,
-                                                   keys));
+                                                   parts_, metrics_, admin_thread_, kept_streams_,
+                                                   directory, keys));
   }
   return {};
 }
