@@ -174,7 +174,7 @@ TEST(KeptStreams, AWriterWaitsForASlowReaderAndForNobodyElse) {
   streams.detach(*s.kept, *s.reader);
   EXPECT_EQ(streams.untaken_bytes(*s.kept, 0), 0U) << "without a reader";
   const auto next = std::make_shared<Reader>();
-  streams.attach(RequestId{1}, key_of(1), 1, next);
+  EXPECT_EQ(streams.attach(RequestId{1}, key_of(1), 1, next).how, Attach::attached);
   EXPECT_EQ(streams.untaken_bytes(*s.kept, 0), 3 * 164 + 65U) << "he wants some of it again";
 }
 
