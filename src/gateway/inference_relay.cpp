@@ -126,6 +126,9 @@ void InferenceRequest::relay_events(std::string_view bytes) {
       host_.dispatcher.first_token(in_.id, timeline_.first_byte - timeline_.accepted);
     }
     if (answer_.form() == ClientAnswer::Form::held) start_events();
+    // It runs for good, so it is sent to no other instance.
+    answer_.forget_request();
+    in_.changed_body.reset();
   }
   if (answer_.form() == ClientAnswer::Form::events && !out.empty()) {
     answer_.write(out, net::monotonic_now());

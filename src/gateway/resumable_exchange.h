@@ -34,6 +34,7 @@ class ResumableExchange final : public net::Exchange,
   }
   [[nodiscard]] bool open() const override { return stream_ ? !over_ : inner_->open(); }
   [[nodiscard]] std::string peer() const override { return inner_->peer(); }
+  void forget_request() override { inner_->forget_request(); }
   void respond(int status, std::string_view head_fields, std::string_view body) override;
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include "base/invariant.h"
 #include "net/clock.h"
@@ -41,6 +42,12 @@ void append_number(std::string& text, std::uint64_t number) {
 }  // namespace
 
 // --- Exchange --------------------------------------------------------------------------------
+
+void ServerExchange::forget_request() {
+  if (connection_ == nullptr) return;
+  STOKER_INVARIANT(started_, "{}: forgotten before the answer", request_.target);
+  connection_->forget_request();
+}
 
 void ServerExchange::respond(int status, std::string_view head_fields, std::string_view body) {
   if (connection_ == nullptr) return;
@@ -97,6 +104,16 @@ void ServerExchange::set_callbacks(Callbacks callbacks) {
 }
 
 // --- Answers ---------------------------------------------------------------------------------
+
+/// What came behind the request stays.
+void ServerConnection::forget_request() {
+  if (switched_) return;
+  Buffer& input = exchange_->input_;
+  exchange_->request_ = {};
+  exchange_->body_.release();
+  input.consume(std::exchange(request_end_, 0));
+  if (input.empty()) shared_.buffers.give_back(std::move(input));
+}
 
 /// Head of the answer in the server's scratch string; valid until the next one is made. Decides how
 /// the body is sent.

@@ -90,6 +90,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   void hand_over_early_bytes();
 
   // Answering; called by the exchange.
+  void forget_request();
   void respond(int status, std::string_view head_fields, std::string_view body);
   void start(int status, std::string_view head_fields, std::optional<std::uint64_t> content_length);
   void write(std::string_view bytes);
@@ -160,6 +161,7 @@ class ServerExchange final : public Exchange {
   [[nodiscard]] const std::shared_ptr<const void>& context() const override { return context_; }
   [[nodiscard]] bool open() const override { return connection_ != nullptr; }
   [[nodiscard]] std::string peer() const override { return *peer_; }
+  void forget_request() override;
   void respond(int status, std::string_view head_fields, std::string_view body) override;
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;

@@ -20,26 +20,16 @@
 
 #include "jobs/job_service.h"
 #include "jobs/job_store.h"
+#include "support/temp_dir.h"
 
 namespace stoker::jobs {
 
 class Folder {
  public:
-  Folder() {
-    std::string pattern = "/tmp/stoker-jobs-XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] std::filesystem::path file() const { return path_ / "jobs.db"; }
+  [[nodiscard]] std::filesystem::path file() const { return dir_ / "jobs.db"; }
 
  private:
-  std::filesystem::path path_;
+  TempDir dir_;
 };
 
 /// What came so far, in order; takes and waits from the test's thread.
