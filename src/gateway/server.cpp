@@ -80,7 +80,13 @@ GatewayServer::GatewayServer(GatewayOptions options, const GatewayParts& parts)
     : options_(std::move(options)),
       parts_(parts),
       metrics_(parts.registry),
-      kept_streams_(options_.kept_streams) {}
+      kept_streams_(options_.kept_streams) {
+  obs::Gauge& kept =
+      parts.registry.gauge({.name = "stoker_kept_stream_bytes",
+                            .help = "Memory of streams whose clients may come back for them"});
+  parts.registry.on_render(
+      [this, &kept] { kept.set(static_cast<std::int64_t>(kept_streams_.bytes())); });
+}
 
 GatewayServer::~GatewayServer() {
   stop();

@@ -59,9 +59,9 @@ void StreamReader::on_replaced() {
 void StreamReader::pump() {
   if (!exchange_ || !stream_) return;
   while (exchange_->unsent_bytes() <= most_unsent_) {
-    taken_.clear();
-    const KeptStreams::Taken taken = streams_.take(*stream_, *this, taken_at_once, taken_);
-    if (!taken_.empty()) exchange_->write(taken_);
+    std::string events;
+    const KeptStreams::Taken taken = streams_.take(*stream_, *this, taken_at_once, events);
+    if (!events.empty()) exchange_->write(events);
     switch (taken) {
       case KeptStreams::Taken::some:
         break;

@@ -34,7 +34,6 @@ class StreamReader final : public KeptReader, public std::enable_shared_from_thi
   const std::size_t most_unsent_;
   net::ExchangePtr exchange_;  // null once it is over
   KeptStreamPtr stream_;       // null until start() and once it is over
-  std::string taken_;
   std::atomic<bool> is_posted_ = false;  // a pump() is on its way
 };
 
