@@ -59,6 +59,7 @@ class JobService::Sink final : public gateway::DetachedSink {
 // --- Running ---
 
 void JobService::enqueue(const LivePtr& live) {
+  if (has_ended(live->job.state)) return;  // purged or cancelled in the round that wrote it
   Queue& queue = queues_[live->job.deployment];
   queue.waiting.insert({live->job.wish.low_priority, live->job.number});
   queue.by_number[live->job.number] = live;
@@ -304,7 +305,7 @@ void JobService::on_round_end() {
   for (Submission& each : submissions) {
     each.then(true);
     if (each.at_once && !draining_) {
-      hand_over(each.live);
+      if (!has_ended(each.live->job.state)) hand_over(each.live);
       continue;
     }
     enqueue(each.live);

@@ -101,6 +101,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   [[nodiscard]] std::size_t unsent_bytes() const { return out_.size(); }
   std::string_view make_head(int status, std::string_view head_fields,
                              std::optional<std::uint64_t> content_length);
+  void queue(std::string_view bytes);
   void send_now(std::string_view first, std::string_view second);
   void send_sealed(std::string_view first, std::string_view second);
   [[nodiscard]] bool has_unsent() const;

@@ -250,6 +250,31 @@ TEST_F(JobServiceTest, APurgeTakesWhatWaitsForItsNextTry) {
   EXPECT_THAT(ended(id).json, HasSubstr("CANCELLED"));
 }
 
+TEST_F(JobServiceTest, APurgeInTheRoundOfARetryEndsIt) {
+  window = 1;
+  start();
+  const std::string id = submitted();
+  const Launched first = launcher.launched.next();
+  first.sink->on_dispatched("e/1");
+  first.sink->on_end(500, "application/json", R"({"error":{"code":"x","message":"broken"}})");
+  EXPECT_THAT(ended(id).json, HasSubstr("FAILED"));
+  // Both calls are there before the service's loop looks for any.
+  std::future<Told> retried;
+  std::future<Told> purged;
+  const std::string other = in_one_round([&] {
+    retried = call(JobVerb::retry, "", id);
+    purged = call(JobVerb::purge, "");
+  });
+  EXPECT_EQ(retried.get().status, 200);
+  EXPECT_THAT(purged.get().json, HasSubstr(R"("removed":2)"));
+  EXPECT_THAT(ended(id).json, HasSubstr("CANCELLED"));
+  EXPECT_THAT(ended(other).json, HasSubstr("CANCELLED"));
+  const std::string next = submitted();
+  complete(launcher.launched.next());
+  EXPECT_THAT(ended(next).json, HasSubstr("COMPLETED"));
+  EXPECT_EQ(launcher.launched.left(), 0U);
+}
+
 TEST_F(JobServiceTest, PiecesOfAStreamAreReadOnce) {
   start();
   const Told told = call(JobVerb::run, R"({"input":{"prompt":"x","stream":true}})").get();
