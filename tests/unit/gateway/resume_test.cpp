@@ -20,6 +20,8 @@ constexpr const char* resumable = "X-Stoker-Resumable: 60s\r\n";
 
 /// Sends three events, then waits for go(), then sends two more and the end.
 struct PausingWorker {
+  std::promise<void> let_go;
+  std::shared_future<void> paused = let_go.get_future().share();
   ScriptedWorker worker{[this](WorkerConnection& c) {
     c.read_request();
     c.send(std::string(stream_head) +
@@ -31,8 +33,6 @@ struct PausingWorker {
            chunk("data: [DONE]\n\n") + "0\r\n\r\n");
     c.wait_closed();
   }};
-  std::promise<void> let_go;
-  std::shared_future<void> paused = let_go.get_future().share();
   void go() { let_go.set_value(); }
 };
 
