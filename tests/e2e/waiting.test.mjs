@@ -67,7 +67,9 @@ test('progress is told to who asks: the phases of the start, the place in the qu
     return { id: res.headers['x-request-id'], events: sseEvents(await readAll(res)) };
   };
   const asks = { 'x-stoker-progress': 'true' };
-  const [one, two, silent] = await Promise.all([read(asks), read(asks), read({})]);
+  const asking = [read(asks), read(asks)];
+  await until('they wait', async () => (await stoker.deployment('e')).queued === 2);
+  const [one, two, silent] = await Promise.all([...asking, read({})]);
   assert.ok(silent.events.every((event) => event.event === undefined), 'who did not ask sees nothing');
   const places = new Set();
   for (const { id, events } of [one, two]) {
