@@ -5,9 +5,11 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { test } from 'node:test';
-import { Stoker, echo, readAll, sseEvents, until } from './lib/stoker.mjs';
+import { descendants, isThere } from './lib/processes.mjs';
+import { Stoker, echo, hasEngines, llama, longEnough, readAll, request, sized, sseEvents, until } from './lib/stoker.mjs';
 
 const kept = (rest = {}) => ({ autoscaling: { min_instances: 1, max_instances: 1 }, ...rest });
 const asleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -99,17 +101,87 @@ test('more connections than descriptors: no busy loop, and all is well once they
   await until('its descriptors are back', () => openNow() <= atRest + 4);  // a kept connection or two
 });
 
-test('a server that was stopped itself for 12 s kills no healthy worker (R9)', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { busy: echo({ tokens: 5, token_delay: '3s' }, kept()), idle: echo({}, kept()) } });
-  await stoker.ready('busy');
-  await stoker.ready('idle');
-  const answer = stoker.chat('busy');
-  await until('it runs', async () => (await stoker.deployment('busy')).running === 1);
-  stoker.signal('SIGSTOP');
-  await asleep(12_000);  // longer than any silence that a worker is allowed
-  stoker.signal('SIGCONT');
-  assert.equal((await answer).status, 200);
-  const judged = (await stoker.events()).filter((e) => e.event === 'instance_hung' || e.event === 'instance_gone');
-  assert.deepEqual(judged, []);
-  assert.deepEqual((await stoker.ps()).instances.map((i) => i.state), ['ready', 'ready']);
+/// What was judged dead or hung, or ended, since the server began.
+const judged = async (stoker) => (await stoker.events()).filter((e) => ['instance_hung', 'instance_gone', 'instance_failed'].includes(e.event));
+
+const stop_s = sized({ quick: 12, full: 60 });  // 12 s: longer than any silence that a worker is allowed
+for (const whole of [false, true]) {
+  test(`${whole ? 'a machine' : 'a server'} that was stopped itself for ${stop_s} s kills no healthy worker (R9)`, { timeout: longEnough }, async (t) => {
+    const stoker = await Stoker.start(t, { deployments: { busy: echo({ tokens: 5, token_delay: '3s' }, kept()), idle: echo({}, kept()) } });
+    await stoker.ready('busy');
+    await stoker.ready('idle');
+    const answer = stoker.chat('busy');
+    await until('it runs', async () => (await stoker.deployment('busy')).running === 1);
+    const stopped = whole ? descendants(stoker.process.pid) : [];
+    if (whole) assert.ok(stopped.length >= 2, 'the workers are there');
+    stoker.signal('SIGSTOP');
+    for (const one of stopped) process.kill(one.pid, 'SIGSTOP');
+    await asleep(stop_s * 1000);
+    // The server first: it looks before any worker can have spoken.
+    stoker.signal('SIGCONT');
+    for (const one of stopped) process.kill(one.pid, 'SIGCONT');
+    assert.equal((await answer).status, 200);
+    assert.deepEqual(await judged(stoker), []);
+    assert.deepEqual((await stoker.ps()).instances.map((i) => i.state), ['ready', 'ready']);
+    assert.ok(stopped.every(isThere));
+  });
+}
+
+test('no CPU to be had: nothing is taken for dead, no request is lost (R10)', { timeout: longEnough }, async (t) => {
+  const seconds = sized({ quick: 8, full: 300 });
+  const deployments = { e: echo({ tokens: 10, token_delay: '5ms' }, kept()), ...(hasEngines ? { chat: llama({}, kept()) } : {}) };
+  const stoker = await Stoker.start(t, { deployments });
+  const before = [];
+  for (const name of Object.keys(deployments)) before.push((await stoker.ready(name)).instance);
+  const loops = Array.from({ length: os.cpus().length }, () => spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' }));
+  t.after(() => loops.forEach((loop) => loop.kill('SIGKILL')));
+  const end = performance.now() + seconds * 1000;
+  const statuses = {};
+  let asked = 0;
+  await Promise.all(Object.keys(deployments).flatMap((name) => [0, 1].map(async () => {
+    while (performance.now() < end) {
+      ++asked;
+      const { status } = await stoker.chat(name, { max_tokens: 10 });
+      statuses[status] = (statuses[status] ?? 0) + 1;
+    }
+  })));
+  for (const loop of loops) assert.equal(loop.exitCode ?? loop.signalCode, null, 'the CPUs were busy to the end');
+  t.diagnostic(`${asked} requests in ${seconds} s beside ${loops.length} busy loops`);
+  assert.deepEqual(statuses, { 200: asked });
+  assert.deepEqual(await judged(stoker), []);
+  assert.deepEqual((await stoker.ps()).instances.map((i) => i.instance).sort(), before.sort());
+  const rows = await until('all are recorded', async () => { const all = await stoker.ledger(); return all.length >= Math.min(asked, 10_000) && all; });
+  assert.ok(rows.every((row) => row.outcome === 'completed'));
+});
+
+test('no process can be made: 503 that says so, the server and its streams go on, and it starts once one can be (R6)', { skip: fs.existsSync('/usr/bin/strace') ? false : 'NOT TESTED: there is no strace' }, async (t) => {
+  const stoker = await Stoker.start(t, { sandbox: 'off', deployments: { up: echo({ tokens: 100_000, token_delay: '5ms' }, kept()), down: echo({ tokens: 1 }, { autoscaling: { max_instances: 1 } }) } });
+  await stoker.ready('up');
+  const { res, leave } = await stoker.stream('up');
+  const text = readAll(res);
+  const calls = 'clone,clone3,fork,vfork';
+  const strace = spawn('strace', ['-f', '-p', String(stoker.process.pid), '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EAGAIN`], { stdio: ['ignore', 'ignore', 'pipe'] });
+  t.after(() => strace.kill('SIGKILL'));
+  let said = '';
+  strace.stderr.on('data', (part) => { said += part; });
+  const threads = () => fs.readdirSync(`/proc/${stoker.process.pid}/task`);
+  const traced = (thread) => /TracerPid:\t[1-9]/.test(fs.readFileSync(`/proc/${stoker.process.pid}/task/${thread}/status`, 'utf8'));
+  await until('every thread is watched', () => {
+    if (strace.exitCode !== null) throw new Error(`strace cannot attach: ${said}`);
+    return threads().every(traced);
+  });
+  for (let i = 0; i < 3; ++i) {
+    const refused = await stoker.chat('down');
+    assert.equal(refused.status, 503, refused.text);
+    assert.match(refused.json.error.message, /Resource temporarily unavailable/);
+    assert.ok(Number(refused.headers['retry-after']) >= 1);
+  }
+  assert.equal((await stoker.deployment('up')).running, 1, 'what ran runs');
+  strace.kill('SIGINT');
+  await once(strace, 'exit');
+  await until('it starts by itself', async () => (await stoker.chat('down')).status === 200, 30_000);
+  leave();
+  await text.catch(() => {});
+  assert.equal((await request(`${stoker.url}/healthz`)).status, 200);
+  assert.equal(stoker.process.exitCode, null);
 });
