@@ -48,10 +48,12 @@ for (const { name, deployments, body, skip } of kinds) {
           const payload = JSON.stringify({ model, stream: true, messages: [{ role: 'user', content: 'owl' }], ...body });
           const socket = net.connect(Number(url.port), url.hostname);
           socket.on('error', () => {});
-          socket.resume();
+          let received = 0;
+          socket.on('data', ({ length }) => { received += length; });
           socket.write(`POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${stoker.key}\r\nContent-Type: application/json\r\nContent-Length: ${payload.length}\r\n\r\n${payload}`);
           await stoker.activeBecomes(instance, 1);
-          if (model === 'e') await until('tokens are made', async () => (await stoker.stats(instance)).tokens > before + 2);
+          // With nginx's buffers tokens may be made and not come; llama.cpp counts those of a request at its end.
+          if (model === 'e') await until('tokens are made', async () => received > 0 || (await stoker.stats(instance)).tokens > before + 2);
           leave(socket);
           const { ms, stats } = await stoker.activeBecomes(instance, 0);
           const what = `buffers ${buffering}, ${way}, ${model === 'e' ? 'in the middle' : 'before the first token'}`;
