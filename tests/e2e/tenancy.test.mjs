@@ -42,6 +42,7 @@ const rows = {
   'GET /api/tags': lists('inference'),
   'GET /api/ps': lists('inference'),
   'GET /api/version': server('inference'),
+  'GET /v1/streams/{request}': owned({ stream: true }),
   'GET /v1/models': lists('inference'),
   'GET /v1/models/{name}': named(),
   'GET /v2': server('inference'),
@@ -99,8 +100,8 @@ async function eachOperation(stoker) {
   assert.deepEqual(Object.keys(rows).filter((name) => !operations.some((one) => one.name === name)), [], 'rows without a route');
   return operations.map(({ name, method, path }) => ({ name, method: method.toUpperCase(), path, row: rows[name] }));
 }
-const ask = (stoker, key, method, target, body) =>
-  request(stoker.url + target, { method, body, headers: key === undefined ? {} : { authorization: `Bearer ${key}` } });
+const ask = (stoker, key, method, target, body, headers = {}) =>
+  request(stoker.url + target, { method, body, headers: { ...headers, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) } });
 
 test('every route with every scope: what a key may not is 403, without a key it is 401 (C6)', async (t) => {
   const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 1 }, { autoscaling: once }) } });
@@ -129,7 +130,7 @@ test('every route to what is another tenant\'s: it does not exist (C5)', async (
   const scopes = ['--scopes', 'inference,read'];
   const a = (await makeKey(stoker, '--tenant', 'owner', ...scopes)).key;
   const b = (await makeKey(stoker, '--tenant', 'guest', '--deployments', 'shared', ...scopes)).key;
-  // What the owner has: a request and a job of each deployment.
+  // What the owner has: a request, a job and a stream that may be taken up again, of each deployment.
   const things = {};
   for (const name of ['shared', 'hidden']) {
     const answer = await ask(stoker, a, 'POST', '/v1/chat/completions', chat(name));
@@ -137,6 +138,9 @@ test('every route to what is another tenant\'s: it does not exist (C5)', async (
     things[name] = { request: answer.headers['x-request-id'], job: (await ask(stoker, a, 'POST', `/v2/${name}/run`, { input: { prompt: 'x' } })).json.id };
     await until('it has ended', async () => (await ask(stoker, a, 'GET', `/v2/${name}/status/${things[name].job}`)).json.status === 'COMPLETED');
     await stoker.row(things[name].request);
+    const stream = await ask(stoker, a, 'POST', '/v1/chat/completions', { ...chat(name), stream: true }, { 'x-stoker-resumable': '60s' });
+    assert.equal(stream.status, 200, stream.text);
+    things[name].stream = stream.headers['x-request-id'];
   }
   // A guest's own, so that its lists are not empty.
   assert.equal((await ask(stoker, b, 'POST', '/v1/chat/completions', chat('shared'))).status, 200);
@@ -145,7 +149,7 @@ test('every route to what is another tenant\'s: it does not exist (C5)', async (
   for (const { name, method, path, row } of await eachOperation(stoker)) {
     const target = (deployment, things_of = deployment) => path
       .replace(/\{(deployment|model|name)\}/, deployment).replace('{version}', '1').replace('{path}', 'x')
-      .replace('{job}', things[things_of].job).replace('{request}', things[things_of].request);
+      .replace('{job}', things[things_of].job).replace('{request}', things[things_of][row.stream ? 'stream' : 'request']);
     const told = async (key, deployment, query = '') =>
       ask(stoker, key, method, target(deployment) + query, row.asks ? row.asks(deployment) : row.body);
     const nothingIn = (answer) => { for (const trace of traces) assert.ok(!answer.text.includes(trace), `${name} tells of ${trace}: ${answer.text.slice(0, 500)}`); };
