@@ -228,7 +228,8 @@ test('names without end: unknown ones leave nothing, known ones give all back (R
   const metrics = async () => (await stoker.call('/metrics')).text;
   const threads = () => fs.readdirSync(`/proc/${pid}/task`).length;
   await eachOf(500, 8, async (i) => { assert.equal(await status(`warm-up-${i}`), 404); });
-  const before = { memory: ownMemory(pid), threads: threads(), lines: (await metrics()).split('\n').length };
+  const { length: lines } = (await metrics()).split('\n');
+  const before = { memory: ownMemory(pid), threads: threads(), lines };
   await eachOf(names, 16, async (i) => { assert.equal(await status(`unknown-${i}`), 404); });
   const after = await metrics();
   assert.equal(after.split('\n').length, before.lines, 'no series was made');

@@ -73,7 +73,7 @@ for (const { name, deployments, body, skip } of kinds) {
 test('a cold start longer than nginx waits for a silent server: comments come, and the answer does (G8)', { timeout: longEnough }, async (t) => {
   // 60 s is its default. The short form leaves no room either: the comment that saves it comes after 10 s.
   const { load, silence } = sized({ quick: { load: 13, silence: 12 }, full: { load: 120, silence: 60 } });
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 3, load_time: `${load}s` }, { autoscaling: { max_instances: 1 } }) } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 3, load_time: `${load}s` }, { limits: { queue_timeout: '5m' }, autoscaling: { max_instances: 1 } }) } });
   const url = await nginxBefore(t, stoker, `proxy_read_timeout ${silence}s;`);
   const begun = performance.now();
   const { res } = await openStream(`${url}/v1/chat/completions`, { model: 'e', stream: true, messages: [{ role: 'user', content: 'owl' }] }, stoker.headers);

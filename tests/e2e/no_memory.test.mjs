@@ -4,6 +4,7 @@
 //
 //   STOKER_TEST_SEED=N   other numbers
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -44,10 +45,9 @@ async function lifeWithout(stoker, number, answered) {
     if (answer.status === 200) answered.add(answer.headers['x-request-id']);
     return answer;
   };
-  let turn = 0;
   const asking = [
     () => chat(), () => chat(),
-    () => chat({}, { 'idempotency-key': `${number}-${turn++}` }),
+    () => chat({}, { 'idempotency-key': randomUUID() }),
     async () => {
       const { res } = await stoker.stream('e');
       const text = await readAll(res);
