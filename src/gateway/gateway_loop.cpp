@@ -377,7 +377,10 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
       return;
     case Route::metrics:
       exchange->respond(200, plain_fields(obs::Registry::content_type, id),
-                        parts_.registry.render());
+                        parts_.registry.render([&](std::string_view label, std::string_view value) {
+                          return label != "deployment" || key->has(access::scope::admin) ||
+                                 key->may_use(value);
+                        }));
       return;
     default:
       if (is_job_route(match.spec->route)) {

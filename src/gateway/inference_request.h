@@ -47,8 +47,9 @@ struct RequestLimits {
   Duration progress_interval = seconds(1);     // between events that tell what a request waits for
   Duration cancelled_usage_wait = seconds(10);  // for the usage of a request whose client left
   Duration failed_usage_wait = ms(500);  // the same while the client still waits for an error
-  std::size_t write_buffer_bytes = std::size_t{256} << 10;  // unsent; beyond: the engine is paused
-  std::size_t held_answer_bytes = std::size_t{1} << 20;     // longer answers go on as they come
+  std::size_t write_buffer_bytes =
+      net::HttpLimits{}.write_buffer_bytes;                     // beyond: who sends is paused
+  std::size_t held_answer_bytes = std::size_t{1} << 20;         // longer answers go on as they come
   std::size_t translated_answer_bytes = std::size_t{32} << 20;  // longer ones are not translated
 };
 
