@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { Stoker, echo, endlessLlama, hasEngines, llama, until } from './lib/stoker.mjs';
+import { Stoker, curl, echo, endlessLlama, hasEngines, llama, makeKey, sseEvents, until } from './lib/stoker.mjs';
 
 const clientOf = (stoker, more = {}) => new OpenAI({ baseURL: `${stoker.url}/v1`, apiKey: stoker.key, maxRetries: 0, ...more });
 const messages = [{ role: 'user', content: 'Tell me a story about an owl.' }];
@@ -127,6 +127,25 @@ test('errors have the classes that callers catch', async (t) => {
   await assert.rejects(ask('full'), (error) => error instanceof OpenAI.RateLimitError && error.code === 'queue_full' && error.headers.has('retry-after'));
   aborter.abort();
   await Promise.all([first, second]);
+});
+
+test('curl: whole, streamed, left, limited, and with a wrong key', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 3 }), slow: echo({ tokens: 100_000, token_delay: '5ms' }) } });
+  const { key } = await makeKey(stoker, '--tenant', 'a', '--scopes', 'inference', '--rpm', '3');
+  const askAs = (bearer, model, more, ...args) => curl('-N', '-H', `Authorization: Bearer ${bearer}`, ...args, '--json', JSON.stringify({ model, messages, ...more }), `${stoker.url}/v1/chat/completions`);
+  const ask = (...args) => askAs(key, ...args);
+  const status = ['-o', '/dev/null', '-w', '%{http_code} %header{retry-after}'];
+  const whole = JSON.parse(await ask('e'));
+  assert.equal(whole.usage.completion_tokens, 3);
+  const events = sseEvents(await ask('e', { stream: true }));
+  assert.equal(events.at(-1).data, '[DONE]');
+  assert.equal(textOf(events.filter((event) => event.data?.startsWith('{')).map((event) => JSON.parse(event.data))), whole.choices[0].message.content);
+  await assert.rejects(ask('slow', { stream: true }, '--max-time', '0.5'), /curl ended with 28/);
+  await until('it is cancelled', async () => (await stoker.deployment('slow')).running === 0);
+  const outcomes = (await stoker.ledger()).map((row) => row.outcome);
+  assert.deepEqual(outcomes.sort(), ['cancelled', 'completed', 'completed']);
+  assert.match(await ask('e', {}, ...status), /^429 [1-9]\d*$/);
+  assert.equal(await askAs('sk-no', 'e', {}, ...status), '401 ');
 });
 
 test('llama.cpp: embeddings that are not set up are told in words of the configuration', { skip: !hasEngines && 'built without engines' }, async (t) => {
