@@ -260,6 +260,11 @@ void Orchestrator::carry_out_orders() {
                    [&](const core::CancelRequest& o) { carry_out(o); },
                    [&](const core::AwaitRoom& o) { carry_out(o); },
                    [](const core::Dispatch&) {},     // resolved under the lock
+                   // The core is told of no store, so it never orders these.
+                   [](const core::PrefetchModel&) {},
+                   [](const core::DropModel&) {},
+                   [](const core::PinModel&) {},
+                   [](const core::RefuseCopy&) {},
                    [](const core::Refuse&) {},       // the same
                    [](const core::FailRequest&) {},  // the same
                },
