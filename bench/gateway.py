@@ -21,13 +21,14 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+from lib.servers import (HAPROXY, ask, connects, free_port, ready_instances, start_stoker, versions,
+                         wait_for)
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err;
@@ -43,22 +44,6 @@ http {{
     location / {{ proxy_pass http://worker; proxy_buffering {buffering}; }}
   }}
 }}
-"""
-
-HAPROXY = """
-global
-  nbthread 1
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend f
-  bind 127.0.0.1:{port}
-  default_backend b
-backend b
-  server worker unix@{upstream}
 """
 
 STOKER = """
@@ -81,12 +66,6 @@ deployments:
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def cpu_s(pid):
     """CPU time of all threads by their names, from schedstat, as that is in nanoseconds."""
     used = {}
@@ -96,38 +75,16 @@ def cpu_s(pid):
     return used
 
 
-def wait_for(ask, what, process):
-    for _ in range(1500):
-        if process.poll() is not None:
-            break
-        try:
-            if ask():
-                return
-        except OSError:
-            pass
-        time.sleep(0.01)
-    sys.exit(f"{what} did not come up")
-
-
-def connects(port):
-    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    return True
-
-
 class Stoker:
     """One server with its own workers; `key`: what its clients present."""
 
     def __init__(self, binaries, directory, name, auth="none", durability="process"):
         own = directory / name
         own.mkdir()
-        self.port = free_port()
-        config = own / "stoker.yaml"
-        config.write_text(STOKER.format(dir=own, port=self.port, auth=auth, durability=durability))
         self.key, self.admin = None, None
-        self.process = subprocess.Popen([binaries / "stoker", "serve", "--config", config],
-                                        stdout=subprocess.DEVNULL)
-        wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2),
-                 name, self.process)
+        self.process, self.port, config = start_stoker(binaries, own, STOKER, auth=auth,
+                                                       durability=durability)
+        wait_for(lambda: ask(self.port, "/healthz"), name, self.process)
         if auth == "keys":
             self.admin = (own / "state" / "admin.key").read_text().strip()
             never = "1000000000"  # limits that are kept count of and never met
@@ -140,11 +97,7 @@ class Stoker:
 
     def endpoints(self):
         """Endpoint of the ready instance of each deployment."""
-        headers = {"Authorization": f"Bearer {self.admin}"} if self.admin else {}
-        question = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/ps", headers=headers)
-        with urllib.request.urlopen(question, timeout=2) as answer:
-            instances = json.load(answer)["instances"]
-        return {i["deployment"]: i["endpoint"] for i in instances if i["state"] == "ready"}
+        return {i["deployment"]: i["endpoint"] for i in ready_instances(self.port, self.admin)}
 
     def target(self, _):
         return f"http://127.0.0.1:{self.port}"
@@ -263,16 +216,6 @@ def print_report(report):
 LATENCIES = ("p50_us", "p99_us", "p999_us", "first_p50_us")
 PEERS = ("nginx", "haproxy", "relay")
 OURS = {"stoker": {}, "keys": {"auth": "keys"}, "disk": {"auth": "keys", "durability": "disk"}}
-
-
-def versions(names):
-    """What nginx and HAProxy call themselves."""
-    found = {}
-    for name in ("nginx", "haproxy"):
-        if name in names:
-            out = subprocess.run([name, "-v"], capture_output=True, text=True, check=True)
-            found[name] = (out.stdout + out.stderr).splitlines()[0]
-    return found
 
 
 def main():

@@ -13,11 +13,11 @@ import json
 import pathlib
 import resource
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+from lib.servers import ready_instances, start_stoker, wait_for
 
 CONFIG = """
 listen: 127.0.0.1:{port}
@@ -58,14 +58,6 @@ def settled_kib(pid):
     return last
 
 
-def ready(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/ps", timeout=2) as answer:
-            return any(i["state"] == "ready" for i in json.load(answer)["instances"])
-    except OSError:
-        return False
-
-
 def read_until(connection, text):
     got = b""
     while text not in got:
@@ -92,19 +84,9 @@ def main():
     socket.setdefaulttimeout(20)
 
     with tempfile.TemporaryDirectory() as directory:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        config = pathlib.Path(directory) / "stoker.yaml"
-        config.write_text(CONFIG.format(dir=directory, port=port))
-        server = subprocess.Popen([args.bin.resolve() / "stoker", "serve", "--config", config],
-                                  stdout=subprocess.DEVNULL)
+        server, port, _ = start_stoker(args.bin, directory, CONFIG)
         try:
-            deadline = time.monotonic() + 20
-            while not ready(port):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit("stoker did not come up")
-                time.sleep(0.02)
+            wait_for(lambda: ready_instances(port), "stoker", server)
             alone = settled_kib(server.pid)
             streams = []
             for _ in range(args.streams):

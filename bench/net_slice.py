@@ -23,13 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from lib.servers import HAPROXY, connects, free_port, versions, wait_for
 
 
 def descendants(pid):
@@ -54,16 +49,6 @@ def cpu_s(pid):
     return total / 1e9
 
 
-def wait_for(connect, what):
-    for _ in range(500):
-        try:
-            connect()
-            return
-        except OSError:
-            time.sleep(0.01)
-    sys.exit(f"{what} did not come up")
-
-
 PLACEMENTS = {  # CPUs of the proxy, and of load and worker
     "one-cpu": (0, 0),    # the CPU is never idle: the work alone, at saturation
     "two-cpus": (0, 1),   # the proxy's CPU is idle between requests: with the cost of waking up
@@ -78,13 +63,10 @@ def pin(cpu):
     return lambda: cpu is not None and os.sched_setaffinity(0, {cpus[cpu % len(cpus)]})
 
 
-def connect_tcp(port):
-    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-
-
 def connect_unix(path):
     with socket.socket(socket.AF_UNIX) as probe:
         probe.connect(str(path))
+    return True
 
 
 NGINX = """
@@ -104,23 +86,6 @@ http {{
 }}
 """
 
-HAPROXY = """
-global
-  nbthread 1
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend f
-  bind 127.0.0.1:{port}
-  default_backend b
-backend b
-  server worker unix@{upstream}
-"""
-
-
 class Proxy:
     def __init__(self, name, directory, binaries, upstream):
         self.name, self.port = name, free_port()
@@ -137,21 +102,11 @@ class Proxy:
             command = ["haproxy", "-f", config]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         preexec_fn=pin(placement[0]))
-        wait_for(lambda: connect_tcp(self.port), name)
+        wait_for(lambda: connects(self.port), name, self.process)
 
     def stop(self):
         self.process.terminate()
         self.process.wait()
-
-
-def versions(names):
-    commands = {"nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"]}
-    found = {}
-    for name in names:
-        if name in commands:
-            out = subprocess.run(commands[name], capture_output=True, text=True, check=True)
-            found[name] = (out.stdout + out.stderr).splitlines()[0]
-    return found
 
 
 def measure(proxy, load, workload):
@@ -219,7 +174,7 @@ def main():
             worker = subprocess.Popen([args.bin / "net_slice_upstream", f"unix:{upstream}",
                                        str(args.events), str(args.tick_us)], preexec_fn=pin(placement[1]))
             processes.append(worker)
-            wait_for(lambda: connect_unix(upstream), "upstream")
+            wait_for(lambda: connect_unix(upstream), "upstream", worker)
             proxies = []
             for name in names:
                 proxies.append(Proxy(name, directory, args.bin, upstream))

@@ -11,13 +11,13 @@ is on record once.
 import argparse
 import json
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+from lib.servers import ask, ready_instances, start_stoker, wait_for
 
 SLOTS, ANSWER_S = 32, 0.1
 CONFIG = """
@@ -33,18 +33,6 @@ deployments:
     options: {{token_delay: 100ms}}
     autoscaling: {{min_instances: 1, max_instances: 1}}
 """
-
-
-def ask(port, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return json.load(answer)
-
-
-def ready(port):
-    try:
-        return any(i["state"] == "ready" for i in ask(port, "/api/v1/ps")["instances"])
-    except OSError:
-        return False
 
 
 def rss_kib(pid):
@@ -82,19 +70,9 @@ def main():
     capacity = SLOTS / ANSWER_S
     rate = args.times * capacity
     with tempfile.TemporaryDirectory() as directory:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        config = pathlib.Path(directory) / "stoker.yaml"
-        config.write_text(CONFIG.format(dir=directory, port=port, slots=SLOTS))
-        server = subprocess.Popen([args.bin.resolve() / "stoker", "serve", "--config", config],
-                                  stdout=subprocess.DEVNULL)
+        server, port, _ = start_stoker(args.bin, directory, CONFIG, slots=SLOTS)
         try:
-            deadline = time.monotonic() + 20
-            while not ready(port):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit("stoker did not come up")
-                time.sleep(0.02)
+            wait_for(lambda: ready_instances(port), "stoker", server)
             samples, stop = [], threading.Event()
             watcher = threading.Thread(target=watch, args=(server.pid, samples, stop))
             watcher.start()

@@ -22,11 +22,14 @@ core::DeploymentSpec deployment(std::uint64_t id, const DrivenWorld& driven) {
 sim::WorldTotals drive(const Arrivals& arrivals, const DrivenWorld& driven,
                        sim::Observer& observer) {
   sim::World world(1, sim::no_faults(), &observer);
+  const NodeId node{1};
+  if (driven.host_memory > Bytes{}) world.add_node({node, driven.host_memory});
   core::DeviceSpec device;
   device.id = DeviceId{1};
   device.kind = core::DeviceKind::fake;
   device.memory = driven.memory;
   device.slots = driven.slots;
+  if (driven.host_memory > Bytes{}) device.node = node;
   world.add_device(device);
   for (std::uint64_t m = 1; m <= arrivals.models; ++m) {
     const core::DeploymentSpec spec = deployment(m, driven);
@@ -34,6 +37,7 @@ sim::WorldTotals drive(const Arrivals& arrivals, const DrivenWorld& driven,
     behaviour.start = {};
     behaviour.load = driven.load;
     behaviour.memory = spec.estimate;
+    if (driven.behave) driven.behave(behaviour);
     world.add_deployment(spec, behaviour);
   }
   std::uint64_t id = 0;

@@ -12,13 +12,16 @@
 namespace stoker::bench {
 
 struct DrivenWorld {
-  Bytes memory;  // of the device; an instance holds 1 MiB of it
+  Bytes memory;       // of the device; an instance holds 1 MiB of it, unless `shape` says other
+  Bytes host_memory;  // of its node, for suspended instances; 0: there is no node
   std::int32_t slots = 1;
   Duration load;                    // of every model
   std::optional<Duration> service;  // of every request; nullopt: its own
   Instant until;                    // the world goes on until then after the last arrival
   /// How instances of a deployment come and go.
   std::function<void(core::DeploymentSpec&)> shape;
+  /// What instances of a deployment do besides loading; empty: no more.
+  std::function<void(sim::Behaviour&)> behave;
 };
 
 /// Gives: the world's totals at the end.

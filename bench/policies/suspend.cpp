@@ -1,9 +1,7 @@
 #include "suspend.h"
 
-#include <algorithm>
-
 #include "base/id_table.h"
-#include "sim/world.h"
+#include "driven_world.h"
 
 namespace stoker::bench {
 namespace {
@@ -42,48 +40,29 @@ class Waits final : public sim::Observer {
 SuspendScore run(const Arrivals& arrivals, const SuspendTable& setup, bool suspend) {
   SuspendScore score;
   Waits waits(score);
-  sim::World world(1, sim::no_faults(), &waits);
-  world.add_node({NodeId{1}, mib(model_mib * setup.asleep)});
-  core::DeviceSpec device;
-  device.id = DeviceId{1};
-  device.kind = core::DeviceKind::fake;
-  device.memory = mib(model_mib * setup.resident);
-  device.slots = 1'000'000;
-  device.node = NodeId{1};
-  world.add_device(device);
-  for (std::uint64_t m = 0; m < arrivals.models; ++m) {
-    core::DeploymentSpec d;
-    d.id = DeploymentId{m + 1};
-    d.name = "m" + std::to_string(m + 1);
+  DrivenWorld world;
+  world.memory = mib(model_mib * setup.resident);
+  world.host_memory = mib(model_mib * setup.asleep);
+  world.slots = 1'000'000;
+  world.load = seconds(setup.start_s);
+  // All have ended by then, and nothing is kept.
+  world.until = arrivals.all.back().at + minutes(24 * 60 * 2);
+  world.shape = [&](core::DeploymentSpec& d) {
     d.scale.max_instances = 1;
     d.scale.concurrency = 64;
     d.scale.scale_down_delay.reset();
     d.scale.scale_to_zero_delay.reset();
     d.scale.keep_warm.suspend = suspend;
-    d.limits.max_queued = 1'000'000;
-    d.limits.queue_timeout = minutes(24 * 60);
-    d.limits.start_timeout = minutes(10);
-    d.limits.load_stall_timeout = minutes(10);
     d.estimate.private_bytes = mib(model_mib);
     d.expected_start = seconds(setup.start_s);
     d.can_suspend = true;
-    sim::Behaviour behaviour{Duration{}, seconds(setup.start_s), d.estimate, false, false};
+  };
+  world.behave = [&](sim::Behaviour& behaviour) {
     behaviour.suspend = ms(setup.start_s * 50);
     behaviour.resume = ms(setup.start_s * 100);
-    behaviour.suspended = d.estimate.private_bytes;
-    world.add_deployment(d, behaviour);
-  }
-  std::uint64_t id = 0;
-  for (const Arrival& each : arrivals.all) {
-    world.run_until(each.at);
-    sim::Arrival arrival;
-    arrival.request = RequestId{++id};
-    arrival.deployment = DeploymentId{each.model + 1};
-    arrival.service = each.service;
-    world.arrive(arrival);
-  }
-  world.run_until(world.now() + minutes(24 * 60 * 2));  // all have ended, and nothing is kept
-  const sim::WorldTotals& totals = world.totals();
+    behaviour.suspended = mib(model_mib);
+  };
+  const sim::WorldTotals totals = drive(arrivals, world, waits);
   const Duration placed = totals.alive - totals.suspended;
   score.idle_s = seconds_of(placed - totals.serving - totals.loading - totals.resuming);
   score.host_s = seconds_of(totals.suspended);

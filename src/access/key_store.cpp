@@ -6,6 +6,8 @@
 #include <array>
 #include <utility>
 
+#include "base/hex.h"
+
 namespace stoker::access {
 namespace {
 
@@ -106,13 +108,11 @@ Result<Key> read_key(Statement& row) {
 }
 
 Result<std::string> new_public_id() {
-  std::array<unsigned char, 6> random{};
+  std::array<char, 6> random{};
   if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
     return tl::unexpected(errno_error("cannot draw a random id"));
   }
-  std::string id = "key-";
-  for (const unsigned char byte : random) id += fmt::format("{:02x}", byte);
-  return id;
+  return "key-" + to_hex({random.data(), random.size()});
 }
 
 Result<void> check(const KeyWish& wish, WallTime now) {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/int128.h"
+#include "base/lower_case.h"
 #include "config/config.h"
 
 namespace stoker::config {
@@ -25,14 +26,6 @@ std::string_view without_spaces(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
   return text;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return out;
 }
 
 /// An unsigned decimal number, exactly: digits / 10^scale.
@@ -115,7 +108,7 @@ constexpr std::array time_units = {
 
 std::optional<std::int64_t> time_unit(std::string_view word) {
   // "5M" could be months, so single letters keep their case.
-  const std::string name = word.size() > 1 ? lower(word) : std::string(word);
+  const std::string name = word.size() > 1 ? lower_case(word) : std::string(word);
   const auto found = std::ranges::find(time_units, name, &TimeUnit::name);
   if (found == time_units.end()) return std::nullopt;
   return found->ns;
@@ -143,7 +136,7 @@ constexpr std::array<std::string_view, 7> day_names = {"mon", "tue", "wed", "thu
                                                        "fri", "sat", "sun"};
 
 std::optional<std::size_t> day_index(std::string_view name) {
-  const auto found = std::ranges::find(day_names, lower(name));
+  const auto found = std::ranges::find(day_names, lower_case(name));
   if (found == day_names.end()) return std::nullopt;
   return static_cast<std::size_t>(found - day_names.begin());
 }
@@ -213,7 +206,7 @@ Parsed<Bytes> parse_bytes(std::string_view text) {
   if (!number) return mistake(written, "write for example 40GiB or 40GB");
   const std::string_view digits = whole.substr(0, whole.size() - rest.size());
   rest = without_spaces(rest);
-  std::string name = lower(take_word(rest));
+  std::string name = lower_case(take_word(rest));
   if (!rest.empty()) return mistake(written, "write for example 40GiB or 40GB");
   if (name.empty()) {
     return mistake(fmt::format("'{}' has no unit", text),
@@ -329,7 +322,7 @@ Parsed<std::int64_t> parse_count(std::string_view text, std::string_view noun) {
   rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
   rest = without_spaces(rest);
   while (!rest.empty()) {
-    const std::string word = lower(take_word(rest));
+    const std::string word = lower_case(take_word(rest));
     const std::string_view expected = take_word(noun);
     const bool singular =
         expected.ends_with('s') && word == expected.substr(0, expected.size() - 1);
@@ -356,7 +349,7 @@ std::string milli_text(std::int64_t milli) {
 }
 
 Parsed<bool> parse_bool(std::string_view text) {
-  const std::string word = lower(text);
+  const std::string word = lower_case(text);
   if (word == "true") return true;
   if (word == "false") return false;
   if (word == "yes" || word == "on")
@@ -421,7 +414,7 @@ std::string utc_offset_text(std::int32_t minutes) {
 
 Parsed<std::uint8_t> parse_days(std::string_view text) {
   constexpr std::string_view example = "write for example mon-fri, sat,sun or daily";
-  if (lower(without_spaces(text)) == "daily") return std::uint8_t{0x7f};
+  if (lower_case(without_spaces(text)) == "daily") return std::uint8_t{0x7f};
   unsigned days = 0;
   std::string_view rest = text;
   while (true) {

@@ -11,6 +11,10 @@ void ClientAnswer::set_callbacks(net::Exchange::Callbacks callbacks) {
   if (exchange_) exchange_->set_callbacks(std::move(callbacks));
 }
 
+void ClientAnswer::forget_request() const {
+  if (exchange_) exchange_->forget_request();
+}
+
 void ClientAnswer::respond(int status, std::string_view fields, std::string_view body) {
   STOKER_INVARIANT(form_ == Form::held, "form={}", static_cast<int>(form_));
   if (!exchange_) return;

@@ -29,6 +29,8 @@ class ClientAnswer {
 
   void set_callbacks(net::Exchange::Callbacks callbacks);
 
+  /// Its bytes are not needed any more. Needs: the answer was started.
+  void forget_request() const;
   /// Whole answer at once. Needs: form() == held.
   void respond(int status, std::string_view fields, std::string_view body);
   /// Head of a stream of events, status 200; events follow through write().

@@ -37,6 +37,11 @@ DetachedExchange::DetachedExchange(DetachedRequest request, std::shared_ptr<Deta
   head_.body = what_.body;
 }
 
+void DetachedExchange::forget_request() {
+  head_ = {};
+  what_.body = {};
+}
+
 void DetachedExchange::respond(int status, std::string_view head_fields, std::string_view body) {
   end(status, content_type_of(head_fields), std::string(body));
 }

@@ -56,6 +56,7 @@ class DetachedExchange final : public net::Exchange {
   [[nodiscard]] const std::shared_ptr<const void>& context() const override { return context_; }
   [[nodiscard]] bool open() const override { return sink_ != nullptr; }
   [[nodiscard]] std::string peer() const override { return "job"; }
+  void forget_request() override;
   void respond(int status, std::string_view head_fields, std::string_view body) override;
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;
@@ -77,7 +78,7 @@ class DetachedExchange final : public net::Exchange {
  private:
   void end(int status, std::string content_type, std::string body);
 
-  const DetachedRequest what_;
+  DetachedRequest what_;
   std::shared_ptr<DetachedSink> sink_;  // null once it ended
   const Instant accepted_at_;
   const std::shared_ptr<const void> context_;

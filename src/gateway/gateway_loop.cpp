@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -14,11 +13,11 @@
 #include "gateway/media_request.h"
 #include "gateway/ollama_lists.h"
 #include "gateway/ollama_request.h"
+#include "gateway/openapi_route.h"
 #include "gateway/prefer.h"
 #include "gateway/rate_limit.h"
 #include "gateway/session_affinity.h"
 #include "net/clock.h"
-#include "openapi/document.h"
 
 namespace stoker::gateway {
 namespace {
@@ -44,32 +43,6 @@ const char* code_of(int status) {
       return "http_version";
     default:
       return "bad_request";
-  }
-}
-
-/// True if one of the entity tags that the client has, or '*', is `tag`. Which marks a weak one
-/// does not matter here (RFC 9110 13.1.2).
-bool has_already(const net::HttpRequest& request, std::string_view tag) {
-  std::string_view list = request.fields.find("if-none-match").value_or(std::string_view{});
-  while (!list.empty()) {
-    std::string_view each = list.substr(0, list.find(','));
-    list.remove_prefix(std::min(list.size(), each.size() + 1));
-    each.remove_prefix(std::min(each.find_first_not_of(' '), each.size()));
-    each = each.substr(0, each.find_last_not_of(' ') + 1);
-    if (each.starts_with("W/")) each.remove_prefix(2);
-    if (each == tag || each == "*") return true;
-  }
-  return false;
-}
-
-/// Any client keeps the document and asks whether it is still the one.
-void send_openapi(net::Exchange& exchange, RequestId id) {
-  const std::string fields = plain_fields("application/json", id) +
-                             "Cache-Control: no-cache\r\nETag: " + openapi::entity_tag() + "\r\n";
-  if (has_already(exchange.request(), openapi::entity_tag())) {
-    exchange.respond(304, fields, {});
-  } else {
-    exchange.respond(200, fields, openapi::document());
   }
 }
 
@@ -461,72 +434,6 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     incoming.changed_body = changed_body(request, spec.route, facts, change);
   }
   run(std::move(incoming));
-}
-
-void GatewayLoop::run(Incoming incoming) {
-  const net::HttpRequest& request = incoming.exchange->request();
-  const bool may_be_kept = parts_.answers != nullptr && !incoming.detached &&
-                           request.method == "POST" && !request.upgrade;
-  const auto key = may_be_kept ? request.fields.find("idempotency-key") : std::nullopt;
-  if (key) {
-    run_once(std::move(incoming), *key);
-  } else {
-    InferenceRequest::start(host_, std::move(incoming));
-  }
-}
-
-/// Stripe's contract: under one key one request runs; the same again gets the same answer.
-void GatewayLoop::run_once(Incoming incoming, std::string_view idempotency_key) {
-  constexpr std::size_t longest_key = 255;
-  const net::HttpRequest& request = incoming.exchange->request();
-  if (idempotency_key.empty() || idempotency_key.size() > longest_key) {
-    send_error(*incoming.exchange, incoming.route->dialect,
-               {400, "invalid_idempotency_key", "an Idempotency-Key has 1 to 255 bytes", {}, {}},
-               incoming.id);
-    return;
-  }
-  AnswerClaim claim{incoming.key->id, std::string(idempotency_key), fingerprint_of(request)};
-  // The pointers are moved on, not copied, so that the exchange is always let go on its own loop.
-  auto waiting = std::make_shared<Incoming>(std::move(incoming));
-  parts_.answers->claim(claim, [this, waiting = std::move(waiting),
-                                claim](ClaimOutcome outcome) mutable {
-    loop_->post([this, waiting = std::move(waiting), claim = std::move(claim),
-                 outcome = std::move(outcome)] { claimed(std::move(*waiting), claim, outcome); });
-  });
-}
-
-void GatewayLoop::claimed(Incoming incoming, AnswerClaim claim, const ClaimOutcome& outcome) {
-  const auto refuse = [&](int status, const char* code, const char* message) {
-    send_error(*incoming.exchange, incoming.route->dialect, {status, code, message, {}, {}},
-               incoming.id);
-  };
-  switch (outcome.kind) {
-    case ClaimOutcome::Kind::yours: {
-      incoming.kept = std::make_shared<KeptExchange>(std::move(incoming.exchange), *loop_,
-                                                     *parts_.answers, std::move(claim));
-      incoming.exchange = incoming.kept;
-      if (incoming.exchange->open()) InferenceRequest::start(host_, std::move(incoming));
-      return;
-    }
-    case ClaimOutcome::Kind::answered:
-      if (outcome.answer.status == 0) {
-        return refuse(409, "idempotency_answer_not_kept",
-                      "the request under this Idempotency-Key has run; its answer was too long to "
-                      "be kept");
-      }
-      incoming.exchange->respond(outcome.answer.status,
-                                 outcome.answer.fields + "Idempotent-Replayed: true\r\n",
-                                 outcome.answer.body);
-      return;
-    case ClaimOutcome::Kind::running:
-      return refuse(409, "idempotency_key_in_use",
-                    "a request under this Idempotency-Key is running; ask again when it has ended");
-    case ClaimOutcome::Kind::different:
-      return refuse(422, "idempotency_key_reused",
-                    "this Idempotency-Key was used for another request");
-    case ClaimOutcome::Kind::failed:
-      return refuse(503, "storage", "kept answers cannot be read");
-  }
 }
 
 /// `body` of the request with `change` made; nullopt where it holds nothing to be changed.

@@ -58,13 +58,6 @@ void InferenceRequest::start_events() {
 
 void InferenceRequest::on_head(const net::HttpResponseHead& head) {
   engine_status_ = head.status;
-  engine_fields_.clear();
-  engine_fields_.reserve(fields_bytes);
-  add_fields_for_client(engine_fields_, head.fields);
-  if (head.status == 101) {
-    switch_protocol(head);
-    return;
-  }
   const std::string_view type = head.fields.find("content-type").value_or(std::string_view{});
   if (head.status == 200 && is_event_stream(type)) {
     relay_.emplace(StreamRules{in_.route->dialect, target_->speaks_contract, in_.hide_usage,
@@ -72,6 +65,13 @@ void InferenceRequest::on_head(const net::HttpResponseHead& head) {
                    host_.json);
     // A stream that nobody asked for in words we know, as a pass-through route may have.
     if (!in_.stream) arm_keep_alive(net::monotonic_now() + host_.limits.keep_alive_interval);
+    return;
+  }
+  engine_fields_.clear();
+  engine_fields_.reserve(fields_bytes);
+  add_fields_for_client(engine_fields_, head.fields);
+  if (head.status == 101) {
+    switch_protocol(head);
     return;
   }
   timeline_.first_byte = net::monotonic_now();
@@ -126,6 +126,9 @@ void InferenceRequest::relay_events(std::string_view bytes) {
       host_.dispatcher.first_token(in_.id, timeline_.first_byte - timeline_.accepted);
     }
     if (answer_.form() == ClientAnswer::Form::held) start_events();
+    // It runs for good, so it is sent to no other instance.
+    answer_.forget_request();
+    in_.changed_body.reset();
   }
   if (answer_.form() == ClientAnswer::Form::events && !out.empty()) {
     answer_.write(out, net::monotonic_now());

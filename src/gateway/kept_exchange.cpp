@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "access/secret.h"
+#include "base/hex.h"
 
 namespace stoker::gateway {
 namespace {
@@ -17,9 +18,7 @@ std::string fingerprint_of(const net::HttpRequest& request) {
   const access::Digest digest(
       fmt::format("{}\n{}\n{}", request.target,
                   request.fields.find("content-type").value_or(std::string_view()), request.body));
-  std::string hex;
-  for (const char c : digest.bytes()) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return hex;
+  return to_hex(digest.bytes());
 }
 
 KeptExchange::KeptExchange(net::ExchangePtr inner, net::EventLoop& loop, AnswerKeeper& keeper,

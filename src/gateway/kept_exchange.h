@@ -37,6 +37,7 @@ class KeptExchange final : public net::Exchange, public std::enable_shared_from_
   }
   [[nodiscard]] bool open() const override { return !over_ && inner_->open(); }
   [[nodiscard]] std::string peer() const override { return inner_->peer(); }
+  void forget_request() override { inner_->forget_request(); }
   void respond(int status, std::string_view head_fields, std::string_view body) override;
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;

@@ -41,6 +41,14 @@ std::string_view done_reason(std::string_view finish_reason) {
   return finish_reason == "length" ? "length" : "stop";
 }
 
+std::optional<object> first_choice(const object& top) {
+  array choices;
+  object choice;
+  if (top["choices"].get(choices) != SUCCESS) return std::nullopt;
+  if (choices.at(0).get(choice) != SUCCESS) return std::nullopt;
+  return choice;
+}
+
 std::string_view error_text(const object& top) {
   object error;
   if (top["error"].get(error) == SUCCESS) return string_in(error, "message");
@@ -114,6 +122,15 @@ struct OllamaAnswer::Impl {
     calls.clear();
   }
 
+  /// What `choice` says in its member `part`, or as a completion, whose calls are taken.
+  /// Gives: nullopt if these are beyond the limits.
+  std::optional<Piece> take_piece(const object& choice, std::string_view part) {
+    object said;
+    if (choice[part].get(said) != SUCCESS) return Piece{string_in(choice, "text"), {}};
+    if (!take_calls(said)) return std::nullopt;
+    return Piece{string_in(said, "content"), string_in(said, "reasoning_content")};
+  }
+
   /// `message` of a chat, or `response` of a generation, with what belongs to it.
   void write_piece(JsonWriter& json, Route route, const Piece& piece, bool with_calls) {
     const auto rest = [&] {
@@ -178,26 +195,19 @@ bool OllamaAnswer::add_event(std::string_view data, std::string& out) {
     out.append(json.text()).append("\n");
     return true;
   }
-  array choices;
-  object choice;
-  if ((*top)["choices"].get(choices) != SUCCESS || choices.at(0).get(choice) != SUCCESS) {
-    return true;
-  }
-  object delta;
-  Piece piece{string_in(choice, "text"), {}};
-  if (choice["delta"].get(delta) == SUCCESS) {
-    piece = {string_in(delta, "content"), string_in(delta, "reasoning_content")};
-    if (!impl_->take_calls(delta)) return false;
-  }
-  const std::string_view reason = string_in(choice, "finish_reason");
+  const std::optional<object> choice = first_choice(*top);
+  if (!choice) return true;
+  const std::optional<Piece> piece = impl_->take_piece(*choice, "delta");
+  if (!piece) return false;
+  const std::string_view reason = string_in(*choice, "finish_reason");
   if (!reason.empty()) impl_->reason = done_reason(reason);
   const bool calls_are_whole = !reason.empty() && !impl_->calls.empty();
-  if (piece.text.empty() && piece.thinking.empty() && !calls_are_whole) return true;
+  if (piece->text.empty() && piece->thinking.empty() && !calls_are_whole) return true;
   JsonWriter json;
   json.object([&] {
     json.field("model", model_);
     json.field("created_at", to_text(now_));
-    impl_->write_piece(json, route_, piece, calls_are_whole);
+    impl_->write_piece(json, route_, *piece, calls_are_whole);
     json.field("done", false);
   });
   out.append(json.text()).append("\n");
@@ -244,22 +254,17 @@ std::string OllamaAnswer::whole(std::string_view engine_json, const ledger::Usag
     const std::optional<std::vector<std::string>> vectors = vectors_of(*top);
     return vectors ? embeddings(*vectors, ending) : std::string();
   }
-  array choices;
-  object choice;
-  object message;
-  if ((*top)["choices"].get(choices) != SUCCESS || choices.at(0).get(choice) != SUCCESS) return {};
-  Piece piece{string_in(choice, "text"), {}};
-  if (choice["message"].get(message) == SUCCESS) {
-    piece = {string_in(message, "content"), string_in(message, "reasoning_content")};
-    if (!impl_->take_calls(message)) return {};
-  }
+  const std::optional<object> choice = first_choice(*top);
+  if (!choice) return {};
+  const std::optional<Piece> piece = impl_->take_piece(*choice, "message");
+  if (!piece) return {};
   JsonWriter json;
   json.object([&] {
     json.field("model", model_);
     json.field("created_at", to_text(now_));
-    impl_->write_piece(json, route_, piece, true);
+    impl_->write_piece(json, route_, *piece, true);
     json.field("done", true);
-    json.field("done_reason", done_reason(string_in(choice, "finish_reason")));
+    json.field("done_reason", done_reason(string_in(*choice, "finish_reason")));
     write_figures(json, ending, false);
   });
   return json.take();

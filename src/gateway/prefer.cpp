@@ -4,17 +4,12 @@
 #include <charconv>
 
 #include "net/http.h"
+#include "net/http_chars.h"
 
 namespace stoker::gateway {
 namespace {
 
 constexpr std::int64_t longest_wait_s = 300;
-
-std::string_view trimmed(std::string_view text) {
-  while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
-  while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
-  return text;
-}
 
 }  // namespace
 
@@ -25,13 +20,13 @@ std::optional<Duration> preferred_wait(std::string_view prefer) {
     const std::size_t comma = std::min(prefer.find(','), prefer.size());
     std::string_view preference = prefer.substr(0, comma);
     prefer.remove_prefix(std::min(comma + 1, prefer.size()));
-    preference =
-        trimmed(preference.substr(0, preference.find(';')));  // what follows are parameters
+    preference = net::trim_blanks(
+        preference.substr(0, preference.find(';')));  // what follows are parameters
     const std::size_t equals = std::min(preference.find('='), preference.size());
-    const std::string_view name = trimmed(preference.substr(0, equals));
+    const std::string_view name = net::trim_blanks(preference.substr(0, equals));
     if (net::equal_ignoring_case(name, "respond-async")) at_once = true;
     if (!net::equal_ignoring_case(name, "wait") || equals == preference.size()) continue;
-    std::string_view digits = trimmed(preference.substr(equals + 1));
+    std::string_view digits = net::trim_blanks(preference.substr(equals + 1));
     if (digits.size() >= 2 && digits.starts_with('"') && digits.ends_with('"')) {
       digits = digits.substr(1, digits.size() - 2);
     }

@@ -20,12 +20,15 @@ std::int64_t whole_seconds(WallTime at) {
 
 }  // namespace
 
-Duration webhook_pause(const WebhookOptions& options, std::int64_t attempts, Prng& random) {
+Duration webhook_pause(const WebhookOptions& options, std::int64_t attempts, Duration retry_after,
+                       Prng& random) {
   Duration pause = options.first_pause;
   for (std::int64_t i = 1; i < attempts && pause < options.longest_pause; ++i) pause.ns *= 4;
   pause = std::min(pause, options.longest_pause);
   const std::int64_t half = pause.ns / 2;
-  return {half + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(half) + 1))};
+  const Duration own{half +
+                     static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(half) + 1))};
+  return std::max(own, std::min(retry_after, options.longest_pause));
 }
 
 WebhookQueue::WebhookQueue(net::EventLoop& loop, JobStore& store, outbound::Poster& poster,
@@ -118,7 +121,7 @@ void WebhookQueue::heard(const Webhook& webhook, WallTime give_up_at,
   --hosts_[webhook.host];
   const std::int64_t attempts = webhook.attempts + 1;
   const WallTime now = net::wall_now();
-  const WallTime next{now.ns + webhook_pause(options_, attempts, random_).ns};
+  const WallTime next{now.ns + webhook_pause(options_, attempts, answer.retry_after, random_).ns};
   const bool arrived = answer.status >= 200 && answer.status < 300;
   const bool over = arrived || answer.status == gone || next > give_up_at;
   const std::string problem =

@@ -29,9 +29,10 @@ struct WebhookOptions {
 };
 
 /// Before the next try, after `attempts` that failed: between half of what it would be and the
-/// whole, so that calls that failed together do not come back together.
+/// whole, so that calls that failed together do not come back together. Not less than what the
+/// receiver asked for with Retry-After, up to the longest pause.
 [[nodiscard]] Duration webhook_pause(const WebhookOptions& options, std::int64_t attempts,
-                                     Prng& random);
+                                     Duration retry_after, Prng& random);
 
 /// Threads: the loop's only.
 class WebhookQueue {

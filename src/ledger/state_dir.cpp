@@ -16,6 +16,8 @@
 #include <system_error>
 #include <thread>
 
+#include "base/hex.h"
+
 namespace stoker::ledger {
 namespace {
 
@@ -99,8 +101,8 @@ Result<std::optional<mode_t>> check_owner(int fd, const std::filesystem::path& d
                   directory.native()));
 }
 
-/// A server that was killed just now may have left its lock to a process that it was starting, until
-/// that one runs its program.   Gives: false with errno; EWOULDBLOCK: somebody keeps it.
+/// A server that was killed just now may have left its lock to a process that it was starting,
+/// until that one runs its program.   Gives: false with errno; EWOULDBLOCK: somebody keeps it.
 bool lock_soon(int fd) {
   constexpr int tries = 50;
   constexpr std::chrono::milliseconds between{10};
@@ -172,12 +174,11 @@ Result<std::string> load_or_make_key(FileIo& io, const std::filesystem::path& pa
   if (!text) return tl::unexpected(std::move(text.error()));
   if (*text) return check_key(path, prefix, std::move(**text));
 
-  std::array<unsigned char, key_random_bytes> random{};
+  std::array<char, key_random_bytes> random{};
   if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
     return tl::unexpected(errno_error("cannot draw a random key"));
   }
-  std::string key(prefix);
-  for (const unsigned char byte : random) key += fmt::format("{:02x}", byte);
+  std::string key = std::string(prefix) + to_hex({random.data(), random.size()});
   if (Result<void> written = replace_file(io, path, key + "\n"); !written) {
     return tl::unexpected(std::move(written.error()));
   }

@@ -1,10 +1,12 @@
-// The directory that one life of the server owns: lock, epoch and admin key.
+// The directory that one life of the server owns: lock, epoch, keys.
 //
 //   state_dir/lock        flock; holds the pid of the owner, for people
 //   state_dir/epoch       life number, replaced whole (write, sync, rename, sync)
 //   state_dir/admin.key   0600, made at the first start
+//   state_dir/webhook.key 0600, made on first use; signs what is sent to webhooks
 //   state_dir/access.db   keys and tenants: access/key_store.h
 //   state_dir/jobs.db     jobs and their answers: jobs/job_store.h
+//   state_dir/answers.db  answers kept under an Idempotency-Key: answers/answer_store.h
 //   state_dir/journal/    ledger/journal.h      state_dir/ledger.db   ledger/sqlite/
 //   state_dir/traffic     traffic/recorder.h; may be deleted at any time
 //   state_dir/footprints  orchestrator/footprints.h; may be deleted at any time

@@ -105,7 +105,7 @@ class BufferPool {
   }
 
  private:
-  static constexpr std::size_t max_free = 256;  // 4 MiB
+  static constexpr std::size_t max_free = 128;  // 2 MiB
   std::vector<Buffer> free_;
 };
 

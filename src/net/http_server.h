@@ -41,6 +41,10 @@ class Exchange {
   /// "127.0.0.1:4242" or "unix".
   [[nodiscard]] virtual std::string peer() const = 0;
 
+  /// Nobody reads the request any more: request() is empty from here on, and its memory is others'.
+  /// Needs: the answer was started.
+  virtual void forget_request() = 0;
+
   /// Whole answer in one write. `head_fields` is raw header text, each field "Name: value\r\n"
   /// (the caller has checked it for CR and LF); Content-Length, Date and Connection are added.
   virtual void respond(int status, std::string_view head_fields, std::string_view body) = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "net/http.h"
+#include "net/http_chars.h"
 
 namespace stoker::net {
 
@@ -10,20 +11,14 @@ namespace {
 
 constexpr std::string_view line_end = "\r\n";
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
 /// Walks "a; name=value; other="quoted"".   Gives: false if it is malformed.
 template <class Visit>
 bool for_each_parameter(std::string_view field, Visit&& visit) {
   while (true) {
     const std::size_t semicolon = field.find(';');
-    if (semicolon == field.npos) return trimmed(field).empty();
-    if (!trimmed(field.substr(0, semicolon)).empty()) return false;
-    field = trimmed(field.substr(semicolon + 1));
+    if (semicolon == field.npos) return trim_blanks(field).empty();
+    if (!trim_blanks(field.substr(0, semicolon)).empty()) return false;
+    field = trim_blanks(field.substr(semicolon + 1));
     const std::size_t equals = field.find('=');
     if (equals == field.npos) return false;
     const std::string_view key = field.substr(0, equals);
@@ -37,7 +32,7 @@ bool for_each_parameter(std::string_view field, Visit&& visit) {
     } else {
       const std::size_t end = std::min(value.find(';'), value.size());
       field = value.substr(end);
-      value = trimmed(value.substr(0, end));
+      value = trim_blanks(value.substr(0, end));
     }
     if (!visit(key, value)) return false;
   }
@@ -80,7 +75,7 @@ std::optional<FormPart> part_of(std::string_view head, std::string_view content)
     // No folded lines: some readers put them together, some do not.
     if (colon == line.npos || line.front() == ' ' || line.front() == '\t') return std::nullopt;
     const std::string_view name = line.substr(0, colon);
-    const std::string_view value = trimmed(line.substr(colon + 1));
+    const std::string_view value = trim_blanks(line.substr(colon + 1));
     if (equal_ignoring_case(name, "content-disposition")) {
       if (named || !read_disposition(value, part)) return std::nullopt;
       named = true;
@@ -94,7 +89,7 @@ std::optional<FormPart> part_of(std::string_view head, std::string_view content)
 }  // namespace
 
 std::optional<std::string> form_boundary(std::string_view content_type) {
-  const std::string_view type = trimmed(content_type.substr(0, content_type.find(';')));
+  const std::string_view type = trim_blanks(content_type.substr(0, content_type.find(';')));
   if (!equal_ignoring_case(type, "multipart/form-data")) return std::nullopt;
   std::optional<std::string> boundary;
   const bool whole = for_each_parameter(parameters_of(content_type),

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include "base/invariant.h"
 #include "net/clock.h"
@@ -17,8 +18,6 @@ namespace {
 
 /// From this size on, copying costs more than the system call that a copy may save.
 constexpr std::size_t send_at_once_bytes = 16 << 10;
-
-constexpr std::size_t max_kept_out_bytes = 64 << 10;
 
 std::ptrdiff_t send_pieces(int fd, const std::array<std::string_view, 3>& pieces) {
   std::array<iovec, 3> parts;
@@ -41,6 +40,12 @@ void append_number(std::string& text, std::uint64_t number) {
 }  // namespace
 
 // --- Exchange --------------------------------------------------------------------------------
+
+void ServerExchange::forget_request() {
+  if (connection_ == nullptr) return;
+  STOKER_INVARIANT(started_, "{}: forgotten before the answer", request_.target);
+  connection_->forget_request();
+}
 
 void ServerExchange::respond(int status, std::string_view head_fields, std::string_view body) {
   if (connection_ == nullptr) return;
@@ -98,6 +103,16 @@ void ServerExchange::set_callbacks(Callbacks callbacks) {
 
 // --- Answers ---------------------------------------------------------------------------------
 
+/// What came behind the request stays.
+void ServerConnection::forget_request() {
+  if (switched_) return;
+  Buffer& input = exchange_->input_;
+  exchange_->request_ = {};
+  exchange_->body_.release();
+  input.consume(std::exchange(request_end_, 0));
+  if (input.empty()) shared_.buffers.give_back(std::move(input));
+}
+
 /// Head of the answer in the server's scratch string; valid until the next one is made. Decides how
 /// the body is sent.
 std::string_view ServerConnection::make_head(int status, std::string_view head_fields,
@@ -136,8 +151,8 @@ void ServerConnection::respond(int status, std::string_view head_fields, std::st
   const std::string_view head = make_head(status, head_fields, body.size());
   if (coding_ == Coding::none) body = {};
   if (!blocked_ && body.size() < send_at_once_bytes) {
-    out_.append(head);
-    out_.append(body);
+    queue(head);
+    queue(body);
     send_soon();
   } else {
     send_now(head, body);
@@ -147,7 +162,7 @@ void ServerConnection::respond(int status, std::string_view head_fields, std::st
 
 void ServerConnection::start(int status, std::string_view head_fields,
                              std::optional<std::uint64_t> content_length) {
-  out_.append(make_head(status, head_fields, content_length));
+  queue(make_head(status, head_fields, content_length));
   send_soon();
 }
 
@@ -164,12 +179,12 @@ void ServerConnection::write(std::string_view bytes) {
     fmt::format_to(std::back_inserter(chunk_head), "{:x}\r\n", bytes.size());
     chunk_end = "\r\n";
   }
-  out_.append({chunk_head.data(), chunk_head.size()});
+  queue({chunk_head.data(), chunk_head.size()});
   if (bytes.size() >= send_at_once_bytes && !blocked_) {
     send_now(bytes, chunk_end);
   } else {
-    out_.append(bytes);
-    out_.append(chunk_end);
+    queue(bytes);
+    queue(chunk_end);
     if (!blocked_) send_soon();
   }
   if (out_.size() > shared_.limits.write_buffer_bytes) over_limit_ = true;
@@ -179,10 +194,10 @@ void ServerConnection::switch_protocol(std::string_view head_fields) {
   coding_ = Coding::until_close;
   keep_alive_ = false;
   switched_ = true;
-  out_.append("HTTP/1.1 101 Switching Protocols\r\n");
-  out_.append(shared_.date.text(coarse_wall_now()));
-  out_.append(head_fields);
-  out_.append("\r\n");
+  queue("HTTP/1.1 101 Switching Protocols\r\n");
+  queue(shared_.date.text(coarse_wall_now()));
+  queue(head_fields);
+  queue("\r\n");
   set_interest();
   send_soon();
 }
@@ -195,7 +210,7 @@ void ServerConnection::pause_input(bool paused) {
 
 void ServerConnection::finish() {
   if (coding_ == Coding::length && answer_left_ > 0) return abort();  // the peer must see it
-  if (coding_ == Coding::chunked) out_.append("0\r\n\r\n");
+  if (coding_ == Coding::chunked) queue("0\r\n\r\n");
   if (!blocked_) send_soon();
   end_exchange();
 }
@@ -237,6 +252,12 @@ void ServerConnection::close_after_answer() {
 
 // --- Sending ---------------------------------------------------------------------------------
 
+void ServerConnection::queue(std::string_view bytes) {
+  if (bytes.empty()) return;
+  if (out_.capacity() == 0) out_ = shared_.buffers.take();
+  out_.append(bytes);
+}
+
 /// Sends what is queued and then the given pieces, in one system call; queues what is not taken.
 void ServerConnection::send_now(std::string_view first, std::string_view second) {
   if (channel_ != nullptr) return send_sealed(first, second);
@@ -259,7 +280,7 @@ void ServerConnection::send_now(std::string_view first, std::string_view second)
   for (const std::string_view piece : {first, second}) {
     const std::size_t from_piece = std::min(taken, piece.size());
     taken -= from_piece;
-    out_.append(piece.substr(from_piece));
+    queue(piece.substr(from_piece));
   }
   blocked_ = !out_.empty();
   set_interest();
@@ -268,8 +289,8 @@ void ServerConnection::send_now(std::string_view first, std::string_view second)
 /// The same over TLS: what is sent becomes records of its own, so it is put together first.
 void ServerConnection::send_sealed(std::string_view first, std::string_view second) {
   if (!broken_) {
-    out_.append(first);
-    out_.append(second);
+    queue(first);
+    queue(second);
     if (!blocked_) {
       const std::ptrdiff_t taken = channel_->send(out_.view());
       broken_ = taken < 0;
@@ -295,7 +316,7 @@ void ServerConnection::flush() {
     if (broken_) return lose();
   }
   if (!has_unsent()) {
-    if (out_.capacity() > max_kept_out_bytes) out_.release();
+    shared_.buffers.give_back(std::move(out_));  // a silent stream holds none
     if (phase_ == Phase::closing) return close_or_linger();
   }
   if (over_limit_ && out_.size() <= shared_.limits.write_buffer_bytes / 4) {

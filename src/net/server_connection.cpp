@@ -139,7 +139,7 @@ void ServerConnection::close() {
     exchange_->callbacks_ = {};
     exchange_.reset();
   }
-  out_.release();
+  shared_.buffers.give_back(std::move(out_));
   // The last one takes our place; we die at the end of the round, for we may be on the stack.
   std::shared_ptr<ServerConnection>& place = shared_.connections[index_];
   shared_.loop.dispose(std::move(place));

@@ -90,6 +90,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   void hand_over_early_bytes();
 
   // Answering; called by the exchange.
+  void forget_request();
   void respond(int status, std::string_view head_fields, std::string_view body);
   void start(int status, std::string_view head_fields, std::optional<std::uint64_t> content_length);
   void write(std::string_view bytes);
@@ -100,6 +101,7 @@ class ServerConnection final : public FdHandler, public RoundEndHook {
   [[nodiscard]] std::size_t unsent_bytes() const { return out_.size(); }
   std::string_view make_head(int status, std::string_view head_fields,
                              std::optional<std::uint64_t> content_length);
+  void queue(std::string_view bytes);
   void send_now(std::string_view first, std::string_view second);
   void send_sealed(std::string_view first, std::string_view second);
   [[nodiscard]] bool has_unsent() const;
@@ -160,6 +162,7 @@ class ServerExchange final : public Exchange {
   [[nodiscard]] const std::shared_ptr<const void>& context() const override { return context_; }
   [[nodiscard]] bool open() const override { return connection_ != nullptr; }
   [[nodiscard]] std::string peer() const override { return *peer_; }
+  void forget_request() override;
   void respond(int status, std::string_view head_fields, std::string_view body) override;
   void start(int status, std::string_view head_fields,
              std::optional<std::uint64_t> content_length) override;

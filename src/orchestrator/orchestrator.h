@@ -211,12 +211,12 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   void on_ready(InstanceRecord& r, const backend::WorkerReady& m);
   void on_load_failed(InstanceRecord& r, const backend::WorkerLoadFailed& m);
   void on_ended(backend::InstanceKey key, const backend::WorkerEnded& m);
-  void on_suspended(const InstanceRecord& r, const backend::WorkerSuspended& m);
+  void on_suspended(InstanceRecord& r, const backend::WorkerSuspended& m);
   void on_resumed(InstanceRecord& r, const backend::WorkerResumed& m);
   void on_error(InstanceRecord& r, const backend::WorkerError& m);
-  [[nodiscard]] std::optional<core::MemoryNeed> measured_on_devices(const InstanceRecord& r,
-                                                                    Bytes private_bytes,
-                                                                    Bytes shared_bytes);
+  [[nodiscard]] std::optional<Bytes> device_bytes_held(const InstanceRecord& r);
+  std::optional<core::MemoryNeed> measured_on_devices(const InstanceRecord& r, Bytes private_bytes,
+                                                      Bytes shared_bytes);
 
   net::EventLoop& loop_;
   backend::InstanceBackend& backend_;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
@@ -17,6 +18,7 @@
 namespace stoker::outbound {
 namespace {
 
+constexpr std::int64_t most_retry_after_s = 24 * 60 * 60;
 constexpr std::size_t most_answer_bytes = std::size_t{64} << 10;  // nobody reads them
 constexpr int poll_ms = 60'000;  // a new request or the end wakes it
 
@@ -204,6 +206,9 @@ class CurlPoster::Engine {
     const bool too_long = result == CURLE_WRITE_ERROR;  // its head said all that is asked for
     if (result == CURLE_OK || too_long) {
       answer.status = static_cast<int>(status);
+      curl_off_t wait_s = 0;  // read from either form of Retry-After
+      curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &wait_s);
+      answer.retry_after = seconds(std::clamp<std::int64_t>(wait_s, 0, most_retry_after_s));
     } else {
       const char* const why = !transfer->refused.empty()   ? transfer->refused.c_str()
                               : transfer->error[0] != '\0' ? transfer->error.data()

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/lower_case.h"
+
 namespace stoker::outbound {
 namespace {
 
@@ -14,14 +16,6 @@ constexpr std::size_t longest_url = 2048;
 struct FreeUrl {
   void operator()(CURLU* url) const { curl_url_cleanup(url); }
 };
-
-std::string in_small_letters(std::string_view text) {
-  std::string small(text);
-  for (char& c : small) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return small;
-}
 
 std::string part_of(CURLU* url, CURLUPart part) {
   char* text = nullptr;
@@ -47,7 +41,7 @@ DestinationRule::DestinationRule(const std::vector<std::string>& allow) {
     if (const std::optional<IpRange> range = IpRange::parse(each)) {
       ranges_.push_back(*range);
     } else {
-      hosts_.push_back(in_small_letters(each));
+      hosts_.push_back(lower_case(each));
     }
   }
 }
@@ -77,7 +71,7 @@ Result<std::string> host_to_call(std::string_view url, const DestinationRule& ru
     return wrong("must not name a user");
   }
   // 127.1, 0177.0.0.1 and 2130706433 have become four decimal numbers by now.
-  std::string host = in_small_letters(part_of(parsed.get(), CURLUPART_HOST));
+  std::string host = lower_case(part_of(parsed.get(), CURLUPART_HOST));
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   while (host.ends_with('.')) host.pop_back();
   const std::optional<IpAddress> address = IpAddress::parse(host);

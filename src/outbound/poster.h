@@ -20,8 +20,9 @@ struct PostRequest {
 };
 
 struct PostAnswer {
-  int status = 0;       // of the answer; 0: there was none
-  std::string problem;  // why not; names the host, nothing else of the URL
+  int status = 0;        // of the answer; 0: there was none
+  std::string problem;   // why not; names the host, nothing else of the URL
+  Duration retry_after;  // that the answer asks for; zero: none
 };
 
 class Poster {

@@ -12,6 +12,7 @@
 #include <new>
 #include <utility>
 
+#include "base/hex.h"
 #include "tls/openssl.h"
 #include "tls/tls_channel.h"
 
@@ -76,7 +77,7 @@ CertificateInfo describe(X509* certificate) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
   ::X509_digest(certificate, ::EVP_sha256(), digest.data(), &size);
-  for (unsigned int i = 0; i < size; ++i) info.fingerprint += fmt::format("{:02x}", digest[i]);
+  info.fingerprint = to_hex({reinterpret_cast<const char*>(digest.data()), size});
   info.not_after = not_after(certificate);
   return info;
 }

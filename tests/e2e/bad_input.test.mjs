@@ -273,7 +273,7 @@ test('a second Ctrl-C ends at once, and still leaves no worker behind', async (t
   await until('it runs', async () => (await stoker.deployment('e')).running === 1);
   const below = descendants(stoker.process.pid);
   stoker.signal('SIGINT');
-  await until('it drains', () => /event=server_stopping/.test(stoker.log));
+  await stoker.logs(/event=server_stopping/);
   stoker.signal('SIGINT');
   assert.deepEqual(await stoker.exited, { code: 130, signal: null });
   assert.ok(await answer instanceof Error);

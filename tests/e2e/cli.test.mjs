@@ -282,7 +282,7 @@ test('a crash that was replaced leaves a healthy deployment; its end is a warnin
   const ps = await succeeds(run('ps'));
   assert.match(ps, /^e +1 .* warm$/m);
   assert.ok(!/next try/.test(ps));
-  assert.match(stoker.log, /level=warn event=instance_gone deployment=e instance=e\/1 reason=exited text=".*signal 9/);
+  await stoker.logs(/level=warn event=instance_gone deployment=e instance=e\/1 reason=exited text=".*signal 9/);
 });
 
 test('run: a stream that breaks off ends its line and says what to do', async (t) => {

@@ -27,7 +27,7 @@ test('with more clients than descriptors nobody inside is disturbed, nothing spi
     return socket;
   });
   t.after(() => crowd.forEach((socket) => socket.destroy()));
-  await until('it says so', () => /event=accept_paused/.test(stoker.log));
+  await stoker.logs(/event=accept_paused/);
   assert.ok(descriptors(pid) < limit, 'some are kept for workers and files');
   const before = cpuTicks(pid);
   const begun = Date.now();

@@ -173,12 +173,12 @@ test('the first start of the next life reserves what was measured, and no file s
   fs.writeFileSync(file, 'no footprints\n'.repeat(3));
   await restart();
   assert.equal(await reserved(), estimate);
-  assert.match(stoker.log, /event=footprints_damaged .*lines=3/);
+  await stoker.logs(/event=footprints_damaged .*lines=3/);
   fs.rmSync(file);
   fs.mkdirSync(path.join(file, 'in the way'), { recursive: true });
   await restart();
   assert.equal(await reserved(), estimate);
-  assert.match(stoker.log, /event=footprints_unwritten/);
+  await stoker.logs(/event=footprints_unwritten/);
 });
 
 // --- The disk (O8) --------------------------------------------------------------------------------
@@ -198,7 +198,9 @@ async function lifeWithFailingSync(stoker, failing) {
     const answer = await stoker.chat('e').catch(() => undefined);
     if (answer?.status === 200) answered.push(answer.headers['x-request-id']);
   }
-  return { ...(await stoker.exited), log: stoker.log, answered, workers };
+  const end = await stoker.exited;
+  await stoker.logEnded;
+  return { ...end, log: stoker.log, answered, workers };
 }
 
 test('a sync that fails is the end of the process, said once; the next start verifies and goes on (O8)', { skip: fs.existsSync('/usr/bin/strace') ? false : 'NOT TESTED: there is no strace' }, async (t) => {

@@ -115,7 +115,7 @@ test('a certificate that changes is taken into use without dropping a stream; a 
 
   fs.writeFileSync(server.files.crt, 'nonsense');
   await until('the broken one is told', async () => (await eventsNamed('certificate_unusable')).length === 1);
-  assert.match(server.stoker.log, /event=certificate_unusable/);
+  await server.stoker.logs(/event=certificate_unusable/);
   assert.equal(await subject(), 'second');
 
   // At once, on request.

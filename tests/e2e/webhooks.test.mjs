@@ -64,7 +64,7 @@ test('the end of a job is told, signed with the secret of its tenant; a replay i
   assert.equal(verify({ ...call, body: `${call.body} ` }, secret), false);
   assert.equal(verify(call, await secretOf(stoker, 'acme')), false, 'of another tenant');
 
-  await until('that is noted', () => stoker.log.includes('webhook_delivered'));
+  await stoker.logs(/webhook_delivered/);
   // The secret is the same in the next life, and with what the URL holds it is in no log.
   stoker.signal('SIGKILL');
   await stoker.exited;
@@ -85,7 +85,7 @@ test('what fails is tried again under the same id, also after a kill -9', async 
   const hook = await receiver(t, (call, number) => (number === 1 ? 500 : 204));
   const stoker = await Stoker.start(t, { webhooks: { allow: ['127.0.0.1'] }, deployments: { e: echo({ tokens: 1 }) } });
   const { json } = await post(stoker, 'e/run', { input: { prompt: 'x' }, webhook: hook.url });
-  await until('it failed', () => stoker.log.includes('event=webhook_failed'));
+  await stoker.logs(/event=webhook_failed/);
   stoker.signal('SIGKILL');
   await stoker.exited;
   await stoker.launch();
@@ -111,7 +111,7 @@ test('nothing inside is reached: not by its address, not by a name, not by a red
   const redirecting = await receiver(t, () => 302);
   const other = await Stoker.start(t, { webhooks: { allow: ['127.0.0.1'] }, deployments: { e: echo({ tokens: 1 }) } });
   await post(other, 'e/run', { input: { prompt: 'x' }, webhook: redirecting.url });
-  await until('it failed', () => /event=webhook_failed.*answered 302/.test(other.log));
+  await other.logs(/event=webhook_failed.*answered 302/);
   assert.deepEqual(redirecting.calls.map((call) => call.url), ['/hook?token=not-for-logs']);
 });
 
@@ -126,7 +126,7 @@ test('who cannot show a certificate that is trusted is not told anything', async
   t.after(() => server.close());
   const stoker = await Stoker.start(t, { webhooks: { allow: ['127.0.0.1'] }, deployments: { e: echo({ tokens: 1 }) } });
   await post(stoker, 'e/run', { input: { prompt: 'x' }, webhook: `https://127.0.0.1:${server.address().port}/` });
-  await until('it failed', () => /event=webhook_failed.*certificate/.test(stoker.log));
+  await stoker.logs(/event=webhook_failed.*certificate/);
   assert.deepEqual(calls, []);
 });
 

@@ -322,7 +322,7 @@ test('workers that die again and again: backoff, crash loop, 503 at once, others
     const loops = await until('the crash loop is told', async () => { const told = await eventsOf(stoker, name, 'crash_loop'); return told.length > 0 && told; });
     assert.equal(loops.length, 1, 'told once');
     assert.match(loops[0].text, reason);
-    assert.ok(stoker.log.includes(`level=warn event=crash_loop deployment=${name} `));
+    await stoker.logs(new RegExp(`level=warn event=crash_loop deployment=${name} `));
     assert.ok(!new RegExp(`level=info event=instance_gone deployment=${name} `).test(stoker.log), 'a death that nobody asked for is a warning');
     const life = (await eventsOf(stoker, name)).filter((e) => e.event === 'instance_starting' || e.event === 'instance_gone');
     assert.equal(life.length, 10, 'five lives');

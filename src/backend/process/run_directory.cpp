@@ -17,7 +17,7 @@ namespace stoker::backend {
 namespace {
 
 constexpr std::size_t name_bytes = 48;  // "/<instance>-<generation>.sock"
-constexpr int backlog = 4096;  // the kernel caps it at net.core.somaxconn
+constexpr int backlog = 4096;           // the kernel caps it at net.core.somaxconn
 
 Result<void> make_private_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {

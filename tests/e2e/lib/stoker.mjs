@@ -108,7 +108,9 @@ export class Stoker {
     this.log = '';
     this.process = spawn(command[0], command.slice(1), { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = once(this.process, 'exit').then(([code, signal]) => ({ code, signal }));
-    for (const stream of [this.process.stdout, this.process.stderr]) stream.on('data', (part) => { this.log += part; });
+    const outputs = [this.process.stdout, this.process.stderr];
+    for (const stream of outputs) stream.on('data', (part) => { this.log += part; });
+    this.logEnded = Promise.all(outputs.map((stream) => once(stream, 'close')));
     let gone = false;
     this.exited.then(() => { gone = true; });
     const line = await until('the server listens', () => {
@@ -181,6 +183,9 @@ export class Stoker {
     return answer.json;
   }
   async events() { return (await this.call('/api/v1/events?limit=4096')).json.events; }
+
+  /// Waits for a line of the log: it may come after what a client has seen of the same thing.
+  async logs(pattern) { await until(`the log says ${pattern}`, () => pattern.test(this.log)); }
 
   signal(name) { this.process.kill(name); }
   async end() {

@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "access/key_admin.h"
+#include "support/temp_dir.h"
 
 namespace stoker::access {
 namespace {
@@ -23,15 +23,6 @@ constexpr std::string_view admin_secret =
 /// Stores in a folder that goes away.
 class KeyStoreTest : public ::testing::Test {
  protected:
-  KeyStoreTest() {
-    std::string pattern = "/tmp/stoker-access-XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  ~KeyStoreTest() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
   KeyStore open() {
     Result<KeyStore> store = KeyStore::open(file(), admin_secret, now);
     EXPECT_TRUE(store) << store.error().message;
@@ -50,7 +41,7 @@ class KeyStoreTest : public ::testing::Test {
     return w;
   }
 
-  std::filesystem::path folder_;
+  TempDir folder_;
 };
 
 TEST_F(KeyStoreTest, AKeyIsFoundByItsSecretAloneAndByNothingLikeIt) {

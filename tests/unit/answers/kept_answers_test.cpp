@@ -3,10 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <future>
+
+#include "support/temp_dir.h"
 
 namespace stoker::answers {
 namespace {
@@ -18,17 +19,7 @@ using Kind = ClaimOutcome::Kind;
 
 class KeptAnswersTest : public ::testing::Test {
  protected:
-  KeptAnswersTest() {
-    std::string pattern = "/tmp/stoker-answers-XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    start();
-  }
-  ~KeptAnswersTest() override {
-    kept_.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
+  KeptAnswersTest() { start(); }
   [[nodiscard]] AnswerStore open() const {
     return AnswerStore::open(folder_ / "answers.db").value();
   }
@@ -48,7 +39,7 @@ class KeptAnswersTest : public ::testing::Test {
   }
 
   obs::Logger log_{{.level = obs::Level::error}};
-  std::filesystem::path folder_;
+  TempDir folder_;
   std::unique_ptr<KeptAnswers> kept_;
   AnswerClaim mine_{KeyId{1}, "k", "f"};
 };

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/temp_dir.h"
+
 namespace stoker::app {
 namespace {
 
@@ -15,12 +17,6 @@ using testing::ElementsAre;
 
 class EnginePaths : public testing::Test {
  protected:
-  EnginePaths() {
-    std::string name = fs::temp_directory_path() / "stoker-paths-XXXXXX";
-    folder_ = fs::canonical(::mkdtemp(name.data()));
-  }
-  ~EnginePaths() override { fs::remove_all(folder_); }
-
   std::string at(const std::string& name) const { return folder_ / name; }
   std::string file(const std::string& name, const std::string& text = "") const {
     fs::create_directories(fs::path(at(name)).parent_path());
@@ -32,7 +28,8 @@ class EnginePaths : public testing::Test {
     fs::create_symlink(target, at(name));
   }
 
-  fs::path folder_;
+  const TempDir dir_;
+  const fs::path folder_ = fs::canonical(dir_.path());
 };
 
 TEST_F(EnginePaths, FollowTheLinksOfAnEnvironmentToItsInterpreter) {

@@ -17,6 +17,7 @@
 #include "backend/process/run_directory.h"
 #include "backend/process/sandbox.h"
 #include "backend/process/spawn.h"
+#include "support/temp_dir.h"
 
 namespace stoker::backend {
 namespace {
@@ -27,13 +28,9 @@ using testing::Not;
 
 class InFolder : public testing::Test {
  protected:
-  InFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "stoker-XXXXXX").string();
-    folder = ::mkdtemp(pattern.data());
-  }
-  ~InFolder() override { std::filesystem::remove_all(folder); }
   static std::string read(const std::string& path) { return read_small_file(path).value_or(""); }
-  std::string folder;
+  const TempDir dir;
+  const std::string folder = dir.path().string();
 };
 
 // --- cgroups -------------------------------------------------------------------------------------

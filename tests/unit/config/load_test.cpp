@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "reading.h"
+#include "support/temp_dir.h"
 
 namespace stoker::config {
 namespace {
@@ -385,20 +386,14 @@ TEST(Load, FingerprintFollowsSettingsAndNotSecrets) {
 
 class Files : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "stoker-config-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   std::string write(const std::string& name, std::string_view text) const {
     const std::filesystem::path path = folder_ / name;
     std::filesystem::create_directories(path.parent_path());
     std::ofstream(path) << text;
     return path.string();
   }
-  std::filesystem::path folder_;
+  const TempDir dir_;
+  const std::filesystem::path folder_ = dir_.path();
 };
 
 TEST_F(Files, AreReadOrRefused) {

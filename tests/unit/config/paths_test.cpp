@@ -1,12 +1,12 @@
 // Relative paths of a file mean the file's folder, from wherever the command is run.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "reading.h"
+#include "support/temp_dir.h"
 
 namespace stoker::config {
 namespace {
@@ -18,12 +18,6 @@ using testing::HasSubstr;
 
 class Paths : public testing::Test {
  protected:
-  Paths() {
-    std::string name = fs::temp_directory_path() / "stoker-config-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Paths() override { fs::remove_all(folder_); }
-
   std::string at(const std::string& name) const { return folder_ / name; }
   void touch(const std::string& name) const {
     fs::create_directories(fs::path(at(name)).parent_path());
@@ -34,7 +28,8 @@ class Paths : public testing::Test {
     return load(at("stoker.yaml"), test_environment, overrides);
   }
 
-  fs::path folder_;
+  const TempDir dir_;
+  const fs::path folder_ = dir_.path();
 };
 
 TEST_F(Paths, MeanTheFoldersOfTheFile) {

@@ -21,6 +21,7 @@ class Connection final : public net::Exchange {
   [[nodiscard]] const std::shared_ptr<const void>& context() const override { return nothing_; }
   [[nodiscard]] bool open() const override { return true; }
   [[nodiscard]] std::string peer() const override { return "test"; }
+  void forget_request() override {}
   void respond(int status, std::string_view, std::string_view body) override {
     said.push_back(std::to_string(status) + " " + std::string(body.substr(0, 20)));
   }

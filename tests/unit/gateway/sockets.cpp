@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 
 namespace stoker::gateway {
@@ -183,11 +181,8 @@ void WorkerConnection::reset() {
   fd_.reset();
 }
 
-ScriptedWorker::ScriptedWorker(Script script) : script_(std::move(script)) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "stoker-gateway-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-  directory_ = pattern;
-  path_ = directory_ + "/worker.sock";
+ScriptedWorker::ScriptedWorker(Script script)
+    : script_(std::move(script)), path_((directory_ / "worker.sock").string()) {
   listener_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un at{};
   at.sun_family = AF_UNIX;
@@ -203,7 +198,6 @@ ScriptedWorker::~ScriptedWorker() {
   ::shutdown(listener_.get(), SHUT_RDWR);
   acceptor_.join();
   for (std::thread& connection : connections_) connection.join();
-  std::filesystem::remove_all(directory_);
 }
 
 void ScriptedWorker::accept_all() {

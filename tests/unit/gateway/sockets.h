@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "support/temp_dir.h"
 
 namespace stoker::gateway {
 
@@ -85,7 +86,7 @@ class ScriptedWorker {
   void accept_all();
 
   Script script_;
-  std::string directory_;
+  TempDir directory_;
   std::string path_;
   UniqueFd listener_;
   std::list<std::thread> connections_;

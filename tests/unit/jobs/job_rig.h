@@ -20,26 +20,16 @@
 
 #include "jobs/job_service.h"
 #include "jobs/job_store.h"
+#include "support/temp_dir.h"
 
 namespace stoker::jobs {
 
 class Folder {
  public:
-  Folder() {
-    std::string pattern = "/tmp/stoker-jobs-XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] std::filesystem::path file() const { return path_ / "jobs.db"; }
+  [[nodiscard]] std::filesystem::path file() const { return dir_ / "jobs.db"; }
 
  private:
-  std::filesystem::path path_;
+  TempDir dir_;
 };
 
 /// What came so far, in order; takes and waits from the test's thread.
@@ -139,7 +129,11 @@ class JobRig : public ::testing::Test {
                                  {.new_request_id = [this] { return RequestId{++requests}; },
                                   .earlier_end = [this](RequestId) { return earlier; },
                                   .workers = [](const std::string&) { return Workers{}; },
-                                  .window = [this](const std::string&) { return window; },
+                                  .window =
+                                      [this](const std::string&) {
+                                        pass_gate();
+                                        return window;
+                                      },
                                   .directory = directory,
                                   .poster = poster,
                                   .webhook_secrets = secrets,
@@ -154,6 +148,23 @@ class JobRig : public ::testing::Test {
   void restart() {
     stop();
     start();
+  }
+
+  /// What `calls` sends comes to the service in one round of its loop. Submits a job for that,
+  /// whose round ends only afterwards.   Gives: its id.
+  std::string in_one_round(const std::function<void()>& calls) {
+    std::promise<void> go;
+    std::promise<void> holds;
+    {
+      const std::lock_guard lock(gate_mutex_);
+      go_ = go.get_future();
+      holds_ = &holds;
+    }
+    std::future<Told> other = call(gateway::JobVerb::run, R"({"input":{"prompt":"x"}})");
+    holds.get_future().wait();
+    calls();
+    go.set_value();
+    return id_of(other.get().json);
   }
 
   static access::Key key(std::uint64_t id, const std::string& tenant) {
@@ -249,6 +260,19 @@ class JobRig : public ::testing::Test {
   std::atomic<std::uint64_t> requests = 100;
   gateway::DeploymentPtr deployment;
   std::unique_ptr<JobService> service;
+
+ private:
+  void pass_gate() {
+    std::unique_lock lock(gate_mutex_);
+    if (holds_ == nullptr) return;
+    const std::future<void> go = std::move(go_);
+    std::exchange(holds_, nullptr)->set_value();
+    lock.unlock();
+    go.wait();
+  }
+  std::mutex gate_mutex_;
+  std::future<void> go_;
+  std::promise<void>* holds_ = nullptr;  // set: the next look at the window waits for go_
 };
 
 }  // namespace stoker::jobs

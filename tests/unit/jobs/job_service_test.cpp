@@ -221,6 +221,60 @@ TEST_F(JobServiceTest, AnAnswerThatIsTooLargeEndsItsJob) {
   EXPECT_EQ(launcher.cancelled.next(), launched.request.id);
 }
 
+TEST_F(JobServiceTest, APurgeTakesAllThatWaitsAndNothingThatRuns) {
+  window = 2;
+  start();
+  const std::string runs = submitted();
+  const Launched running = launcher.launched.next();
+  running.sink->on_dispatched("e/1");
+  const std::string with_gateway = submitted();
+  const Launched waits = launcher.launched.next();
+  const std::string here = submitted();
+  const Told told = call(JobVerb::purge, "").get();
+  EXPECT_THAT(told.json, HasSubstr(R"("removed":2)"));
+  EXPECT_EQ(launcher.cancelled.next(), waits.request.id);
+  EXPECT_THAT(ended(with_gateway).json, HasSubstr("CANCELLED"));
+  EXPECT_THAT(ended(here).json, HasSubstr("CANCELLED"));
+  EXPECT_THAT(status(runs).json, HasSubstr("IN_PROGRESS"));
+  complete(running);
+  EXPECT_THAT(ended(runs).json, HasSubstr("COMPLETED"));
+  EXPECT_EQ(launcher.cancelled.left(), 0U);
+  EXPECT_EQ(launcher.launched.left(), 0U);
+}
+
+TEST_F(JobServiceTest, APurgeTakesWhatWaitsForItsNextTry) {
+  start();
+  const std::string id = submitted();
+  launcher.launched.next().sink->on_end(429, "application/json", R"({"error":{"code":"x"}})");
+  EXPECT_THAT(call(JobVerb::purge, "").get().json, HasSubstr(R"("removed":1)"));
+  EXPECT_THAT(ended(id).json, HasSubstr("CANCELLED"));
+}
+
+TEST_F(JobServiceTest, APurgeInTheRoundOfARetryEndsIt) {
+  window = 1;
+  start();
+  const std::string id = submitted();
+  const Launched first = launcher.launched.next();
+  first.sink->on_dispatched("e/1");
+  first.sink->on_end(500, "application/json", R"({"error":{"code":"x","message":"broken"}})");
+  EXPECT_THAT(ended(id).json, HasSubstr("FAILED"));
+  // Both calls are there before the service's loop looks for any.
+  std::future<Told> retried;
+  std::future<Told> purged;
+  const std::string other = in_one_round([&] {
+    retried = call(JobVerb::retry, "", id);
+    purged = call(JobVerb::purge, "");
+  });
+  EXPECT_EQ(retried.get().status, 200);
+  EXPECT_THAT(purged.get().json, HasSubstr(R"("removed":2)"));
+  EXPECT_THAT(ended(id).json, HasSubstr("CANCELLED"));
+  EXPECT_THAT(ended(other).json, HasSubstr("CANCELLED"));
+  const std::string next = submitted();
+  complete(launcher.launched.next());
+  EXPECT_THAT(ended(next).json, HasSubstr("COMPLETED"));
+  EXPECT_EQ(launcher.launched.left(), 0U);
+}
+
 TEST_F(JobServiceTest, PiecesOfAStreamAreReadOnce) {
   start();
   const Told told = call(JobVerb::run, R"({"input":{"prompt":"x","stream":true}})").get();

@@ -8,6 +8,7 @@ namespace stoker::jobs {
 namespace {
 
 using gateway::JobVerb;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -125,6 +126,26 @@ TEST_F(WebhookTest, AUrlThatMayNotBeCalledIsRefusedAtOnce) {
   EXPECT_EQ(submit(R"(,"webhook":"")").status, 200);
 }
 
+TEST_F(WebhookTest, AReceiverSaysWhenToComeBack) {
+  start();
+  (void)completed();
+  poster.posted.next().done({503, {}, minutes(30)});
+  (void)completed();
+  poster.posted.next().done({503, {}, {}});
+  EXPECT_THAT(poster.posted.next().field("webhook-id"), EndsWith(".0")) << "the second one";
+  restart();
+  EXPECT_EQ(poster.posted.next().request.host, "hooks.example");
+  EXPECT_EQ(poster.posted.left(), 0U) << "the first one waits";
+}
+
+TEST(WebhookPause, IsNotLessThanWhatTheReceiverAskedFor) {
+  const WebhookOptions options;
+  Prng random(7);
+  EXPECT_EQ(webhook_pause(options, 1, seconds(90), random), seconds(90));
+  EXPECT_EQ(webhook_pause(options, 1, minutes(600), random), options.longest_pause);
+  EXPECT_GE(webhook_pause(options, 7, seconds(90), random), minutes(30));
+}
+
 TEST(WebhookPause, GrowsToABoundAndIsNeverTheSame) {
   const WebhookOptions options;
   Prng random(7);
@@ -136,7 +157,7 @@ TEST(WebhookPause, GrowsToABoundAndIsNeverTheSame) {
     Duration smallest = most;
     Duration largest{};
     for (int i = 0; i < 200; ++i) {
-      const Duration pause = webhook_pause(options, attempts, random);
+      const Duration pause = webhook_pause(options, attempts, {}, random);
       smallest = std::min(smallest, pause);
       largest = std::max(largest, pause);
     }

@@ -1,4 +1,4 @@
-// What the tests of the ledger share: a directory that goes away, records to write, a disk that
+// What the tests of the ledger share: records to write, a disk that
 // fails on order, and a look at everything that a journal holds.
 #pragma once
 
@@ -23,29 +23,9 @@
 #include "ledger/journal.h"
 #include "ledger/journal_reader.h"
 #include "ledger/record.h"
+#include "support/temp_dir.h"
 
 namespace stoker::ledger {
-
-class TempDir {
- public:
-  TempDir() {
-    const char* base = ::getenv("TMPDIR");
-    std::string pattern = std::string(base != nullptr ? base : "/tmp") + "/stoker-ledger-XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline Admission admission(std::uint64_t id, std::string deployment = "chat",
                            std::string tenant = "acme") {

@@ -306,6 +306,33 @@ TEST_F(HttpServerTest, StreamsChunked) {
   ASSERT_TRUE(run_until([&] { return peer->received.ends_with("GET /a "); }));
 }
 
+TEST_F(HttpServerTest, AStreamHoldsItsRequestOnlyAsLongAsItIsNeeded) {
+  handler.hold = true;
+  serve();
+  for (const std::size_t size : {std::size_t{3}, std::size_t{100'000}}) {
+    auto peer = connect();
+    peer->send("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(size) +
+               "\r\n\r\n" + std::string(size, 'b') + "GET /next HTTP/1.1\r\nHost: x\r\n\r\n");
+    ASSERT_TRUE(run_until([&] { return handler.held.size() == 1; }));
+    const ExchangePtr stream = std::move(handler.held.front());
+    handler.held.clear();
+    EXPECT_EQ(stream->request().body.size(), size);
+    stream->start(200, "", std::nullopt);
+    stream->forget_request();
+    EXPECT_EQ(stream->request().body, "");
+    EXPECT_EQ(stream->request().target, "");
+    stream->write("one");
+    stream->forget_request();
+    stream->finish();
+    ASSERT_TRUE(run_until([&] { return handler.held.size() == 1; }));
+    EXPECT_EQ(handler.seen.back(), "GET /next ");
+    handler.held.front()->respond(200, "", "two");
+    handler.held.clear();
+    ASSERT_TRUE(run_until([&] { return peer->received.ends_with("two"); }));
+    EXPECT_NE(peer->received.find("3\r\none\r\n0\r\n\r\n"), std::string::npos);
+  }
+}
+
 TEST_F(HttpServerTest, StreamsWithALength) {
   serve();
   handler.hold = true;

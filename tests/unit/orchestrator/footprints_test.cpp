@@ -3,11 +3,12 @@
 #include "orchestrator/footprints.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <fstream>
 #include <functional>
+
+#include "support/temp_dir.h"
 
 namespace stoker::orchestrator {
 namespace {
@@ -16,15 +17,7 @@ namespace fs = std::filesystem;
 
 class FootprintsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "stoker-footprints-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder = pattern;
-    file = folder / "footprints";
-    model = folder / "model.gguf";
-    std::ofstream(model) << "weights";
-  }
-  void TearDown() override { fs::remove_all(folder); }
+  FootprintsTest() { std::ofstream(model) << "weights"; }
 
   DeploymentPlan plan(const std::string& name = "chat") const {
     DeploymentPlan made;
@@ -51,9 +44,9 @@ class FootprintsTest : public testing::Test {
     std::ofstream(file, std::ios::binary | std::ios::trunc) << text;
   }
 
-  fs::path folder;
-  fs::path file;
-  fs::path model;
+  const TempDir folder;
+  const fs::path file = folder / "footprints";
+  const fs::path model = folder / "model.gguf";
   const core::MemoryNeed on_cpu{mib(70), mib(900)};
   const core::MemoryNeed on_cuda{mib(1300), {}};
 };

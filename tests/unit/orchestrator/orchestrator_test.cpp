@@ -449,6 +449,53 @@ TEST_F(OrchestratorTest, TheFirstStartReservesWhatAnEarlierLifeMeasured) {
   EXPECT_EQ(kept.get_future().get().private_bytes, mib(10));
 }
 
+// --- Suspends ------------------------------------------------------------------------------------
+
+struct SuspendedOnAGpu {
+  std::string name;
+  std::optional<Bytes> held;  // of the device, once it says that it is suspended
+  bool goes_on = false;
+  std::string event;
+  std::string text;
+};
+class WhatTheDeviceTells : public OrchestratorTest,
+                           public testing::WithParamInterface<SuspendedOnAGpu> {};
+
+/// Only what the driver confirms is free for others: not what a worker says.
+TEST_P(WhatTheDeviceTells, DecidesWhetherItIsSuspended) {
+  devices.front().id = "cuda:0";
+  devices.front().kind = backend::DeviceKind::cuda;
+  plan.spec.can_suspend = true;
+  plan.spec.expected_resume = Duration{1};
+  plan.spec.scale.scale_to_zero_delay = ms(1);
+  std::optional<Bytes> held = mib(64);
+  options.device_memory = [&](const backend::Device&, const std::vector<int>&) { return held; };
+  orchestrator().lend_host_memory(Bytes{1LL << 50});
+  warm_up();
+  until([&] { return has_sent(R"("suspend")"); });
+  held = GetParam().held;
+  backend.say(key_of_last_start(), R"({"type":"suspended","private_bytes":4096,"shared_bytes":0})");
+  until([&] { return events_text().find(GetParam().event) != std::string::npos; });
+  EXPECT_THAT(events_text(), HasSubstr(GetParam().text));
+  if (GetParam().goes_on) {
+    EXPECT_TRUE(backend.stops().empty());
+    EXPECT_EQ(orchestrator().summary().devices.at(0).reserved, Bytes{});
+  } else {
+    until([&] { return !backend.stops().empty(); });
+    EXPECT_EQ(backend.stops()[0].mode, backend::StopMode::kill);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Orchestrator, WhatTheDeviceTells,
+    testing::Values(SuspendedOnAGpu{"free", Bytes{}, true, "instance_suspended",
+                                    "holds 4.0 KiB of host"},
+                    SuspendedOnAGpu{"still_held", mib(3), false, "instance_suspend_failed",
+                                    "still holds 3.0 MiB"},
+                    SuspendedOnAGpu{"not_told", std::nullopt, false, "instance_suspend_failed",
+                                    "does not tell"}),
+    [](const auto& row) { return row.param.name; });
+
 // --- Health --------------------------------------------------------------------------------------
 
 TEST_F(OrchestratorTest, ABreachKillsTheInstanceAndItsRequestIsToldOnceItIsGone) {

@@ -163,6 +163,19 @@ TEST(CurlPoster, AProxyOfTheEnvironmentIsNotAsked) {
   EXPECT_FALSE(proxy.called());
 }
 
+TEST(CurlPoster, WhenToComeBackIsTold) {
+  for (const auto& [asked, told] : {std::pair("Retry-After: 120\r\n", seconds(120)),
+                                    {"Retry-After: 99999999999\r\n", minutes(24 * 60)},
+                                    {"Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", Duration{}},
+                                    {"", Duration{}}}) {
+    Receiver receiver("HTTP/1.1 503 Busy\r\n" + std::string(asked) + "Content-Length: 0\r\n\r\n");
+    const auto poster = CurlPoster::create(DestinationRule({"127.0.0.1"})).value();
+    std::thread serving([&] { receiver.serve("{\"a\":1}"); });
+    EXPECT_EQ(post(*poster, receiver.url("127.0.0.1"), "127.0.0.1").retry_after, told) << asked;
+    serving.join();
+  }
+}
+
 TEST(CurlPoster, ARedirectIsAnAnswerAndNoWay) {
   Receiver elsewhere("");
   Receiver receiver("HTTP/1.1 302 Found\r\nLocation: " + elsewhere.url("127.0.0.1") +

@@ -15,30 +15,22 @@
 #include "base/fnv1a.h"
 #include "sim/workload/open_trace.h"
 #include "sim/workload/trace.h"
+#include "support/temp_dir.h"
 
 namespace stoker::sim {
 
 class TempFolder {
  public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "stoker_sim_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-
   /// Gives: the path of a new file with this content.
   [[nodiscard]] std::string file(const std::string& name, std::string_view content) const {
-    const std::filesystem::path path = path_ / name;
+    const std::filesystem::path path = dir_ / name;
     std::ofstream(path, std::ios::binary) << content;
     return path.string();
   }
-  [[nodiscard]] std::string path() const { return path_.string(); }
+  [[nodiscard]] std::string path() const { return dir_.path().string(); }
 
  private:
-  std::filesystem::path path_;
+  TempDir dir_;
 };
 
 inline std::vector<TraceRequest> all_of(RequestSource& source) {

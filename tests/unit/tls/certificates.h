@@ -10,19 +10,13 @@
 #include <filesystem>
 #include <string>
 
+#include "support/temp_dir.h"
 #include "tls/tls_server.h"
 
 namespace stoker::tls {
 
 class CertificateFolder {
  public:
-  CertificateFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "stoker-tls-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~CertificateFolder() { std::filesystem::remove_all(folder_); }
-  CertificateFolder(const CertificateFolder&) = delete;
-
   /// Writes NAME.crt and NAME.key; valid from an hour ago for `valid_s`.
   CertificateFiles make(const std::string& name, long valid_s = 3600) const {
     EVP_PKEY* key = ::EVP_EC_gen("P-256");
@@ -48,7 +42,7 @@ class CertificateFolder {
     ::EVP_PKEY_free(key);
     return files;
   }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::string write(const std::string& name, const std::string& text) const {
     std::FILE* out = std::fopen(path(name).c_str(), "w");
     std::fwrite(text.data(), 1, text.size(), out);
@@ -57,7 +51,7 @@ class CertificateFolder {
   }
 
  private:
-  std::string folder_;
+  TempDir folder_;
   mutable long serial_ = 0;
 };
 

@@ -46,7 +46,7 @@ ledger::Usage usage(std::uint64_t id) {
 }
 
 struct Rig {
-  TempFolder folder;
+  TempDir folder;
   Disk disk;
   RecorderOptions options{.files = {folder / "traffic", mib(1), mib(8)}};
   sim::TraceWorld world{

@@ -18,14 +18,14 @@ std::string line(std::size_t size) {
 }
 
 TEST(RotatingFiles, NothingIsMadeBeforeTheFirstLine) {
-  const TempFolder folder;
+  const TempDir folder;
   const RotatingFiles files({folder / "traffic", Bytes{100}, Bytes{300}});
   EXPECT_TRUE(files.wants_new(1));
   EXPECT_FALSE(std::filesystem::exists(folder / "traffic"));
 }
 
 TEST(RotatingFiles, TheOldestGoSoThatAllStayWithinTheirBound) {
-  const TempFolder folder;
+  const TempDir folder;
   RotatingFiles files({folder / "traffic", Bytes{100}, Bytes{300}});
   for (int i = 0; i < 40; ++i) {
     if (files.wants_new(40)) {
@@ -46,7 +46,7 @@ TEST(RotatingFiles, TheOldestGoSoThatAllStayWithinTheirBound) {
 }
 
 TEST(RotatingFiles, AnotherLifeBeginsANewFileAndKeepsTheBound) {
-  const TempFolder folder;
+  const TempDir folder;
   for (int life = 0; life < 5; ++life) {
     RotatingFiles files({folder / "traffic", Bytes{100}, Bytes{200}});
     EXPECT_TRUE(files.wants_new(1));
@@ -62,14 +62,14 @@ TEST(RotatingFiles, AnotherLifeBeginsANewFileAndKeepsTheBound) {
 }
 
 TEST(RotatingFiles, ThereAreNeverMoreThanAThousand) {
-  const TempFolder folder;
+  const TempDir folder;
   RotatingFiles files({folder / "traffic", Bytes{10}, Bytes{1 << 30}});
   for (int i = 0; i < 1010; ++i) ASSERT_TRUE(files.begin("x\n"));
   EXPECT_THAT(names_in(folder / "traffic"), SizeIs(RotatingFiles::most_files));
 }
 
 TEST(RotatingFiles, AFullDiskLeavesNoFileWithoutAFirstLine) {
-  const TempFolder folder;
+  const TempDir folder;
   Disk disk;
   RotatingFiles files({folder / "traffic", Bytes{100}, Bytes{300}}, disk);
   disk.full = true;

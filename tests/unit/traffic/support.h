@@ -1,9 +1,8 @@
-// A folder that vanishes with the test, a disk that can be full, and records of requests.
+// A disk that can be full, and records of requests.
 #pragma once
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -12,26 +11,9 @@
 
 #include "ledger/file_io.h"
 #include "ledger/record.h"
+#include "support/temp_dir.h"
 
 namespace stoker::traffic {
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "stoker_traffic_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  [[nodiscard]] std::filesystem::path operator/(const std::string& name) const {
-    return path_ / name;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// The kernel's, until it is full: then `rest` more bytes can be written, and no file be made.
 class Disk final : public ledger::FileIo {
