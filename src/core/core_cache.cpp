@@ -14,6 +14,8 @@ namespace stoker::core {
 namespace {
 
 constexpr Duration round_pause = seconds(1);
+/// A round is never due in the step that asks for it: what is due at an instant has been done once.
+constexpr Duration round_delay = ms(1);
 /// So many models are looked at in a round: of those that were noted, and in turn.
 constexpr std::size_t noted_a_round = 32;
 constexpr std::size_t in_turn_a_round = 32;
@@ -181,7 +183,8 @@ void Core::touch(Deployment& d) {
 void Core::touch_model(ModelId model) {
   if (stores_.empty() || shutting_down_) return;
   touched_models_.push_back(model);
-  timers_.set_earlier(TimerKind::cache_round, 1, std::max(now_, cache_round_at_ + round_pause));
+  timers_.set_earlier(TimerKind::cache_round, 1,
+                      std::max(now_ + round_delay, cache_round_at_ + round_pause));
 }
 
 void Core::cache_round() {
