@@ -205,6 +205,7 @@ class Checker final : public Observer {
     std::map<Copy, Bytes> copies;
     std::map<core::MoveId, Move> moves;  // that go on
     std::map<Copy, Instant> moved_at;    // when the last one ended
+    std::map<ModelId, Instant> strays;   // in host memory without a file, and may go: seen since
     bool shrunk = false;  // it held more than it may since it got smaller, or its models larger
     [[nodiscard]] Bytes capacity(core::Tier tier) const {
       return tier == core::Tier::host ? spec.host_memory : spec.disk;
@@ -233,7 +234,8 @@ class Checker final : public Observer {
   void note_end_of_move(Instant now, core::MoveId id);
   void note_size(ModelId model, Bytes bytes);
   [[nodiscard]] bool is_pinned(NodeId node, ModelId model, core::Tier tier) const;
-  void check_stores(const core::Summary& summary) const;
+  void check_stores(Instant now, const core::Summary& summary);
+  void check_strays(Instant now, NodeId node, Store& store) const;
   void check_settled_stores() const;
   [[nodiscard]] bool is_used(NodeId node, ModelId model) const;
   void check_memory(DeviceId id) const;

@@ -59,7 +59,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
         "V3 node {}: {} held, it says {} of {}", each.id.value, host_held(each.id).value,
         each.host_reserved.value, each.host_memory.value);
   }
-  check_stores(summary);
+  check_stores(now, summary);
   check_waiting(now, summary);
   check_asleep(summary);
   check_swaps(now, summary);

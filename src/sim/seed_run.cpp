@@ -38,7 +38,7 @@ class SeedRun {
         price_prng_(seed ^ 0x9121ceULL),
         weight_prng_(seed ^ 0x3e19475ULL),
         store_prng_(seed ^ 0x570135ULL),
-        has_stores_(store_prng_.below(3) == 2),
+        has_stores_(store_prng_.below(3) == 1),
         paired_(is_paired(seed, options)),
         faults_(draw_plan()),
         scene_(seed, faults_, options.sweep_every, {options.trace, listener}) {}

@@ -251,7 +251,7 @@ class World {
   Process* find(Generation generation);
   Process& new_process(const core::StartInstance& order);
   void forget(Process& process);
-  bool hits(Fault fault, Subject who, std::uint32_t time = 0);
+  bool hits(Fault fault, Subject who, std::uint32_t time = 0, std::int32_t times = 1);
   void struck(Fault fault) {
     if (observer_ != nullptr) observer_->on_fault(now_, fault);
   }

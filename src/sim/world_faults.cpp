@@ -10,8 +10,9 @@ constexpr Duration restart_takes = seconds(1);
 
 }  // namespace
 
-bool World::hits(Fault fault, Subject who, std::uint32_t time) {
-  if (!chances_.hits(fault, who, time)) return false;
+/// `times`: its rate is so much larger.
+bool World::hits(Fault fault, Subject who, std::uint32_t time, std::int32_t times) {
+  if (!chances_.hits(fault, who, time, times)) return false;
   struck(fault);
   return true;
 }

@@ -17,6 +17,7 @@ constexpr Duration fetch_begins = ms(20);
 constexpr Duration drop_takes = ms(5);
 constexpr std::int64_t host_faster = 10;
 constexpr std::int64_t slow_fetch = 20;
+constexpr std::int32_t drop_fails_more = 5;
 constexpr std::uint32_t message_kind = 0x300U;  // among the rolls of a copy's messages
 
 }  // namespace
@@ -154,7 +155,8 @@ void World::move_done(core::MoveId id) {
   if (!move.goes_on) return;  // the server that ordered it is gone
   const bool there = lies_in(move.node, move.model, move.tier);
   const Fault fault = move.is_fetch ? Fault::fetch_fails : Fault::drop_fails;
-  if ((move.is_fetch || there) && hits(fault, move.subject(), move.time)) {
+  const std::int32_t times = move.is_fetch ? 1 : drop_fails_more;  // there are few
+  if ((move.is_fetch || there) && hits(fault, move.subject(), move.time, times)) {
     return move_failed(id, core::MoveFailure::error);
   }
   if (move.is_fetch && move.tier == core::Tier::host &&
