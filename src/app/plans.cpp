@@ -313,6 +313,7 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
                 : d.usage == config::UsageSource::inject ? gateway::UsageMode::inject
                                                          : gateway::UsageMode::none;
     out.request_timeout = d.limits.request_timeout;
+    out.queue_timeout = d.limits.queue_timeout;
     out.priority = d.priority;
     out.max_instances = plans[i].spec.scale.max_instances;
     out.reports_first_token = plans[i].spec.scale.on.first_token.has_value();

@@ -1,9 +1,10 @@
 // THE decisions: state, and step(now, event) -> actions. Production, simulator and tests run this
 // same object code. It reads no clock, does no I/O, knows no thread, logs nothing.
 //
-// Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, lives of
-// instances core_instances.cpp, suspended ones core_suspend.cpp, how many core_scaling.cpp, where
-// core_rooms.cpp, what lies in the stores core_cache.cpp, checks core_invariants.cpp.
+// Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, what they
+// wait for core_waiting.cpp, lives of instances core_instances.cpp, suspended ones
+// core_suspend.cpp, how many core_scaling.cpp, where core_rooms.cpp, what lies in the stores
+// core_cache.cpp, checks core_invariants.cpp.
 #pragma once
 
 #include <cstdint>
@@ -70,6 +71,18 @@ struct DeploymentSummary {
   std::int32_t suspended_instances = 0;
   Duration expected_resume;
 };
+/// What a queued request waits for.
+struct WaitSummary {
+  /// From 1, among all that wait for its deployment, in the order in which they will be served as
+  /// things are; 0: beyond what is worth the counting.
+  std::int32_t position = 0;
+  InstanceId awaits;  // the next instance to be ready; zero: one is, or none is on its way
+  InstanceState state = InstanceState::planned;  // of it
+  bool all_busy = false;  // instances are ready, and no slot of theirs is free
+  /// Until its turn, by the starts and the requests that were seen. nullopt: none were, or what it
+  /// waits for takes longer than that.
+  std::optional<Duration> expected;
+};
 struct DeviceSummary {
   DeviceId id;
   DeviceKind kind = DeviceKind::cpu;
@@ -120,6 +133,8 @@ class Core {
   [[nodiscard]] Summary summary() const;
   /// True if a request that arrives at `now` would be queued or run, a full queue apart.
   [[nodiscard]] bool would_admit(Instant now, DeploymentId deployment) const;
+  /// nullopt: the request does not wait.   Cost: O(its position), which is counted up to 1000.
+  [[nodiscard]] std::optional<WaitSummary> waiting(Instant now, RequestId request) const;
   /// True once shutdown was asked for and nothing is queued, running or alive.
   [[nodiscard]] bool quiet() const;
   /// The full sweep; for tests and simulation. Source: RELIABILITY.md 4.
@@ -137,6 +152,7 @@ class Core {
     std::uint64_t affinity = 0;
     std::int64_t cost = 1;
     Instant dispatched_at;
+    Instant deadline;  // its own latest dispatch; {0}: the deployment's queue_timeout
     std::int32_t priority = 0;
     std::int32_t attempts = 0;
     RequestState state = RequestState::queued;
@@ -313,6 +329,14 @@ class Core {
   Instance* choose_for(const Deployment& d, std::uint64_t affinity);
   [[nodiscard]] Duration until_retry(const Deployment& d) const;
   [[nodiscard]] Duration until_shorter(const Deployment& d) const;
+
+  // core_waiting.cpp
+  struct NextReady {
+    const Instance* instance = nullptr;  // null: none is on its way
+    std::optional<Duration> in;          // nullopt: it cannot be told
+  };
+  [[nodiscard]] NextReady next_ready(Instant now, const Deployment& d) const;
+  [[nodiscard]] std::optional<Duration> learned_start(const Instance& instance) const;
 
   // core_instances.cpp
   void on(const DeviceAdded& e);

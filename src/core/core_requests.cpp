@@ -41,6 +41,7 @@ void Core::admit(const RequestArrived& e, Deployment& d) {
   request.affinity = e.affinity;
   request.cost = std::max<std::int64_t>(e.cost, 1);
   request.priority = e.priority;
+  request.deadline = e.deadline;
   if (d.queue.empty()) {
     if (Instance* to = choose_for(d, e.affinity)) {
       dispatch(e.request, requests_.insert(e.request, request), *to);
@@ -136,11 +137,14 @@ void Core::on(const RequestUndelivered& e) {
     actions_->push_back(FailRequest{e.request, instance.id});  // nobody wants it to run again
   } else if (request.attempts >= most_attempts || shutting_down_ || d.removed) {
     actions_->push_back(Refuse{e.request, d.spec.id, RefuseReason::undeliverable, shortest_retry});
+  } else if (request.deadline != Instant{} && request.deadline <= now_) {
+    actions_->push_back(Refuse{e.request, d.spec.id, RefuseReason::queue_timeout, shortest_retry});
   } else {
     request.state = RequestState::queued;
     request.instance = nullptr;
     requests_.insert(e.request, request);
-    enqueue(e.request, request, now_ + d.spec.limits.queue_timeout);
+    enqueue(e.request, request,
+            request.deadline == Instant{} ? now_ + d.spec.limits.queue_timeout : request.deadline);
   }
   // Its socket does not answer: whatever the process still does, nobody can reach it.
   break_down(instance, StopReason::hung);

@@ -68,6 +68,31 @@ void FairQueue::charge(TenantId id, std::int64_t difference) {
   if (waits) turns_.insert({tenant.start, id});
 }
 
+std::int32_t FairQueue::position(TenantId id, std::int32_t priority, std::uint64_t order,
+                                 std::int32_t most) const {
+  const Tenant& own = tenants_.at(id);
+  const Key key{-priority, order};
+  std::int64_t start = own.start;  // its own, once those before it in its lane are counted
+  std::int32_t place = 1;
+  for (const auto& [each, request] : own.waiting) {
+    if (!(each < key)) break;
+    start += request.cost * scale / own.weight;
+    if (++place > most) return 0;
+  }
+  for (const auto& [first, other] : turns_) {
+    if (Turn{first, other} > Turn{start, id}) break;
+    if (other == id) continue;
+    const Tenant& tenant = tenants_.at(other);
+    std::int64_t turn = first;
+    for (const auto& [each, request] : tenant.waiting) {
+      if (Turn{turn, other} > Turn{start, id}) break;
+      turn += request.cost * scale / tenant.weight;
+      if (++place > most) return 0;
+    }
+  }
+  return place;
+}
+
 void FairQueue::set_weight(TenantId tenant, std::int32_t weight) {
   STOKER_INVARIANT(weight >= 1, "tenant {} weight {}", tenant.value, weight);
   tenants_[tenant].weight = weight;

@@ -41,6 +41,10 @@ class FairQueue {
   bool erase(TenantId tenant, std::int32_t priority, std::uint64_t order);
   /// What a served request took beyond (or, negative, below) its cost.
   void charge(TenantId tenant, std::int64_t difference);
+  /// Its place from 1 in the order in which all would be served if nothing came and no charge was
+  /// corrected; 0 beyond `most`.   Needs: it is there.   Cost: O(place).
+  [[nodiscard]] std::int32_t position(TenantId tenant, std::int32_t priority, std::uint64_t order,
+                                      std::int32_t most) const;
   /// Shares are in proportion to weights; 1 unless set.  Needs: weight >= 1.
   void set_weight(TenantId tenant, std::int32_t weight);
 

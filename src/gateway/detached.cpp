@@ -2,27 +2,9 @@
 
 #include <utility>
 
+#include "gateway/forwarding.h"
+
 namespace stoker::gateway {
-namespace {
-
-/// Value of Content-Type in raw header text.
-std::string content_type_of(std::string_view fields) {
-  constexpr std::string_view name = "content-type:";
-  while (!fields.empty()) {
-    const std::size_t end = std::min(fields.find("\r\n"), fields.size());
-    std::string_view line = fields.substr(0, end);
-    fields.remove_prefix(std::min(end + 2, fields.size()));
-    if (line.size() < name.size() || !net::equal_ignoring_case(line.substr(0, name.size()), name)) {
-      continue;
-    }
-    line.remove_prefix(name.size());
-    while (line.starts_with(' ')) line.remove_prefix(1);
-    return std::string(line);
-  }
-  return {};
-}
-
-}  // namespace
 
 DetachedExchange::DetachedExchange(DetachedRequest request, std::shared_ptr<DetachedSink> sink,
                                    Instant now)
@@ -43,7 +25,7 @@ void DetachedExchange::forget_request() {
 }
 
 void DetachedExchange::respond(int status, std::string_view head_fields, std::string_view body) {
-  end(status, content_type_of(head_fields), std::string(body));
+  end(status, std::string(content_type_of(head_fields)), std::string(body));
 }
 
 void DetachedExchange::start(int status, std::string_view head_fields,

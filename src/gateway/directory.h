@@ -35,6 +35,7 @@ struct Deployment {
   /// Name that the engine knows its model by; replaces `model` in the request. Empty: untouched.
   std::string engine_model;
   Duration request_timeout = minutes(10);  // from dispatch to the last byte; 0: none
+  Duration queue_timeout = minutes(2);     // from arrival to dispatch, where a request says nothing
   std::int32_t priority = 0;
   std::int32_t max_instances = 1;    // at any time
   bool reports_first_token = false;  // it scales by the time to first token

@@ -30,6 +30,22 @@ const char* to_text(RejectReason reason) {
   return "unknown";
 }
 
+const char* to_text(WaitState::Phase phase) {
+  switch (phase) {
+    case WaitState::Phase::queue:
+      return "queue";
+    case WaitState::Phase::allocate:
+      return "allocate";
+    case WaitState::Phase::start:
+      return "start";
+    case WaitState::Phase::load:
+      return "load";
+    case WaitState::Phase::warmup:
+      return "warmup";
+  }
+  return "unknown";
+}
+
 const char* to_text(EndState state) {
   switch (state) {
     case EndState::completed:

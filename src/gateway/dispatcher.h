@@ -129,6 +129,18 @@ enum class EndState : std::uint8_t {
 };
 [[nodiscard]] const char* to_text(EndState state);
 
+/// What a queued request waits for.
+struct WaitState {
+  /// As on a receipt. `queue`: instances are ready, and all of their slots are in use.
+  enum class Phase : std::uint8_t { queue, allocate, start, load, warmup };
+  Phase phase = Phase::queue;
+  std::int32_t position = 0;  // from 1, in the queue of its deployment; 0: too far behind to count
+  /// Until its turn, by the starts and requests that were seen; nullopt: it cannot be told.
+  std::optional<Duration> expected;
+  std::optional<double> load_fraction;  // of the load, as its worker has it
+};
+[[nodiscard]] const char* to_text(WaitState::Phase phase);
+
 class Dispatcher {
  public:
   virtual ~Dispatcher() = default;
@@ -161,6 +173,8 @@ class Dispatcher {
   /// Threads: any. How long the deployment's idle instances are to stay, within what its
   /// configuration allows; until the next wish. nullopt: as configured. {0}: not at all.
   virtual void keep(DeploymentId deployment, std::optional<Duration> idle) = 0;
+  /// Threads: any. nullopt: it does not wait (any more).
+  [[nodiscard]] virtual std::optional<WaitState> waiting(RequestId request) const = 0;
   /// Threads: any. For the x-ratelimit fields.
   virtual Standings standings(KeyId key) = 0;
 };

@@ -113,6 +113,22 @@ std::string target_for_engine(const RouteMatch& match, const net::HttpRequest& r
   return target;
 }
 
+std::string_view content_type_of(std::string_view fields) {
+  constexpr std::string_view name = "content-type:";
+  while (!fields.empty()) {
+    const std::size_t end = std::min(fields.find("\r\n"), fields.size());
+    std::string_view line = fields.substr(0, end);
+    fields.remove_prefix(std::min(end + 2, fields.size()));
+    if (line.size() < name.size() || !net::equal_ignoring_case(line.substr(0, name.size()), name)) {
+      continue;
+    }
+    line.remove_prefix(name.size());
+    while (line.starts_with(' ')) line.remove_prefix(1);
+    return line;
+  }
+  return {};
+}
+
 bool is_json(std::string_view content_type) {
   const std::string_view type = media_type(content_type);
   constexpr std::string_view suffix = "+json";

@@ -32,6 +32,8 @@ void add_fields_for_client(std::string& text, const net::Fields& fields);
                                             const net::HttpRequest& request,
                                             const Deployment& deployment);
 
+/// Value of Content-Type in raw header text; empty if there is none.
+[[nodiscard]] std::string_view content_type_of(std::string_view fields);
 /// True for application/json and anything/...+json, whatever parameters follow.
 [[nodiscard]] bool is_json(std::string_view content_type);
 /// True for multipart/form-data.

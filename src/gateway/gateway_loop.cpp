@@ -16,6 +16,7 @@
 #include "gateway/openapi_route.h"
 #include "gateway/prefer.h"
 #include "gateway/rate_limit.h"
+#include "gateway/resume_route.h"
 #include "gateway/session_affinity.h"
 #include "net/clock.h"
 
@@ -113,12 +114,13 @@ BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts
 
 GatewayLoop::GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
                          const GatewayOptions& options, const GatewayParts& parts,
-                         GatewayMetrics& metrics, AdminThread& admin_thread, DirectoryPtr directory,
-                         access::KeyRingPtr keys)
+                         GatewayMetrics& metrics, AdminThread& admin_thread,
+                         KeptStreams& kept_streams, DirectoryPtr directory, access::KeyRingPtr keys)
     : loop_(std::move(loop)),
       options_(options),
       parts_(parts),
       metrics_(metrics),
+      kept_streams_(kept_streams),
       directory_(std::move(directory)),
       keys_(std::move(keys)),
       upstreams_(std::make_unique<Upstreams>(*loop_)),
@@ -351,6 +353,10 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
     case Route::ollama_version:
       send_json(*exchange, 200, ollama_version_json(), id);
       return;
+    case Route::stream:
+      resume_stream(*loop_, kept_streams_, options_.http.write_buffer_bytes, exchange, match.first,
+                    *key, id);
+      return;
     case Route::server_metadata:
       send_json(
           *exchange, 200,
@@ -371,7 +377,10 @@ void GatewayLoop::handle(const net::ExchangePtr& exchange, const RouteMatch& mat
       return;
     case Route::metrics:
       exchange->respond(200, plain_fields(obs::Registry::content_type, id),
-                        parts_.registry.render());
+                        parts_.registry.render([&](std::string_view label, std::string_view value) {
+                          return label != "deployment" || key->has(access::scope::admin) ||
+                                 key->may_use(value);
+                        }));
       return;
     default:
       if (is_job_route(match.spec->route)) {
@@ -405,8 +414,18 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     send_error(*exchange, spec.dialect, *error, id);
     return;
   }
+  RequestWishes wishes;
+  const bool has_events = facts.stream && !detached;
+  if (const auto error = read_wishes(request, exchange->accepted_at(), has_events, wishes)) {
+    send_error(*exchange, spec.dialect, *error, id);
+    return;
+  }
   if (!detached && !facts.stream) {
     if (const std::optional<Duration> wait = wait_before_job(request, spec.route)) {
+      if (wishes.deadline != Instant{}) {
+        send_error(*exchange, spec.dialect, deadline_of_a_job_error(), id);
+        return;
+      }
       jobs_.run_as_job(exchange, match, deployment, std::move(key), *wait, id);
       return;
     }
@@ -429,7 +448,8 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .stream = facts.stream,
                     .affinity = affinity,
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts),
-                    .only_loads = false};
+                    .only_loads = false,
+                    .wishes = wishes};
   if (names_model_in_body(spec.route) && !change.empty()) {
     incoming.changed_body = changed_body(request, spec.route, facts, change);
   }
@@ -459,6 +479,12 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
   const BodyFacts& facts = request->facts;
   const DeploymentPtr deployment = find(facts.model, *key);
   if (const auto error = unservable(deployment, spec.route, facts.model, *key)) {
+    send_error(*exchange, spec.dialect, *error, id);
+    return;
+  }
+  RequestWishes wishes;
+  const net::HttpRequest& asked = exchange->request();
+  if (const auto error = read_wishes(asked, exchange->accepted_at(), false, wishes)) {
     send_error(*exchange, spec.dialect, *error, id);
     return;
   }
@@ -495,7 +521,8 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
        .stream = facts.stream && !only_loads,
        .affinity = affinity,
        .hide_usage = false,
-       .only_loads = only_loads});
+       .only_loads = only_loads,
+       .wishes = wishes});
 }
 
 /// With one instance there is nothing to choose, so the body is not looked at again.

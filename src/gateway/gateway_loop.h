@@ -17,6 +17,7 @@
 #include "gateway/auth.h"
 #include "gateway/inference_request.h"
 #include "gateway/job_routes.h"
+#include "gateway/kept_streams.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
@@ -28,6 +29,7 @@ struct GatewayOptions {
   net::HttpLimits http;
   AuthOptions auth;
   RequestLimits requests;
+  KeptStreamLimits kept_streams;
   bool access_log = true;
 };
 
@@ -47,7 +49,8 @@ class GatewayLoop final : private net::RequestHandler {
  public:
   GatewayLoop(std::unique_ptr<net::EventLoop> loop, UniqueFd listener,
               const GatewayOptions& options, const GatewayParts& parts, GatewayMetrics& metrics,
-              AdminThread& admin_thread, DirectoryPtr directory, access::KeyRingPtr keys);
+              AdminThread& admin_thread, KeptStreams& kept_streams, DirectoryPtr directory,
+              access::KeyRingPtr keys);
   ~GatewayLoop() override;
 
   /// Runs until close(). Threads: the one that belongs to the loop.
@@ -113,6 +116,7 @@ class GatewayLoop final : private net::RequestHandler {
   const GatewayOptions& options_;
   GatewayParts parts_;
   GatewayMetrics& metrics_;
+  KeptStreams& kept_streams_;
   DirectoryPtr directory_;
   access::KeyRingPtr keys_;
   std::map<DeploymentId, DeploymentMetrics> metrics_by_deployment_;

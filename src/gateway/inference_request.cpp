@@ -76,7 +76,7 @@ void InferenceRequest::begin() {
                         .tenant = in_.key->tenant,
                         .key = in_.key->id,
                         .priority = in_.deployment->priority,
-                        .deadline = in_.detached ? in_.detached->what().deadline : Instant{},
+                        .deadline = latest_dispatch(),
                         .estimate = in_.estimate,
                         .affinity = in_.affinity};
   if (const std::optional<Rejection> rejection = host_.dispatcher.reserve(arrival)) {
@@ -96,7 +96,9 @@ void InferenceRequest::begin() {
   Admission admission = host_.dispatcher.admit(arrival, shared_from_this());
   std::visit(Overloaded{
                  [&](DispatchTargetPtr& target) { dispatch(std::move(target)); },
-                 [&](Queued) {},
+                 [&](Queued) {
+                   if (in_.wishes.progress) tell_progress();
+                 },
                  [&](const Rejection& rejection) { refused(rejection); },
              },
              admission);
@@ -170,20 +172,7 @@ void InferenceRequest::dispatch(DispatchTargetPtr target) {
   timeline_.start = target_->timeline;
   on_instance_ = true;
   if (in_.detached && !note_dispatch()) return;
-  if (deadline_timer_ == 0 && run_timeout().ns > 0) {
-    deadline_timer_ = host_.loop.run_at(now + run_timeout(), [this] {
-      deadline_timer_ = 0;
-      if (phase_ != Phase::running && phase_ != Phase::waiting) return;
-      end_with(EndState::expired,
-               {504,
-                "request_timeout",
-                fmt::format("the request ran for {} without ending (limits.request_timeout)",
-                            to_text(run_timeout())),
-                {},
-                {}},
-               host_.limits.failed_usage_wait);
-    });
-  }
+  if (deadline_timer_ == 0) arm_deadline(now);
   const net::HttpRequest& request = answer_.exchange().request();
   std::string& fields = host_.fields;
   fields.clear();
@@ -224,15 +213,10 @@ bool InferenceRequest::note_dispatch() {
   return true;
 }
 
-Duration InferenceRequest::run_timeout() const {
-  const bool own = in_.detached && in_.detached->what().run_timeout.ns > 0;
-  return own ? in_.detached->what().run_timeout : in_.deployment->request_timeout;
-}
-
 void InferenceRequest::refused(const Rejection& rejection) {
   const bool was_late = rejection.reason == RejectReason::queue_timeout;
   end_state_ = was_late ? EndState::expired : EndState::refused;
-  error_ = to_error(rejection);
+  error_ = was_late && is_past_deadline() ? deadline_error() : to_error(rejection);
   reason_ = error_->code;
   record();
 }
@@ -391,6 +375,7 @@ void InferenceRequest::done() {
   cancel_timer(host_.loop, deadline_timer_);
   cancel_timer(host_.loop, settle_timer_);
   cancel_timer(host_.loop, keep_alive_timer_);
+  cancel_timer(host_.loop, progress_timer_);
   // Some caller further up is still inside a method of this object.
   host_.loop.dispose(std::move(*self_));
   host_.running.erase(self_);

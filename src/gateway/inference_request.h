@@ -30,6 +30,7 @@
 #include "gateway/ollama_answer.h"
 #include "gateway/receipt.h"
 #include "gateway/record_sink.h"
+#include "gateway/request_wishes.h"
 #include "gateway/routes.h"
 #include "gateway/stream_relay.h"
 #include "gateway/upstreams.h"
@@ -43,10 +44,12 @@ namespace stoker::gateway {
 struct RequestLimits {
   Duration stream_head_hold = seconds(10);     // then a stream begins without a token (DESIGN 4.10)
   Duration keep_alive_interval = seconds(10);  // between comments while nothing else is sent
+  Duration progress_interval = seconds(1);     // between events that tell what a request waits for
   Duration cancelled_usage_wait = seconds(10);  // for the usage of a request whose client left
   Duration failed_usage_wait = ms(500);  // the same while the client still waits for an error
-  std::size_t write_buffer_bytes = std::size_t{256} << 10;  // unsent; beyond: the engine is paused
-  std::size_t held_answer_bytes = std::size_t{1} << 20;     // longer answers go on as they come
+  std::size_t write_buffer_bytes =
+      net::HttpLimits{}.write_buffer_bytes;                     // beyond: who sends is paused
+  std::size_t held_answer_bytes = std::size_t{1} << 20;         // longer answers go on as they come
   std::size_t translated_answer_bytes = std::size_t{32} << 20;  // longer ones are not translated
 };
 
@@ -86,6 +89,7 @@ struct Incoming {
   std::uint64_t affinity = 0;  // of session_affinity.h
   bool hide_usage = false;     // of a stream whose client did not ask for it
   bool only_loads = false;     // the model is to be there, and nothing to be generated
+  RequestWishes wishes;
 };
 
 /// Threads: the loop's, but for the calls of DispatchSink and DurableListener, which post to it.
@@ -119,7 +123,6 @@ class InferenceRequest final : public DispatchSink,
   bool write_admission();
   void dispatch(DispatchTargetPtr target);
   bool note_dispatch();
-  [[nodiscard]] Duration run_timeout() const;
   void refused(const Rejection& rejection);
   void client_gone();
   void cancel_for_client();
@@ -138,6 +141,13 @@ class InferenceRequest final : public DispatchSink,
   void arm_keep_alive(Instant at);
   void keep_alive();
   void write_log(const ledger::Usage& usage) const;
+
+  // Its deadline, and what it waits for: inference_wait.cpp.
+  [[nodiscard]] Instant latest_dispatch() const;
+  [[nodiscard]] Duration run_timeout() const;
+  void arm_deadline(Instant dispatched);
+  [[nodiscard]] bool is_past_deadline() const;
+  void tell_progress();
 
   // The engine's answer: inference_relay.cpp.
   void on_head(const net::HttpResponseHead& head) override;
@@ -190,6 +200,7 @@ class InferenceRequest final : public DispatchSink,
   net::TimerId deadline_timer_ = 0;
   net::TimerId settle_timer_ = 0;
   net::TimerId keep_alive_timer_ = 0;
+  net::TimerId progress_timer_ = 0;
 };
 
 }  // namespace stoker::gateway

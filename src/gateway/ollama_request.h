@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +12,7 @@
 
 #include "base/units.h"
 #include "gateway/api_error.h"
+#include "gateway/go_duration.h"
 #include "gateway/json_reader.h"
 #include "gateway/routes.h"
 
@@ -37,7 +37,5 @@ struct OllamaRequest {
 /// Value of `keep_alive`: JSON text of a number of seconds or of a duration as Go writes it
 /// ("5m", "1h30m", "-1s"); negative is for ever.   Gives: nullopt if it is neither.
 [[nodiscard]] std::optional<Duration> parse_keep_alive(std::string_view json);
-
-inline constexpr Duration for_ever{std::numeric_limits<std::int64_t>::max()};
 
 }  // namespace stoker::gateway

@@ -67,6 +67,8 @@ constexpr std::array routes = {
               "models"},
     RouteSpec{Route::model, "/v1/models/{*}", method::get, Scope::inference, Dialect::openai,
               "model"},
+    RouteSpec{Route::stream, "/v1/streams/{}", method::get, Scope::inference, Dialect::openai,
+              "stream"},
     RouteSpec{Route::ollama_tags, "/api/tags", method::get, Scope::inference, Dialect::ollama,
               "tags"},
     RouteSpec{Route::ollama_ps, "/api/ps", method::get, Scope::inference, Dialect::ollama, "ps"},

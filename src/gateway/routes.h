@@ -37,6 +37,7 @@ enum class Route : std::uint8_t {
   // Answered by the gateway.
   models,
   model,
+  stream,  // of a request that asked to be resumable: what comes after the event last seen
   ollama_tags,
   ollama_show,
   ollama_version,

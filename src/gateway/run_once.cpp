@@ -1,12 +1,20 @@
-// GatewayLoop, what an Idempotency-Key does: one request runs, the same again gets its answer.
+// GatewayLoop, what stands between a request and its connection: its client may come back for the
+// stream; under an Idempotency-Key one request runs, and the same again gets its answer.
 #include <utility>
 
 #include "gateway/gateway_loop.h"
 #include "gateway/kept_exchange.h"
+#include "gateway/resumable_exchange.h"
 
 namespace stoker::gateway {
 
 void GatewayLoop::run(Incoming incoming) {
+  if (incoming.wishes.resumable.ns > 0) {
+    const KeptStreamOwner owner{incoming.id, incoming.key->tenant, incoming.deployment->name};
+    incoming.exchange = std::make_shared<ResumableExchange>(
+        std::move(incoming.exchange), *loop_, kept_streams_, owner, incoming.wishes.resumable,
+        options_.http.write_buffer_bytes);
+  }
   const net::HttpRequest& request = incoming.exchange->request();
   const bool may_be_kept = parts_.answers != nullptr && !incoming.detached &&
                            request.method == "POST" && !request.upgrade;

@@ -77,7 +77,16 @@ std::string Listeners::address() const {
 }
 
 GatewayServer::GatewayServer(GatewayOptions options, const GatewayParts& parts)
-    : options_(std::move(options)), parts_(parts), metrics_(parts.registry) {}
+    : options_(std::move(options)),
+      parts_(parts),
+      metrics_(parts.registry),
+      kept_streams_(options_.kept_streams) {
+  obs::Gauge& kept =
+      parts.registry.gauge({.name = "stoker_kept_stream_bytes",
+                            .help = "Memory of streams whose clients may come back for them"});
+  parts.registry.on_render(
+      [this, &kept] { kept.set(static_cast<std::int64_t>(kept_streams_.bytes())); });
+}
 
 GatewayServer::~GatewayServer() {
   stop();
@@ -112,8 +121,8 @@ Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& 
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
     loops_.push_back(std::make_unique<GatewayLoop>(std::move(*loop), std::move(listener), options_,
-                                                   parts_, metrics_, admin_thread_, directory,
-                                                   keys));
+                                                   parts_, metrics_, admin_thread_, kept_streams_,
+                                                   directory, keys));
   }
   return {};
 }

@@ -88,6 +88,7 @@ class GatewayServer final : public RequestLauncher {
   const GatewayParts parts_;
   GatewayMetrics metrics_;
   AdminThread admin_thread_;
+  KeptStreams kept_streams_;
   std::string address_;
   std::optional<net::SocketFile> socket_file_;
   std::vector<std::unique_ptr<GatewayLoop>> loops_;

@@ -27,6 +27,7 @@ struct RequestRow {
 struct RequestFilter {
   std::optional<std::string> deployment;
   std::optional<std::string> tenant;
+  std::vector<std::string> within;  // one of these deployments; empty: any
   std::optional<Outcome> outcome;
   std::optional<WallTime> since;    // ended at or after
   std::optional<WallTime> until;    // ended before
@@ -41,6 +42,7 @@ struct TotalsQuery {
   bool by_day = false;  // UTC day on which the request ended
   std::optional<std::string> deployment;
   std::optional<std::string> tenant;
+  std::vector<std::string> within;  // one of these deployments; empty: any
   std::optional<WallTime> since;
   std::optional<WallTime> until;
 };

@@ -118,10 +118,15 @@ void append_series(std::string& out, const FamilyOptions& family,
 }
 
 template <class Metric>
-void append_family(std::string& out, const Family<Metric>& family, std::string_view type) {
-  append_head(out, family.options(), type);
+void append_family(std::string& out, const Family<Metric>& family, std::string_view type,
+                   const Registry::Shows& shows) {
+  const FamilyOptions& options = family.options();
+  append_head(out, options, type);
   family.each([&](const std::vector<std::string>& labels, const Metric& metric) {
-    append_series(out, family.options(), labels, metric);
+    for (std::size_t i = 0; shows && i < labels.size(); ++i) {
+      if (!shows(options.labels[i], labels[i])) return;
+    }
+    append_series(out, options, labels, metric);
   });
 }
 
@@ -224,7 +229,7 @@ void Registry::on_render(std::function<void()> collect) {
   collectors_.push_back(std::move(collect));
 }
 
-std::string Registry::render() const {
+std::string Registry::render(const Shows& shows) const {
   std::vector<std::function<void()>> collectors;
   {
     const std::lock_guard lock(mutex_);
@@ -235,9 +240,9 @@ std::string Registry::render() const {
   std::string out;
   const std::lock_guard lock(mutex_);
   for (const auto& [name, entry] : families_) {
-    if (entry.counters) append_family(out, *entry.counters, "counter");
-    if (entry.gauges) append_family(out, *entry.gauges, "gauge");
-    if (entry.histograms) append_family(out, *entry.histograms, "histogram");
+    if (entry.counters) append_family(out, *entry.counters, "counter", shows);
+    if (entry.gauges) append_family(out, *entry.gauges, "gauge", shows);
+    if (entry.histograms) append_family(out, *entry.histograms, "histogram", shows);
   }
   return out;
 }

@@ -138,8 +138,11 @@ class Registry {
   /// `collect` runs before every render(), on its thread, to set gauges that are cheaper to look up
   /// than to keep. It may call with() and set(), and must outlive the registry's last render().
   void on_render(std::function<void()> collect);
-  /// Prometheus text exposition format 0.0.4, families in the order of their names.
-  [[nodiscard]] std::string render() const;
+  /// Whether a reader may see the series that have this value of this label.
+  using Shows = std::function<bool(std::string_view label, std::string_view value)>;
+  /// Prometheus text exposition format 0.0.4, families in the order of their names. Without `shows`
+  /// all series; else those of which it shows every label.
+  [[nodiscard]] std::string render(const Shows& shows = {}) const;
   static constexpr std::string_view content_type = "text/plain; version=0.0.4; charset=utf-8";
 
  private:

@@ -165,7 +165,7 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
   DeploymentId only;
   if (!deployment.empty()) {
     const gateway::DeploymentPtr found = directory()->find(deployment);
-    if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(deployment));
+    if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(deployment, sight));
     only = found->id;
   }
   const gateway::DirectoryPtr names = directory();
@@ -232,26 +232,27 @@ Result<std::string> AdminService::ps_json(std::string_view deployment,
   return json.take();
 }
 
-Error AdminService::unknown(std::string_view name) const {
+Error AdminService::unknown(std::string_view name, const gateway::Sight& sight) const {
   const gateway::DirectoryPtr known = directory();
   const std::string_view nearest = known->nearest(name.substr(0, name.rfind('/')));
-  return {ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
-          nearest.empty() ? "`stoker ps` shows the deployments"
-                          : fmt::format("did you mean '{}'?", nearest)};
+  const bool suggests = !nearest.empty() && sight.covers(known->find(nearest)->name);
+  return {
+      ErrorCode::not_found, fmt::format("there is no deployment '{}'", name),
+      suggests ? fmt::format("did you mean '{}'?", nearest) : "`stoker ps` shows the deployments"};
 }
 
-Result<std::string> AdminService::deployment_name(std::string_view name) const {
+Result<std::string> AdminService::deployment_name(std::string_view name,
+                                                  const gateway::Sight& sight) const {
   const gateway::DeploymentPtr found = directory()->find(name);
-  if (!found) return tl::unexpected(unknown(name));
+  if (!found || !sight.covers(found->name)) return tl::unexpected(unknown(name, sight));
   return found->name;
 }
 
 /// An alias becomes the name of its deployment.
 Result<gateway::EventFilter> AdminService::known(gateway::EventFilter filter) const {
   if (filter.deployment.empty()) return filter;
-  Result<std::string> name = deployment_name(filter.deployment);
+  Result<std::string> name = deployment_name(filter.deployment, filter.sight);
   if (!name) return tl::unexpected(name.error());
-  if (!filter.sight.covers(*name)) return tl::unexpected(unknown(filter.deployment));
   filter.deployment = std::move(*name);
   return filter;
 }
@@ -292,7 +293,7 @@ Result<AdminService::Target> AdminService::resolve(std::string_view name) const 
   if (whole) return Target{whole->id, {}};
   const std::size_t slash = plain.rfind('/');
   const gateway::DeploymentPtr owner = directory()->find(std::string_view(plain).substr(0, slash));
-  if (!owner || slash == std::string::npos) return tl::unexpected(unknown(name));
+  if (!owner || slash == std::string::npos) return tl::unexpected(unknown(name, {}));
   for (const auto& [instance, record] : orchestrator_.records()) {
     if (record.name == plain) return Target{owner->id, instance};
   }
@@ -304,7 +305,9 @@ Result<std::vector<std::string>> AdminService::log_names(std::string_view name,
                                                          const gateway::Sight& sight) const {
   const std::string plain = plain_name(name);
   const std::size_t slash = plain.rfind('/');
-  if (!sight.covers(std::string_view(plain).substr(0, slash))) return tl::unexpected(unknown(name));
+  if (!sight.covers(std::string_view(plain).substr(0, slash))) {
+    return tl::unexpected(unknown(name, sight));
+  }
   std::vector<std::string> names = backend_.log_names(std::string_view(plain).substr(0, slash));
   if (slash != std::string::npos) {
     std::erase_if(names, [&](const auto& n) { return n != plain; });
@@ -352,8 +355,9 @@ Result<std::unique_ptr<gateway::Subscription>> AdminService::follow_log(
 Result<std::string> AdminService::request_json(RequestId request, const gateway::Sight& sight) {
   const Result<std::optional<ledger::RequestRow>> row = ledger_.find(request);
   if (!row) return tl::unexpected(row.error());
-  const bool theirs =
-      row->has_value() && (sight.tenant.empty() || (*row)->admission.tenant == sight.tenant);
+  const bool theirs = row->has_value() &&
+                      (sight.tenant.empty() || (*row)->admission.tenant == sight.tenant) &&
+                      sight.covers((*row)->admission.deployment);
   if (!theirs) {
     return failure(ErrorCode::not_found,
                    fmt::format("no ended request '{}' is in the ledger", public_id(request)),
@@ -366,10 +370,11 @@ Result<std::string> AdminService::request_json(RequestId request, const gateway:
 
 Result<std::string> AdminService::requests_json(const gateway::RequestFilter& filter) {
   ledger::RequestFilter wanted;
-  const Result<std::string> known = deployment_name(filter.deployment);
-  // One that is not configured any more may still have rows.
+  const Result<std::string> known = deployment_name(filter.deployment, filter.sight);
+  // One that is not configured any more may still have rows; one that is not seen has none.
   if (!filter.deployment.empty()) wanted.deployment = known.value_or(filter.deployment);
   if (!filter.sight.tenant.empty()) wanted.tenant = filter.sight.tenant;
+  wanted.within = filter.sight.deployments;
   if (!filter.outcome.empty()) {
     for (const ledger::Outcome outcome :
          {ledger::Outcome::completed, ledger::Outcome::failed, ledger::Outcome::cancelled,
@@ -409,10 +414,11 @@ Result<std::string> AdminService::usage_json(const gateway::UsageFilter& filter)
     return failure(ErrorCode::invalid, fmt::format("usage cannot be grouped by '{}'", filter.by),
                    "deployment, tenant or day");
   }
-  const Result<std::string> known = deployment_name(filter.deployment);
-  // One that is not configured any more may still have rows.
+  const Result<std::string> known = deployment_name(filter.deployment, filter.sight);
+  // One that is not configured any more may still have rows; one that is not seen has none.
   if (!filter.deployment.empty()) query.deployment = known.value_or(filter.deployment);
   if (!filter.sight.tenant.empty()) query.tenant = filter.sight.tenant;
+  query.within = filter.sight.deployments;
   query.since = filter.from;
   query.until = filter.to;
   if (const Result<void> flushed = ledger_.flush(); !flushed) {

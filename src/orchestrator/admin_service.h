@@ -64,9 +64,11 @@ class AdminService final : public gateway::AdminApi {
     InstanceId instance;  // zero: all of the deployment
   };
   [[nodiscard]] gateway::DirectoryPtr directory() const;
-  [[nodiscard]] Error unknown(std::string_view name) const;
-  /// The name of the deployment that `name`, maybe an alias, means.
-  [[nodiscard]] Result<std::string> deployment_name(std::string_view name) const;
+  /// Suggests the nearest name of those that are seen.
+  [[nodiscard]] Error unknown(std::string_view name, const gateway::Sight& sight) const;
+  /// The name of the deployment that `name`, maybe an alias, means; one that is not seen is none.
+  [[nodiscard]] Result<std::string> deployment_name(std::string_view name,
+                                                    const gateway::Sight& sight) const;
   [[nodiscard]] Result<gateway::EventFilter> known(gateway::EventFilter filter) const;
   /// "chat/3" for the same instance of an alias of chat; a deployment's own name for its alias.
   [[nodiscard]] std::string plain_name(std::string_view name) const;

@@ -601,9 +601,9 @@ void Orchestrator::on_ready(InstanceRecord& r, const backend::WorkerReady& m) {
   const auto on_devices = measured_on_devices(r, m.private_bytes, m.shared_bytes);
   const core::MemoryNeed measured = on_devices.value_or(plan.spec.estimate);
   if (on_devices && options_.keep_footprint) {
-    starter_.run([this, &plan, kind = core_kind(r.kind()), measured] {
-      options_.keep_footprint(plan, kind, measured);
-    });
+    // The plan itself may be replaced by then.
+    starter_.run([this, measured_plan = plans_->at(r.deployment), kind = core_kind(r.kind()),
+                  measured] { options_.keep_footprint(*measured_plan, kind, measured); });
   }
   auto target = std::make_shared<gateway::DispatchTarget>();
   {

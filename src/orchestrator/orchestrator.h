@@ -118,6 +118,7 @@ class Orchestrator final : public gateway::Dispatcher, private backend::BackendL
   std::int64_t ended(RequestId request, gateway::EndState state,
                      const gateway::TokenCounts& used) override;
   void keep(DeploymentId deployment, std::optional<Duration> idle) override;
+  [[nodiscard]] std::optional<gateway::WaitState> waiting(RequestId request) const override;
   gateway::Standings standings(KeyId key) override { return meter_.standings(key); }
   [[nodiscard]] Meter& meter() { return meter_; }
 

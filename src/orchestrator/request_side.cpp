@@ -120,6 +120,28 @@ void Orchestrator::keep(DeploymentId deployment, std::optional<Duration> idle) {
   deliver(outcome);
 }
 
+std::optional<gateway::WaitState> Orchestrator::waiting(RequestId request) const {
+  using Phase = gateway::WaitState::Phase;
+  std::optional<core::WaitSummary> wait;
+  {
+    const std::lock_guard lock(core_mutex_);
+    wait = core_.waiting(net::monotonic_now(), request);
+  }
+  if (!wait) return std::nullopt;
+  gateway::WaitState state{Phase::allocate, wait->position, wait->expected, {}};
+  if (wait->all_busy) state.phase = Phase::queue;
+  if (wait->state == core::InstanceState::starting) state.phase = Phase::start;
+  if (wait->state == core::InstanceState::resuming) state.phase = Phase::load;
+  if (wait->state != core::InstanceState::loading) return state;
+  state.phase = Phase::load;
+  const std::lock_guard lock(records_mutex_);
+  const auto record = records_.find(wait->awaits);
+  if (record == records_.end()) return state;
+  state.load_fraction = record->second.load_fraction;
+  if (record->second.timeline.loaded != Instant{}) state.phase = Phase::warmup;
+  return state;
+}
+
 bool Orchestrator::can_serve(DeploymentId deployment) const {
   const std::lock_guard lock(core_mutex_);
   return core_.would_admit(net::monotonic_now(), deployment);

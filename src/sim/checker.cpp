@@ -52,6 +52,7 @@ void Checker::on_arrival(Instant now, const Arrival& arrival) {
   const Duration timeout =
       d == deployments_.end() ? Duration{} : d->second.spec.limits.queue_timeout;
   request.deadline = now + (arrival.deadline.ns > 0 ? arrival.deadline : timeout);
+  request.own_deadline = arrival.deadline.ns > 0;
   request.order = next_order_++;
   if (d != deployments_.end()) {
     d->second.largest_cost = std::max(d->second.largest_cost, arrival.cost);

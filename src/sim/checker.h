@@ -70,6 +70,7 @@ class Checker final : public Observer {
     std::uint64_t affinity = 0;
     std::int32_t attempts = 0;
     bool cancelled = false;
+    bool own_deadline = false;  // not the deployment's queue_timeout
     std::uint64_t order = 0;
   };
   struct Instance {

@@ -115,7 +115,7 @@ void Checker::hear(Instant now, const core::RequestUndelivered& e) {
   instance(r->instance).broken = true;
   if (r->cancelled) return;  // its end follows
   if (r->attempts == 2) reached(State::undelivered_twice);
-  r->deadline = now + owner.spec.limits.queue_timeout;
+  if (!r->own_deadline) r->deadline = now + owner.spec.limits.queue_timeout;
   wait(e.request, *r);
 }
 

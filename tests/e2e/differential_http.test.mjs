@@ -9,12 +9,12 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { countingStub } from './lib/counting_stub.mjs';
+import { nginxArguments, nginxConfig, startProxy } from './lib/proxies.mjs';
 import { generated, sentinel, sentinelTarget, table } from './lib/raw_requests.mjs';
-import { Stoker, patience, repository, request, until } from './lib/stoker.mjs';
+import { Stoker, patience, repository, request } from './lib/stoker.mjs';
 
 const seed = Number(process.env.STOKER_DIFFERENTIAL_SEED ?? 1);
 const count = Number(process.env.STOKER_DIFFERENTIAL_CASES ?? 300);
@@ -27,7 +27,7 @@ class Servers {
     t.after(() => fs.rmSync(servers.folder, { recursive: true, force: true }));
     servers.all = {
       stoker: await servers.stoker(t),
-      nginx: await servers.proxy(t, 'nginx', nginxConfig, (file) => ['-e', 'stderr', '-p', servers.folder, '-c', file]),
+      nginx: await servers.proxy(t, 'nginx', (folder, socket, stub) => nginxConfig(folder, nginxServers(socket, stub)), (file) => nginxArguments(servers.folder, file)),
       haproxy: await servers.proxy(t, 'haproxy', haproxyConfig, (file) => ['-db', '-f', file]),
       node: await servers.node(t, path.join(servers.folder, 'node')),
     };
@@ -64,41 +64,19 @@ class Servers {
     const socket = path.join(this.folder, name);
     const file = path.join(this.folder, `${name}.conf`);
     fs.writeFileSync(file, config(this.folder, socket, behind.address.path));
-    const proxy = spawn(name, args(file), { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` }, stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    for (const stream of [proxy.stdout, proxy.stderr]) stream.on('data', (part) => { said += part; });
-    let failure;
-    proxy.on('error', (error) => { failure = `${error.message}; ./dev test installs it`; });
-    proxy.on('exit', (code) => { failure ??= `it ended with ${code}: ${said}`; });
-    t.after(async () => {
-      if (proxy.exitCode !== null || proxy.pid === undefined) return;
-      proxy.kill('SIGTERM');
-      await once(proxy, 'exit');
-    });
-    await until(`${name} listens`, () => {
-      if (failure) throw new Error(`${name}: ${failure}`);
-      return new Promise((resolve) => {
-        const probe = net.connect(socket, () => { probe.destroy(); resolve(true); });
-        probe.on('error', () => resolve(false));
-      });
-    });
+    await startProxy(t, name, args(file), { path: socket });
     await behind.seen();
     return { address: { path: socket }, seen: behind.seen };
   }
 }
 
 // Both have the whole body before they ask the stub, as Stoker does, and never ask twice.
-const nginxConfig = (folder, socket, stub) => `
-daemon off; master_process off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr crit;
-events { worker_connections 256; }
-http {
-  access_log off; client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f; uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
+const nginxServers = (socket, stub) => `
   server {
     listen unix:${socket};
     proxy_http_version 1.1; proxy_set_header Connection ""; proxy_next_upstream off;
     location / { proxy_pass http://unix:${stub}:; }
   }
-}
 `;
 const haproxyConfig = (folder, socket, stub) => `
 defaults

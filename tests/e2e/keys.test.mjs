@@ -1,10 +1,11 @@
 // Keys, tenants and their limits, as operators and clients meet them (C2, C3, C5, C6, C11 in
 // RELIABILITY.md).
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Stoker, cli, echo, openStream, request, until } from './lib/stoker.mjs';
+import { Stoker, cli, echo, execFileSync, longEnough, openStream, patience, request, sized, until } from './lib/stoker.mjs';
 
 const body = (model, more = {}) => ({ model, messages: [{ role: 'user', content: 'hello there' }], ...more });
 const bearer = (key) => ({ authorization: `Bearer ${key}` });
@@ -22,7 +23,19 @@ async function readAll(res) {
   return text;
 }
 
-test('a key is shown once, works in every spelling, and is nowhere on disk or in the log', async (t) => {
+/// Each row of a table as {column: text}, bytes in hex, from a backup that SQLite itself makes of the file.
+function rowsOfBackup(file, table) {
+  const script = `
+import json, sqlite3, sys
+source, backup = sqlite3.connect(sys.argv[1]), sqlite3.connect(sys.argv[1] + ".backup")
+source.backup(backup)
+backup.row_factory = sqlite3.Row
+rows = backup.execute("SELECT * FROM " + sys.argv[2])
+print(json.dumps([{k: v.hex() if isinstance(v, bytes) else str(v) for k, v in dict(row).items()} for row in rows]))`;
+  return JSON.parse(execFileSync('python3', ['-c', script, file, table], { encoding: 'utf8' }));
+}
+
+test('a key is shown once, works in every spelling, and is nowhere on disk, in a backup or in the log (C2)', async (t) => {
   const stoker = await Stoker.start(t, { deployments: { e: echo() } });
   const made = await keys(stoker, 'create', '--tenant', 'acme', '--name', 'ci', '--expires', '30d');
   assert.match(made.key, /^sk-stoker-[a-z2-9]{52}$/);
@@ -45,6 +58,11 @@ test('a key is shown once, works in every spelling, and is nowhere on disk or in
   stoker.process.kill('SIGTERM');
   await stoker.exited;
   const secret = made.key.slice('sk-stoker-'.length);
+  // Of the secret a row has the digest of the whole and the letters that are shown, and a backup has no more than the file.
+  const stored = rowsOfBackup(path.join(stoker.folder, 'state/access.db'), 'keys').find((each) => each.public_id === made.id);
+  assert.equal(stored.digest, createHash('sha256').update(made.key).digest('hex'));
+  assert.equal(stored.prefix, listed.keys[1].prefix);
+  assert.ok(Object.values(stored).every((value) => !value.includes(secret.slice(0, stored.prefix.length + 1))), JSON.stringify(stored));
   for (const file of fs.readdirSync(path.join(stoker.folder, 'state'), { recursive: true, withFileTypes: true })) {
     if (!file.isFile()) continue;
     const bytes = fs.readFileSync(path.join(file.parentPath ?? file.path, file.name));
@@ -66,8 +84,8 @@ test('what is not a key says what is wrong with it', async (t) => {
   assert.match(unknown.stderr, /there is no key 'key-none'/);
 });
 
-test('a revoked key is useless at once; what runs for it goes on, and ends if the revocation is hard', async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }) } });
+test('a revoked key is useless at once; what runs for it goes on, and ends if the revocation is hard (C3)', async (t) => {
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 100_000, token_delay: '5ms' }), quick: echo({ tokens: 1 }) } });
   for (const hard of [false, true]) {
     const made = await keys(stoker, 'create');
     const stream = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(made.key));
@@ -75,26 +93,33 @@ test('a revoked key is useless at once; what runs for it goes on, and ends if th
     const text = readAll(stream.res);
     let over = false;
     text.then(() => { over = true; }, () => { over = true; });
-    // Asks as fast as it can while the key is revoked.
+    // Four clients ask as fast as they can while the key is revoked; half of it runs a model.
     let lastAccepted = 0;
+    let accepted = 0;
     let asking = true;
-    const asker = (async () => {
+    const begun = performance.now();
+    const askers = Array.from({ length: 4 }, async (_, i) => {
       while (asking) {
-        const begun = performance.now();
-        const { status } = await get(stoker, made.key, '/v1/models');
-        if (status === 200) lastAccepted = begun;
-        else assert.equal(status, 401);
+        const asked = performance.now();
+        const { status } = i % 2 ? await get(stoker, made.key, '/v1/models') : await chat(stoker, made.key, 'quick');
+        if (status === 200) {
+          lastAccepted = Math.max(lastAccepted, asked);
+          ++accepted;
+        } else { assert.equal(status, 401); }
       }
-    })();
+    });
+    await until('requests are served', () => accepted > 100);
     await keys(stoker, 'revoke', made.id, ...(hard ? ['--hard'] : []));
     const revoked = performance.now();
+    const rate = accepted / (revoked - begun) * 1000;
     await until('it is refused', async () => (await get(stoker, made.key, '/v1/models')).status === 401);
     asking = false;
-    await asker;
-    assert.ok(lastAccepted - revoked < 1000, `accepted ${lastAccepted - revoked} ms after the revocation`);
+    await Promise.all(askers);
+    t.diagnostic(`${rate.toFixed(0)} requests a second; the last that was accepted began ${(lastAccepted - revoked).toFixed(1)} ms after the revocation`);
+    assert.ok(lastAccepted - revoked < 1000 * patience, `accepted ${lastAccepted - revoked} ms after the revocation`);
     if (hard) {
       assert.match(await text, /revoked_api_key/);
-      assert.ok(performance.now() - revoked < 5000);
+      assert.ok(performance.now() - revoked < 5000 * patience);
       const row = await until('its row', async () => (await stoker.ledger()).find((each) => each.reason === 'revoked_api_key'));
       assert.ok(row.usage.output_tokens > 0);
     } else {
@@ -175,6 +200,45 @@ test('a limit of requests lets exactly so many through, says when to come again,
   assert.equal((await stoker.ledger()).filter((row) => row.key === limited.id).length, 50);
   await keys(stoker, 'limit', limited.id, '--rpm', '60');
   assert.equal((await chat(stoker, limited.key, 'e')).status, 200);
+});
+
+test('ten times the limit: as many pass as it says, and another tenant notices nothing (C11)', { timeout: longEnough }, async (t) => {
+  const seconds = sized({ quick: 4, full: 60 });
+  const limit = seconds * 10;  // a minute's, so that all of it fits into the time of either size
+  const stoker = await Stoker.start(t, { deployments: {
+    e: echo({ tokens: 1 }, { concurrency: 8 }),
+    // Half a second at the worker: ten percent of it are far more than a scheduler's delays.
+    other: echo({ tokens: 1, prefill_delay: '500ms' }, { concurrency: 64 }),
+  } });
+  const other = await keys(stoker, 'create', '--tenant', 'other');
+  for (const model of ['e', 'other']) await chat(stoker, stoker.key, model);
+  // At even distances, as clients who do not wait for each other.
+  const offer = (key, model, count) => Promise.all(Array.from({ length: count }, async (_, i) => {
+    await new Promise((resolve) => { setTimeout(resolve, i * seconds * 1000 / count); });
+    return chat(stoker, key, model);
+  }));
+  /// As the server saw it, so that a slow client of this test is not taken for a slow server.
+  const p99 = async (answers) => {
+    assert.ok(answers.every(({ status }) => status === 200));
+    const times = await Promise.all(answers.map(async ({ headers }) => (await stoker.row(headers['x-request-id'])).phases_ms.total));
+    return times.sort((x, y) => x - y)[Math.ceil(times.length * 0.99) - 1];
+  };
+  let [alone, beside] = [0, Infinity];
+  // A machine that is busy with something else in only one of the two halves makes them differ: they may be measured three times.
+  for (let round = 0; round < 3 && beside > alone * (1 + 0.1 * patience); ++round) {
+    alone = await p99(await offer(other.key, 'other', seconds * 20));
+    const limited = await keys(stoker, 'create', '--tenant', `greedy${round}`, '--rpm', String(limit));
+    const [answers, others] = await Promise.all([offer(limited.key, 'e', limit * 10), offer(other.key, 'other', seconds * 20)]);
+    beside = await p99(others);
+    const accepted = answers.filter((answer) => answer.status === 200).length;
+    t.diagnostic(`${accepted} of ${answers.length} accepted, the limit is ${limit}; the other tenant's p99: ${alone.toFixed(1)} ms alone, ${beside.toFixed(1)} ms beside it`);
+    assert.ok(Math.abs(accepted - limit) <= limit * 0.02, `${accepted} were accepted`);
+    for (const answer of answers.filter(({ status }) => status !== 200)) {
+      assert.equal(answer.status, 429);
+      assert.ok(Number(answer.headers['retry-after']) >= 1);
+    }
+  }
+  assert.ok(beside <= alone * (1 + 0.1 * patience), `${beside} ms instead of ${alone} ms`);
 });
 
 test('limits of tokens are taken before the work: neither many at once nor a long stream gets past them', async (t) => {

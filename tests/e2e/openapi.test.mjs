@@ -81,6 +81,26 @@ async function runModels({ get, post, call }, stoker, api) {
   }
 }
 
+/// A stream that its client takes up again, and what a cold one tells meanwhile.
+async function resumeStreams({ get, post }, stoker, api) {
+  const asked = { model: 'cold', messages, stream: true };
+  const { headers, text } = await post('/v1/chat/completions', asked, 200, { 'x-stoker-resumable': '2s', 'x-stoker-progress': 'true' });
+  const told = sseEvents(text).filter(({ event }) => event === 'stoker.progress');
+  assert.ok(told.length > 0, text);
+  for (const { data } of told) api.checkNamed('StreamProgress', JSON.parse(data));
+  const target = `/v1/streams/${headers['x-request-id']}`;
+  assert.match((await get(target)).text, /^: resumed\n\nid: 1\n/);
+  const last = /id: (\d+)\ndata: \[DONE\]/.exec(text)[1];
+  await get(target, 204, { 'last-event-id': last });
+  await get(target, 400, { 'last-event-id': 'x' });
+  await get('/v1/streams/req-0000000000000000', 404);
+  await until('it is not kept any more', async () => (await request(stoker.url + target, { headers: stoker.headers })).status === 410);
+  await get(target, 410);
+  for (const name of ['x-stoker-resumable', 'x-stoker-progress', 'x-stoker-deadline', 'cancel-after']) await post('/v1/chat/completions', asked, 400, { [name]: 'odd' });
+  await post('/v1/chat/completions', { ...asked, model: 'slow', stream: false }, 504, { 'x-stoker-deadline': '500ms' });
+  await post('/v1/messages', { ...asked, model: 'slow', stream: false }, 504, { 'x-stoker-deadline': '500ms' });
+}
+
 async function useOllama({ get, post }, api) {
   for (const [target, schema, body] of [['/api/chat', 'OllamaChat', { messages }], ['/api/generate', 'OllamaGeneration', { prompt: 'an owl' }]]) {
     assert.equal((await post(target, { model: 'e', stream: false, ...body })).json.done, true);
@@ -311,7 +331,7 @@ test('every parameter of a path is described, no part is left unused, and every 
   const text = JSON.stringify(api.document);
   for (const [kind, parts] of Object.entries(api.document.components)) {
     if (kind === 'securitySchemes') continue;
-    for (const name of Object.keys(parts)) assert.ok(text.includes(`"#/components/${kind}/${name}"`) || name === 'StreamReceipt', `${kind}/${name} is used nowhere`);
+    for (const name of Object.keys(parts)) assert.ok(text.includes(`"#/components/${kind}/${name}"`) || ['StreamReceipt', 'StreamProgress'].includes(name), `${kind}/${name} is used nowhere`);
   }
 });
 
@@ -322,6 +342,7 @@ test('every operation answers as the document says', async (t) => {
     deployments: {
       e: echo({ tokens: 5 }, { aliases: ['org/owl'], autoscaling: once, pricing: { per_request: '$0.5' } }),
       slow: echo({ tokens: 100_000, token_delay: '5ms' }, { concurrency: 1, autoscaling: once }),
+      cold: echo({ tokens: 2, load_time: '500ms' }, { autoscaling: once }),
       late: echo({ tokens: 100_000, token_delay: '5ms' }, { autoscaling: once, limits: { request_timeout: '1s' } }),
       crashes: echo({ faults: { crash_at: 'first_token' } }, { autoscaling: once }),
       broken: echo({ faults: { load_failed: 'model_missing' } }, { autoscaling: once }),
@@ -342,6 +363,7 @@ test('every operation answers as the document says', async (t) => {
   await t.test('the same again, and what goes on as a job', () => askAgain(client, stoker));
   await t.test('webhooks', (inner) => hearOfJobs(inner, client, api));
   await t.test('limits', () => passLimits(client, stoker));
+  await t.test('streams that break', () => resumeStreams(client, stoker, api));
   await t.test('failures', () => fail(client, api));
   await t.test('admin', () => administer(client, stoker, api));
   await t.test('keys', () => manageKeys(client));

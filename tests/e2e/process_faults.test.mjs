@@ -150,6 +150,34 @@ test('kill -9 of the server under load: each accepted request has one row, none 
   for (const row of rows) assert.ok(['completed', 'interrupted'].includes(row.outcome), row.outcome);
 });
 
+test('kill -9 of the server: its door is shut within a second, what ran is cancelled, and the next life runs none of it (O12)', async (t) => {
+  const folder = newFolder(t);
+  const config = { deployments: { e: echo({ tokens: 100_000, token_delay: '10ms' }, { concurrency: 4, ...kept() }) } };
+  const stoker = await Stoker.start(t, config, { folder });
+  await stoker.ready('e');
+  const streams = await Promise.all(Array.from({ length: 4 }, () => stoker.stream('e')));
+  const texts = streams.map(({ res }) => readAll(res).then(() => 'whole', () => 'broken'));
+  const queued = stoker.chat('e').then(({ status }) => status, () => 'broken');
+  await until('one waits', async () => (await stoker.deployment('e')).queued === 1);
+  const below = descendants(stoker.process.pid);
+  const begun = performance.now();
+  stoker.signal('SIGKILL');
+  await until('nobody is let in', () => request(`${stoker.url}/healthz`).then(() => false, (error) => error.code === 'ECONNREFUSED'));
+  assert.ok(performance.now() - begun < 1000 * patience, `${performance.now() - begun} ms`);
+  assert.deepEqual(await Promise.all([...texts, queued]), Array(5).fill('broken'), 'nobody is told that it went well');
+  await gone(below);
+  await stoker.exited;
+  await stoker.launch();
+  const instance = await stoker.ready('e');
+  const rows = await stoker.ledger();
+  assert.equal(rows.length, 5);
+  assert.deepEqual([...new Set(rows.map((row) => row.outcome))], ['interrupted']);
+  for (const { res } of streams) assert.ok(rows.some((row) => row.request === res.headers['x-request-id']));
+  assert.equal((await stoker.chat('e', { max_tokens: 1 })).status, 200);
+  assert.equal((await stoker.stats(instance)).requests, 1, 'the worker of the new life saw the new request alone');
+  assert.equal((await stoker.ledger()).length, 6);
+});
+
 test('the first start of the next life reserves what was measured, and no file stops the server', async (t) => {
   const folder = newFolder(t);
   const stoker = await Stoker.start(t, { deployments: { e: echo({ memory: '40MiB', tokens: 1 }) } }, { folder });

@@ -29,9 +29,11 @@ bool clear_unfenced(const Remains& remains) {
     if (!stat || stat->zombie) return false;
     return stat->group == remains.leader || has_environment(pid, remains.mark);
   };
-  const std::vector<pid_t> left = processes_where(is_left);
-  for (const pid_t pid : left) signal_if(pid, SIGKILL, is_left);
-  return left.empty();
+  return none_left([&] {
+    const std::vector<pid_t> left = processes_where(is_left);
+    for (const pid_t pid : left) signal_if(pid, SIGKILL, is_left);
+    return left.size();
+  });
 }
 
 bool clear_cgroup(const Remains& remains) {
@@ -45,6 +47,10 @@ bool clear_cgroup(const Remains& remains) {
 }
 
 }  // namespace
+
+bool none_left(const std::function<std::size_t()>& pass) {
+  return pass() == 0 && pass() == 0;
+}
 
 bool clear_remains(const Remains& remains) {
   bool clear = clear_cgroup(remains);
@@ -61,9 +67,9 @@ int clear_earlier_life(const std::string& mark, const CgroupFactory& cgroups) {
   };
   const std::vector<Cgroup> groups = cgroups.leftovers();
   const Instant deadline = net::monotonic_now() + earlier_life_limit;
-  int killed = 0;
-  for (;;) {
-    int left = 0;
+  std::size_t killed = 0;
+  const auto pass = [&] {
+    std::size_t left = 0;
     for (const pid_t pid : processes_where(is_old)) {
       if (!is_dead(pid) && signal_if(pid, SIGKILL, is_old)) ++left;
     }
@@ -72,11 +78,13 @@ int clear_earlier_life(const std::string& mark, const CgroupFactory& cgroups) {
       group.kill_members();
     }
     killed = std::max(killed, left);
-    if (left == 0 || net::monotonic_now() > deadline) break;
+    return left;
+  };
+  while (!none_left(pass) && net::monotonic_now() <= deadline) {
     ::poll(nullptr, 0, 5);  // they are not our children, so nothing wakes us
   }
   for (const Cgroup& group : groups) (void)group.remove();
-  return killed;
+  return static_cast<int>(killed);
 }
 
 }  // namespace stoker::backend

@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -18,10 +20,15 @@ struct Remains {
   std::string mark;  // "NAME=value" in the environment of all of it
 };
 
+/// Whether nothing is left, by passes over /proc that kill what they find and give how many that
+/// were. One that finds nothing proves nothing: a process that it listed may have forked and ended
+/// before it was looked at, as every daemon begins. The child stays, and the second finds it.
+[[nodiscard]] bool none_left(const std::function<std::size_t()>& pass);
+
 /// Sends SIGKILL to what is left.   Gives: whether nothing was left (zombies are nothing).
 /// Without a fence it finds children by process group, cgroup and environment; a process that left
 /// all three without a cgroup is lost to us, which is why `doctor` asks for a sandbox.
-/// Cost: 0.1 ms with a fence, one pass over /proc without.
+/// Cost: 0.1 ms with a fence, up to two passes over /proc without.
 [[nodiscard]] bool clear_remains(const Remains& remains);
 
 /// Ends all processes that carry `mark` ("STOKER_STATE=<tag>") and removes the factory's old

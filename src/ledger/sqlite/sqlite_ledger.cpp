@@ -32,6 +32,13 @@ class Where {
  public:
   void add(const char* condition, std::int64_t value) { add_any(condition, value); }
   void add(const char* condition, std::string value) { add_any(condition, std::move(value)); }
+  void add_one_of(const char* column, const std::vector<std::string>& values) {
+    begin_condition();
+    sql_ += column;
+    for (std::size_t i = 0; i < values.size(); ++i) sql_ += i == 0 ? " IN (?" : ", ?";
+    sql_ += ")";
+    values_.insert(values_.end(), values.begin(), values.end());
+  }
   [[nodiscard]] const std::string& sql() const { return sql_; }
   void bind_to(Statement& statement) const {
     for (const auto& value : values_) {
@@ -41,10 +48,11 @@ class Where {
 
  private:
   void add_any(const char* condition, std::variant<std::int64_t, std::string> value) {
-    sql_ += sql_.empty() ? " WHERE " : " AND ";
+    begin_condition();
     sql_ += condition;
     values_.push_back(std::move(value));
   }
+  void begin_condition() { sql_ += sql_.empty() ? " WHERE " : " AND "; }
 
   std::string sql_;
   std::vector<std::variant<std::int64_t, std::string>> values_;
@@ -67,6 +75,7 @@ Where terms_conditions(const Query& query) {
   Where where;
   if (query.deployment) where.add("deployment = ?", *query.deployment);
   if (query.tenant) where.add("tenant = ?", *query.tenant);
+  if (!query.within.empty()) where.add_one_of("deployment", query.within);
   return where;
 }
 
@@ -167,7 +176,9 @@ Result<std::vector<RequestRow>> SqliteLedger::list(const RequestFilter& filter) 
     where.add("request_id < ?", static_cast<std::int64_t>(filter.before->value));
   }
   const std::scoped_lock lock(reading_mutex_);
-  if (!filter.deployment && !filter.tenant) return rows(where, filter.max_rows);
+  if (!filter.deployment && !filter.tenant && filter.within.empty()) {
+    return rows(where, filter.max_rows);
+  }
   return rows_in_spans(filter, where);
 }
 

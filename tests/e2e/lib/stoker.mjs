@@ -18,6 +18,11 @@ export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
 export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
 /// A sanitizer's shadow is many times what it shadows; bounds on memory grow by this.
 export const shadow = patience > 1 ? 16 : 1;
+/// STOKER_TEST_LONG=1: the sizes that a case of the reliability catalogue names; else those that the quick set has time for.
+const long = process.env.STOKER_TEST_LONG === '1';
+export const sized = ({ quick, full }) => (long ? full : quick);
+/// Tests with longer forms: a limit for both.
+export const longEnough = 900_000 * patience;
 /// A device that holds one model of 110 MiB at a time. Under a sanitizer a worker holds many times
 /// what it asks for, so there its slots say so.
 export const deviceForOne = () => ({ id: 'cpu0', kind: 'cpu', ...(patience > 1 ? { memory: '8GiB', slots: 1 } : { memory: '200MiB' }) });

@@ -14,6 +14,7 @@
 #include "backend/process/cgroup.h"
 #include "backend/process/log_store.h"
 #include "backend/process/proc_fs.h"
+#include "backend/process/remains.h"
 #include "backend/process/run_directory.h"
 #include "backend/process/sandbox.h"
 #include "backend/process/spawn.h"
@@ -329,6 +330,20 @@ TEST_F(InFolder, TheDoctorAlwaysAsksTheSame) {
                         "nvml", "instructions", "huge_pages", "locked_memory", "open_files", "disk",
                         "worker.llama", "worker.onnx", "worker.exec", "worker.echo"}));
   EXPECT_EQ(facts.back().state, FactState::warn) << "no workers in that folder";
+}
+
+/// How many each pass finds, and whether nothing is left.
+TEST(Remains, NothingIsLeftOnlyOnceTwoPassesInARowFindNothing) {
+  const std::vector<std::pair<std::vector<std::size_t>, bool>> rows = {
+      {{0, 0}, true},
+      {{1}, false},
+      {{0, 1}, false},  // a daemon that began while the first pass looked at its parent
+  };
+  for (const auto& [found, clear] : rows) {
+    std::size_t passes = 0;
+    EXPECT_EQ(none_left([&] { return found.at(passes++); }), clear);
+    EXPECT_EQ(passes, found.size());
+  }
 }
 
 }  // namespace

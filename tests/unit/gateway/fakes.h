@@ -34,7 +34,8 @@ class FakeDispatcher final : public Dispatcher {
   std::function<std::optional<Rejection>(const Arrival&)> on_reserve;  // none: nothing is refused
   std::int64_t most_output = std::numeric_limits<std::int64_t>::max();
   Standings standing;
-  std::int64_t device_ms = 0;  // of each request that ends
+  std::function<std::optional<WaitState>(RequestId)> on_waiting;  // none: nobody waits
+  std::int64_t device_ms = 0;                                     // of each request that ends
 
   RequestId new_request_id() override {
     const std::lock_guard lock(mutex_);
@@ -46,6 +47,9 @@ class FakeDispatcher final : public Dispatcher {
   void release(RequestId) override {}
   bool within_limits(RequestId, const TokenCounts& used) override {
     return used.output <= most_output;
+  }
+  [[nodiscard]] std::optional<WaitState> waiting(RequestId request) const override {
+    return on_waiting ? on_waiting(request) : std::nullopt;
   }
   Standings standings(KeyId) override { return standing; }
   void keep(DeploymentId, std::optional<Duration> idle) override {

@@ -178,6 +178,7 @@ TEST(SqliteLedger, FiltersAgreeWithAPlainSearch) {
     RequestFilter filter;
     if (prng.below(2) == 0) filter.deployment = one_of(deployments);
     if (prng.below(2) == 0) filter.tenant = one_of(tenants);
+    if (prng.below(2) == 0) filter.within = {one_of(deployments), one_of(deployments)};
     if (prng.below(2) == 0) filter.outcome = Outcome::failed;
     if (prng.below(2) == 0) filter.since = all[prng.below(all.size())].second.ended_at;
     if (prng.below(2) == 0) filter.until = all[prng.below(all.size())].second.ended_at;
@@ -188,6 +189,7 @@ TEST(SqliteLedger, FiltersAgreeWithAPlainSearch) {
       const auto& [a, u] = *row;
       if ((!filter.deployment || a.deployment == *filter.deployment) &&
           (!filter.tenant || a.tenant == *filter.tenant) &&
+          (filter.within.empty() || std::ranges::count(filter.within, a.deployment) > 0) &&
           (!filter.outcome || u.outcome == *filter.outcome) &&
           (!filter.since || u.ended_at >= *filter.since) &&
           (!filter.until || u.ended_at < *filter.until) &&
@@ -242,6 +244,7 @@ TEST(SqliteLedger, SumsExactly) {
   EXPECT_EQ(groups.front().deployment, "chat");
   EXPECT_EQ(groups.front().tenant, "acme");
   EXPECT_EQ(books.ledger().totals({.by_tenant = true, .deployment = "chat"}).value().size(), 2U);
+  EXPECT_EQ(books.ledger().totals({.within = {"chat", "rerank"}}).value().front().requests, 250);
 }
 
 TEST(SqliteLedger, RowsAreNeverChanged) {

@@ -93,6 +93,20 @@ TEST(Family, IsBounded) {
   EXPECT_THAT(text, HasSubstr("stoker_x_total{name=\"other\"} 10000\n"));
 }
 
+TEST(Registry, ShowsAReaderOnlyWhatItMaySee) {
+  Registry registry;
+  auto& family = registry.counter_family(
+      {.name = "stoker_x_total", .help = "h", .labels = {"status", "deployment"}});
+  for (const char* deployment : {"mine", "theirs"}) family.with({"2xx", deployment}).add();
+  registry.counter({.name = "stoker_y_total", .help = "h"}).add(7);
+  const std::string text = registry.render([](std::string_view label, std::string_view value) {
+    return label != "deployment" || value == "mine";
+  });
+  EXPECT_THAT(text, HasSubstr("stoker_x_total{status=\"2xx\",deployment=\"mine\"} 1\n"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("theirs")));
+  EXPECT_THAT(text, HasSubstr("stoker_y_total 7\n"));
+}
+
 TEST(Registry, CollectorsRunBeforeEachRender) {
   Registry registry;
   Gauge& gauge = registry.gauge({.name = "stoker_x", .help = "h"});

@@ -449,6 +449,26 @@ TEST_F(OrchestratorTest, TheFirstStartReservesWhatAnEarlierLifeMeasured) {
   EXPECT_EQ(kept.get_future().get().private_bytes, mib(10));
 }
 
+TEST_F(OrchestratorTest, AFootprintIsThatOfThePlanThatWasMeasuredThoughItIsReplacedMeanwhile) {
+  const std::string name = "a name that is too long to lie within its string";
+  plan.spec.name = name;
+  std::promise<void> goes_on;
+  std::promise<std::string> kept;
+  options.keep_footprint = [&](const DeploymentPlan& of, core::DeviceKind,
+                               const core::MemoryNeed&) {
+    goes_on.get_future().wait();
+    kept.set_value(of.spec.name);
+  };
+  const Asked asked = ask();
+  until([&] { return asked.target() != nullptr; });
+  DeploymentPlan other = plan;
+  other.spec.limits.max_queued += 1;
+  orchestrator().change_deployment(other);
+  other.spec.name.assign(name.size(), 'x');  // where the old one may have been
+  goes_on.set_value();
+  EXPECT_EQ(kept.get_future().get(), name);
+}
+
 // --- Suspends ------------------------------------------------------------------------------------
 
 struct SuspendedOnAGpu {
