@@ -33,6 +33,7 @@ StoreAdded store_on(NodeId node, std::int64_t disk_mib, std::int64_t host_mib) {
 
 class CacheRig : public CoreRig {
  public:
+  using CoreRig::CoreRig;
   /// One request, served by a new instance that goes when it is idle.
   void serve(std::uint64_t deployment_id) {
     step(request(++requests_, DeploymentId{deployment_id}));
@@ -200,6 +201,62 @@ TEST(CoreCache, PinnedOnEveryNodeThatSuits) {
   EXPECT_EQ(rig.log, Log({"pin no longer model 1 in the host memory tier of node 1",
                           "pin no longer model 1 in the disk tier of node 1",
                           "pin no longer model 1 in the disk tier of node 2"}));
+}
+
+TEST(CoreCache, WhoseModelChangesPinsTheOldOneNoLonger) {
+  CacheRig rig;
+  rig.step(DeviceAdded{device_on(1, first)});
+  rig.step(store_on(first, 100, 0));
+  DeploymentSpec d = stored(1, 1, 10);
+  d.model.pinned = Tier::disk;
+  rig.step(DeploymentAdded{d});
+  rig.pass(seconds(5));
+  rig.log.clear();
+  d.model.id = ModelId{2};
+  rig.step(DeploymentChanged{d});
+  rig.pass(seconds(5));
+  EXPECT_EQ(rig.log, Log({"pin no longer model 1 in the disk tier of node 1",
+                          "bring model 2 with 10.0 MiB to the disk tier of node 1 (pinned)",
+                          "pin model 2 in the disk tier of node 1"}));
+}
+
+TEST(CoreCache, AFetchThatFailedIsTriedAgainAfterItsRestThoughNothingElseHappens) {
+  CacheRig rig;
+  rig.step(DeviceAdded{device_on(1, first)});
+  rig.step(store_on(first, 100, 0));
+  DeploymentSpec d = stored(1, 1, 10);
+  d.model.pinned = Tier::disk;
+  rig.step(DeploymentAdded{d});
+  rig.pass_until(at(3));
+  const auto fetches = rig.take_all<PrefetchModel>();
+  ASSERT_EQ(fetches.size(), 1U);
+  rig.step(MoveFailed{first, ModelId{1}, Tier::disk, fetches[0].move, MoveFailure::error, {}});
+  rig.pass_until(at(32));
+  EXPECT_TRUE(rig.take_all<PrefetchModel>().empty()) << "it rests for 30 s";
+  rig.pass_until(at(35));
+  EXPECT_EQ(rig.take_all<PrefetchModel>().size(), 1U);
+}
+
+TEST(CoreCache, WhatTheLastLifeOfTheServerOrderedEndsNoMoveOfThisOne) {
+  CoreConfig config;
+  config.epoch = Epoch{7};
+  CacheRig rig(config);
+  rig.step(DeviceAdded{device_on(1, first)});
+  rig.step(store_on(first, 100, 0));
+  DeploymentSpec d = stored(1, 1, 10);
+  d.model.pinned = Tier::disk;
+  rig.step(DeploymentAdded{d});
+  rig.pass_until(at(3));
+  const auto fetches = rig.take_all<PrefetchModel>();
+  ASSERT_EQ(fetches.size(), 1U);
+  EXPECT_EQ(fetches[0].move, MoveId{(std::uint64_t{7} << 32U) + 1});
+  rig.step(
+      ModelFetched{first, ModelId{1}, Tier::disk, MoveId{(std::uint64_t{6} << 32U) + 1}, mib(10)});
+  rig.pass(seconds(5));
+  EXPECT_EQ(rig.log, Log{}) << "it is not there";
+  rig.step(ModelFetched{first, ModelId{1}, Tier::disk, fetches[0].move, mib(10)});
+  rig.pass(seconds(5));
+  EXPECT_EQ(rig.log, Log{"pin model 1 in the disk tier of node 1"});
 }
 
 TEST(CoreCache, ASecondCopyElsewhereIsWorthAHalf) {
