@@ -247,6 +247,8 @@ def main():
                                                             max(args.requests // 200, 32), 200),
         "1,000 streams of 20 tokens at a time, per event": ("stream", 1000, max(args.requests // 10, 1000),
                                                             20),
+        "1,000 streams of 200 tokens at a time, per event": ("stream", 1000, max(args.requests // 20, 1000),
+                                                             200),
     }
     ways = {}
     runs = {title: {name: [] for name in names} for title in workloads}

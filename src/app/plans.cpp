@@ -48,6 +48,15 @@ Result<WorkerKind> worker_for(const DeploymentConfig& d) {
                  "run the engine with `runtime: command`");
 }
 
+/// Engines that share what they read of a prompt with later ones, but for those with another
+/// `cache_salt`. Others may refuse a field that they do not know.
+bool salts_prompts(const DeploymentConfig& d) {
+  if (d.cache_salt != config::CacheSalt::automatic) return d.cache_salt == config::CacheSalt::on;
+  return std::ranges::any_of(d.command, [](const std::string& word) {
+    return word.find("vllm") != std::string::npos || word.find("sglang") != std::string::npos;
+  });
+}
+
 gateway::RuntimeKind gateway_kind(Runtime runtime) {
   switch (runtime) {
     case Runtime::llama_cpp:
@@ -312,6 +321,10 @@ Result<gateway::DirectoryPtr> make_directory(const config::ServerConfig& config,
     out.usage = plans[i].launch.speaks_contract          ? gateway::UsageMode::contract
                 : d.usage == config::UsageSource::inject ? gateway::UsageMode::inject
                                                          : gateway::UsageMode::none;
+    if (!plans[i].launch.speaks_contract) {
+      out.engine_model = d.served_model_name;
+      out.salts_prompts = salts_prompts(d);
+    }
     out.request_timeout = d.limits.request_timeout;
     out.queue_timeout = d.limits.queue_timeout;
     out.priority = d.priority;

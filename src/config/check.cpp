@@ -185,6 +185,12 @@ void check_runtime(const DeploymentConfig& deployment, Reader& reader) {
   if (!is_foreign && deployment.usage != initial.usage) {
     reader.warning_at(path("usage"), fmt::format("has no effect for runtime {}", name));
   }
+  if (!is_foreign && deployment.served_model_name != initial.served_model_name) {
+    reader.warning_at(path("served_model_name"), fmt::format("has no effect for runtime {}", name));
+  }
+  if (!is_foreign && deployment.cache_salt != initial.cache_salt) {
+    reader.warning_at(path("cache_salt"), fmt::format("has no effect for runtime {}", name));
+  }
   if (!is_foreign && deployment.health_path != initial.health_path) {
     reader.warning_at(path("health_path"), fmt::format("has no effect for runtime {}", name));
   }

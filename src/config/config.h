@@ -36,6 +36,7 @@ enum class LogFormat : std::uint8_t { automatic, text, logfmt, json };
 enum class DeviceKind : std::uint8_t { cpu, cuda, fake };
 enum class Runtime : std::uint8_t { llama_cpp, onnx, command, container, echo };
 enum class UsageSource : std::uint8_t { none, inject };
+enum class CacheSalt : std::uint8_t { automatic, on, off };
 enum class KeepWarmPolicy : std::uint8_t { fixed, break_even, adaptive };
 enum class Mode : std::uint8_t { serverless, dedicated };
 enum class AbandonedLoad : std::uint8_t { finish, abort };
@@ -186,7 +187,9 @@ struct DeploymentConfig {
   std::map<std::string, std::string> env;
   std::vector<std::string> readable;  // what its sandbox shows besides, read-only
   std::string health_path;            // "": the usual ones are tried
+  std::string served_model_name;      // what a foreign engine calls its model; "": our name
   UsageSource usage = UsageSource::none;
+  CacheSalt cache_salt = CacheSalt::automatic;
   bool network = false;          // may the worker reach the network
   std::int32_t concurrency = 4;  // hard limit of requests in flight per instance
   std::int32_t priority = 0;     // larger is served first

@@ -213,6 +213,11 @@ With `runtime: command` Stoker runs any HTTP server: `command: [./venv/bin/vllm,
 - The program, if it has a slash, and every argument that names something that exists become absolute paths; an argument
   without a slash must name a file for that (`web.py` does, a folder `serve` does not). A program without a slash is looked
   for in the worker's `PATH`, `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.
+- Requests name the deployment as their `model`. An engine that knows it by another name gets that from
+  `served_model_name`.
+- vLLM and SGLang reuse what they read of one prompt for the next that begins alike. They are sent a `cache_salt` for each
+  tenant, so that nobody can tell from the time of an answer what others have asked; `cache_salt: on` does the same for
+  another engine that knows the field, `off` for none. What goes through a WebSocket has none.
 - It is ready when `health_path` answers 2xx, and has `limits.start_timeout` (15m unless you set it) for that. One that
   answers with something else than 2xx or 5xx has `limits.load_timeout`. `stoker ps` shows what it answers.
 - In the sandbox it sees `/usr`, `/opt`, its program's installation, what its arguments name with the folder round it, its

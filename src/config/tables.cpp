@@ -429,6 +429,17 @@ Table<DeploymentConfig> make_deployment_table() {
       value_key("usage", &S::usage,
                 Choice<UsageSource>{{{"none", UsageSource::none}, {"inject", UsageSource::inject}}},
                 "`inject`: ask a foreign engine to report token counts in its streams"),
+      value_key("served_model_name", &S::served_model_name, Text{"name"},
+                "What a foreign engine calls its model: `model` of a request is sent as this; "
+                "unset: as the client wrote it",
+                {{"served_model"}}),
+      value_key(
+          "cache_salt", &S::cache_salt,
+          Choice<CacheSalt>{
+              {{"auto", CacheSalt::automatic}, {"on", CacheSalt::on}, {"off", CacheSalt::off}}},
+          "Send a foreign engine `cache_salt`, another one for each tenant, so that none "
+          "reads from the time of an answer what others have asked. `auto`: where the "
+          "`command` names vLLM or SGLang, which know the field"),
       value_key("network", &S::network, Flag{}, "May the worker reach the network"),
       value_key("concurrency", &S::concurrency, Count{1, 4096, "requests"},
                 "Hard limit of requests in flight per instance",

@@ -34,6 +34,8 @@ struct Deployment {
   UsageMode usage = UsageMode::contract;
   /// Name that the engine knows its model by; replaces `model` in the request. Empty: untouched.
   std::string engine_model;
+  /// It reuses what it read of a prompt for others that begin alike, and does so by `cache_salt`.
+  bool salts_prompts = false;
   Duration request_timeout = minutes(10);  // from dispatch to the last byte; 0: none
   Duration queue_timeout = minutes(2);     // from arrival to dispatch, where a request says nothing
   std::int32_t priority = 0;

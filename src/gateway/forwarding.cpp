@@ -26,8 +26,8 @@ constexpr std::array<std::string_view, 12> connection_fields = {"connection",
                                                                 "host"};
 constexpr std::array<std::string_view, 6> not_for_engines = {
     "authorization", "x-api-key", "api-key", "cookie", "expect", "accept-encoding"};
-constexpr std::array<std::string_view, 3> not_for_clients = {"server-timing", "x-request-id",
-                                                             "request-id"};
+constexpr std::array<std::string_view, 4> not_for_clients = {
+    "server-timing", "x-request-id", "request-id", "x-content-type-options"};
 constexpr std::string_view own_prefix = "x-stoker-";
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {

@@ -103,10 +103,12 @@ std::optional<Duration> wait_before_job(const net::HttpRequest& request, Route r
 }
 
 /// What a foreign engine must be told besides what the client wrote.
-BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts& facts) {
+BodyChange change_for(const Deployment& deployment, Route route, const BodyFacts& facts,
+                      TenantId tenant) {
   BodyChange change;
   change.add_include_usage = deployment.usage == UsageMode::inject && declines_usage(route, facts);
-  change.model = deployment.engine_model;
+  if (names_model_in_body(route)) change.model = deployment.engine_model;
+  if (deployment.salts_prompts) change.cache_salt = fmt::format("stoker-{}", tenant.value);
   return change;
 }
 
@@ -431,7 +433,7 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
     }
   }
   const std::uint64_t affinity = affinity_of(request, spec.route, *deployment, key->tenant);
-  const BodyChange change = change_for(*deployment, spec.route, facts);
+  const BodyChange change = change_for(*deployment, spec.route, facts, key->tenant);
   Incoming incoming{.exchange = exchange,
                     .route = &spec,
                     .deployment = deployment,
@@ -450,20 +452,24 @@ void GatewayLoop::run_model(const net::ExchangePtr& exchange, const RouteMatch& 
                     .hide_usage = must_hide_usage(*deployment, spec.route, facts),
                     .only_loads = false,
                     .wishes = wishes};
-  if (names_model_in_body(spec.route) && !change.empty()) {
+  if (!change.empty()) {
     incoming.changed_body = changed_body(request, spec.route, facts, change);
   }
   run(std::move(incoming));
 }
 
-/// `body` of the request with `change` made; nullopt where it holds nothing to be changed.
+/// The body of the request with `change` made; nullopt where it holds nothing to be changed.
 std::optional<std::string> GatewayLoop::changed_body(const net::HttpRequest& request, Route route,
                                                      const BodyFacts& facts,
                                                      const BodyChange& change) {
+  if (!names_model_in_body(route)) {  // it may be anything
+    if (json_.check_object(request.body)) return std::nullopt;
+    return json_.rewrite(request.body, change);
+  }
   if (!takes_media(route) || is_json(request.fields.find("content-type").value_or(""))) {
     return json_.rewrite(request.body, change);
   }
-  if (facts.model_in_form.empty()) return std::nullopt;
+  if (facts.model_in_form.empty() || change.model.empty()) return std::nullopt;
   return with_model(request.body, facts, change.model);
 }
 
@@ -502,7 +508,7 @@ void GatewayLoop::run_translated(const net::ExchangePtr& exchange, const RouteMa
     static_cast<void>(json_.check_object(request->body));  // it is ours, and now the last one read
     affinity = affinity_of(exchange->request(), request->route, *deployment, key->tenant);
   }
-  const BodyChange change = change_for(*deployment, request->route, facts);
+  const BodyChange change = change_for(*deployment, request->route, facts, key->tenant);
   if (!only_loads && !change.empty()) request->body = json_.rewrite(request->body, change);
   run({.exchange = exchange,
        .route = &spec,

@@ -173,11 +173,17 @@ std::string JsonReader::rewrite(std::string_view body, const BodyChange& change)
   json.object([&] {
     for (const auto [key, value] : *top) {
       if (change.add_include_usage && key == "stream_options") continue;
+      if (!change.cache_salt.empty() && key == "cache_salt") continue;
       if (!change.model.empty() && key == "model") {
         json.field("model", change.model);
       } else {
         json.raw_field(key, simdjson::minify(value));
       }
+    }
+    if (!change.cache_salt.empty()) {
+      std::string_view own;
+      if ((*top)["cache_salt"].get(own) != simdjson::SUCCESS) own = {};
+      json.field("cache_salt", fmt::format("{}:{}", change.cache_salt, own));
     }
     if (!change.add_include_usage) return;
     json.object("stream_options", [&] {

@@ -26,7 +26,11 @@ struct BodyFacts {
 struct BodyChange {
   bool add_include_usage = false;
   std::string_view model;  // empty: unchanged
-  [[nodiscard]] bool empty() const { return !add_include_usage && model.empty(); }
+  /// Goes before the client's own `cache_salt`, so that nobody's equals another's; empty: no salt.
+  std::string cache_salt;
+  [[nodiscard]] bool empty() const {
+    return !add_include_usage && model.empty() && cache_salt.empty();
+  }
 };
 
 class JsonReader {

@@ -32,8 +32,8 @@ class StreamReader final : public KeptReader, public std::enable_shared_from_thi
   net::EventLoop& loop_;
   KeptStreams& streams_;
   const std::size_t most_unsent_;
-  net::ExchangePtr exchange_;  // null once it is over
-  KeptStreamPtr stream_;       // null until start() and once it is over
+  net::ExchangePtr exchange_;            // null once it is over
+  KeptStreamPtr stream_;                 // null until start() and once it is over
   std::atomic<bool> is_posted_ = false;  // a pump() is on its way
 };
 

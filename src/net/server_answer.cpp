@@ -18,6 +18,7 @@ namespace {
 
 /// From this size on, copying costs more than the system call that a copy may save.
 constexpr std::size_t send_at_once_bytes = 16 << 10;
+constexpr std::string_view never_a_page = "X-Content-Type-Options: nosniff\r\n";
 
 std::ptrdiff_t send_pieces(int fd, const std::array<std::string_view, 3>& pieces) {
   std::array<iovec, 3> parts;
@@ -131,6 +132,7 @@ std::string_view ServerConnection::make_head(int status, std::string_view head_f
   append_number(head, static_cast<std::uint64_t>(status));
   head.append(" ").append(reason_phrase(status)).append("\r\n");
   head.append(shared_.date.text(coarse_wall_now()));
+  head.append(never_a_page);
   head.append(head_fields).append(exchange_->answer_fields_);
   if (content_length && status != 204 && status != 304) {
     head.append("Content-Length: ");

@@ -2,11 +2,10 @@
 // them is served (G5), who does not read holds up himself alone (G9), a full queue refuses quickly and loses nothing (O5), and
 // names without end leave nothing behind (R7).
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { test } from 'node:test';
-import { residentBytes, workerOf } from './lib/processes.mjs';
+import { ownMemory, residentBytes, threadCount, workerOf } from './lib/processes.mjs';
 import { Stoker, echo, hasEngines, llama, longEnough, patience, readAll, shadow, sized, sseEvents, until } from './lib/stoker.mjs';
 
 const once = { min_instances: 1, max_instances: 1 };
@@ -17,7 +16,6 @@ const eachOf = (count, atATime, one) => {
   return Promise.all(Array.from({ length: atATime }, async () => { while (next < count) await one(next++); }));
 };
 /// Memory that is the process's own, in bytes: what it maps of files, the journal's too, is the kernel's cache.
-const ownMemory = (pid) => Number(/RssAnon:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
 const idle = (stoker) => until('nothing runs or waits', async () => (await stoker.ps()).deployments.every((d) => d.queued === 0 && d.running === 0));
 
 // A seeded generator, so that a failure can be had again (mulberry32).
@@ -226,15 +224,14 @@ test('names without end: unknown ones leave nothing, known ones give all back (R
     req.end(payload);
   });
   const metrics = async () => (await stoker.call('/metrics')).text;
-  const threads = () => fs.readdirSync(`/proc/${pid}/task`).length;
   await eachOf(500, 8, async (i) => { assert.equal(await status(`warm-up-${i}`), 404); });
   const { length: lines } = (await metrics()).split('\n');
-  const before = { memory: ownMemory(pid), threads: threads(), lines };
+  const before = { memory: ownMemory(pid), threads: threadCount(pid), lines };
   await eachOf(names, 16, async (i) => { assert.equal(await status(`unknown-${i}`), 404); });
   const after = await metrics();
   assert.equal(after.split('\n').length, before.lines, 'no series was made');
   assert.doesNotMatch(after, /unknown-/);
-  assert.equal(threads(), before.threads);
+  assert.equal(threadCount(pid), before.threads);
   assert.equal((await stoker.ledger()).length, 0, 'none was admitted');
   const grown = ownMemory(pid) - before.memory;
   assert.ok(grown < shadow * (1 << 20), `${names} unknown names: ${grown} bytes`);

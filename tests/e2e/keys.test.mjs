@@ -90,6 +90,8 @@ test('a revoked key is useless at once; what runs for it goes on, and ends if th
     const made = await keys(stoker, 'create');
     const stream = await openStream(`${stoker.url}/v1/chat/completions`, body('e', { stream: true }), bearer(made.key));
     assert.equal(stream.res.statusCode, 200);
+    let streamed = '';
+    stream.res.on('data', (part) => { streamed += part; });
     const text = readAll(stream.res);
     let over = false;
     text.then(() => { over = true; }, () => { over = true; });
@@ -108,7 +110,7 @@ test('a revoked key is useless at once; what runs for it goes on, and ends if th
         } else { assert.equal(status, 401); }
       }
     });
-    await until('requests are served', () => accepted > 100);
+    await until('requests are served, and the stream has tokens', () => accepted > 100 && streamed.includes('data: '));
     await keys(stoker, 'revoke', made.id, ...(hard ? ['--hard'] : []));
     const revoked = performance.now();
     const rate = accepted / (revoked - begun) * 1000;

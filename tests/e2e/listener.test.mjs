@@ -4,9 +4,9 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { Stoker, echo, readAll, request, sseEvents, until } from './lib/stoker.mjs';
+import { descriptorCount, ownMemory, threadCount } from './lib/processes.mjs';
+import { Stoker, echo, longEnough, readAll, request, shadow, sized, sseEvents, until } from './lib/stoker.mjs';
 
-const descriptors = (pid) => fs.readdirSync(`/proc/${pid}/fd`).length;
 /// CPU time of a process in ticks of 10 ms.
 function cpuTicks(pid) {
   const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
@@ -28,7 +28,7 @@ test('with more clients than descriptors nobody inside is disturbed, nothing spi
   });
   t.after(() => crowd.forEach((socket) => socket.destroy()));
   await stoker.logs(/event=accept_paused/);
-  assert.ok(descriptors(pid) < limit, 'some are kept for workers and files');
+  assert.ok(descriptorCount(pid) < limit, 'some are kept for workers and files');
   const before = cpuTicks(pid);
   const begun = Date.now();
   // Who waits at the door is let in as the silent ones run into the header deadline.
@@ -43,28 +43,44 @@ test('with more clients than descriptors nobody inside is disturbed, nothing spi
   assert.match((await stoker.call('/metrics')).text, /stoker_accept_paused_total [1-9]/);
 });
 
-test('ten thousand connections that come and go leave nothing behind (R2)', { timeout: 120_000 }, async (t) => {
-  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 50, token_delay: '1ms' }) } });
+test('connections and streams that come and go leave nothing behind (R2)', { timeout: longEnough }, async (t) => {
+  const { connections, streams } = sized({ quick: { connections: 10_000, streams: 200 }, full: { connections: 100_000, streams: 10_000 } });
+  const stoker = await Stoker.start(t, { deployments: { e: echo({ tokens: 50, token_delay: '1ms' }, { concurrency: 64 }) } });
+  const { pid } = stoker.process;
   const port = Number(new URL(stoker.url).port);
-  assert.equal((await stoker.chat('e', { max_tokens: 2 })).status, 200);
-  const before = descriptors(stoker.process.pid);
-  const threads = () => fs.readdirSync(`/proc/${stoker.process.pid}/task`).length;
-  const threadsBefore = threads();
-  for (let round = 0; round < 100; ++round) {
-    await Promise.all(Array.from({ length: 100 }, async (_, i) => {
-      const socket = net.connect(port, '127.0.0.1');
-      socket.on('error', () => {});
-      await once(socket, 'connect');
-      if (i % 3 === 1) socket.write('GET /healthz HT');
-      if (i % 3 === 2) socket.resetAndDestroy(); else socket.destroy();
-    }));
-  }
-  for (let i = 0; i < 200; ++i) {
-    const left = await stoker.stream('e');
-    left.leave();
-  }
-  await until('all are gone', () => descriptors(stoker.process.pid) <= before + 4);
-  assert.equal(threads(), threadsBefore);
+  const come = async (count) => {
+    for (let begun = 0; begun < count; begun += 100) {
+      await Promise.all(Array.from({ length: 100 }, async (_, i) => {
+        const socket = net.connect(port, '127.0.0.1');
+        socket.on('error', () => {});
+        await once(socket, 'connect');
+        if (i % 3 === 1) socket.write('GET /healthz HT');
+        if (i % 3 === 2) socket.resetAndDestroy(); else socket.destroy();
+      }));
+    }
+  };
+  const leaveStreams = async (count) => {
+    const each = async () => { for (let i = 0; i < count / 8; ++i) (await stoker.stream('e')).leave(); };
+    await Promise.all(Array.from({ length: 8 }, each));
+  };
+  const quiet = async () => {
+    const [instance] = (await stoker.ps()).instances;
+    await stoker.activeBecomes(instance, 0);
+  };
+  // What is made once is there.
+  await come(1000);
+  await leaveStreams(sized({ quick: 200, full: 5000 }));
+  await quiet();
+  const before = { descriptors: descriptorCount(pid), threads: threadCount(pid), memory: ownMemory(pid) };
+  await come(connections);
+  await leaveStreams(streams);
+  await quiet();
+  // Each of CLOSE_WAIT's sockets would be a descriptor.
+  await until('all are gone', () => descriptorCount(pid) <= before.descriptors + 4);
+  assert.equal(threadCount(pid), before.threads);
+  const grown = ownMemory(pid) - before.memory;
+  t.diagnostic(`${connections} connections and ${streams} streams: ${(grown / 1024).toFixed(0)} KiB`);
+  assert.ok(grown < shadow * (2 << 20), `the server grew by ${grown} bytes`);
 });
 
 test('pages of the configured origins may call, with a key; others are told nothing (CORS)', async (t) => {

@@ -1,8 +1,10 @@
-// What llama.cpp keeps of a prompt, in its slots and in its cache of prompts in memory, serves the tenant alone that sent it (C8).
+// What an engine keeps of a prompt serves the tenant alone that sent it (C8): llama.cpp's slots and prompts in memory, and by `cache_salt`
+// what vLLM and SGLang keep.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import path from 'node:path';
 import { test } from 'node:test';
-import { Stoker, hasEngines, llama, makeKey, openStream, readAll, request, sseEvents } from './lib/stoker.mjs';
+import { Stoker, hasEngines, llama, makeKey, openStream, readAll, repository, request, sseEvents } from './lib/stoker.mjs';
 
 const skip = !hasEngines && 'built without engines';
 const story = 'Once upon a time there was an owl who lived in an old tree by the river. '.repeat(4);
@@ -74,4 +76,33 @@ test('a slot that a client names is not taken from the one who is using it', { s
   assert.deepEqual(ended, ['long', 'short']);
   const last = sseEvents(text).filter((event) => event.data).map((event) => JSON.parse(event.data)).at(-1);
   assert.deepEqual([last.stop_type, last.tokens_predicted], ['limit', 400]);
+});
+
+// Its command names vLLM.
+const likeVllm = (rest = {}) => ({ runtime: 'command', command: ['/usr/bin/node', path.join(repository, 'tests/contract/servers/vllm_like_server.mjs'), '{port}'],
+  served_model_name: 'org/served', autoscaling: { max_instances: 1 }, ...rest });
+
+test('an engine that shares prompts by their salt is sent one for each tenant, whatever the client writes', async (t) => {
+  const { tenant } = await start(t, { m: likeVllm() });
+  const served = { model: 'org/served' };
+  const ways = {
+    ...routes, pass_through: ['/invoke/m/v1/completions', { ...served, prompt: story }],
+    own_salt: ['/v1/chat/completions', { model: 'm', messages, cache_salt: 'x' }],
+    forged: ['/invoke/m/v1/completions', { ...served, prompt: story, cache_salt: 'stoker-1:' }],
+  };
+  delete ways.named_slot;
+  for (const [name, [target, body]] of Object.entries(ways)) {
+    const a = await tenant(`a-${name}`);
+    const b = await tenant(`b-${name}`);
+    assert.equal(await a(target, body), 0, `${name}: nobody else's`);
+    assert.ok(await a(target, body) > 0, `${name}: its own is reused`);
+    assert.equal(await b(target, body), 0, `${name}: another tenant's is not`);
+  }
+});
+
+test('without a salt such an engine reuses what others wrote', async (t) => {
+  const { tenant } = await start(t, { m: likeVllm({ cache_salt: 'off' }) });
+  const [a, b] = [await tenant('a'), await tenant('b')];
+  assert.equal(await a(...routes.chat), 0);
+  assert.ok(await b(...routes.chat) > 0);
 });

@@ -11,7 +11,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { makeCertificate, putCertificate } from './lib/certificates.mjs';
-import { Stoker, cli, echo, patience, readAll, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, cli, echo, longEnough, patience, readAll, sized, sseEvents, until } from './lib/stoker.mjs';
 
 async function start(t, config = {}, options = {}) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'stoker-tls-'));
@@ -175,6 +175,18 @@ test('a scanner finds TLS 1.2 and 1.3 with AEAD ciphers only', { skip: !scanner 
   assert.ok(ciphers.length >= 3, text);
   for (const cipher of ciphers) assert.match(cipher, /GCM|CHACHA20/, cipher);
   assert.doesNotMatch(text, /(?<!not )vulnerable to heartbleed/);
+});
+
+// Minutes of handshakes: only in the long form.
+const whole = sized({ quick: undefined, full: spawnSync('testssl', ['--version']).status === 0 });
+const whyNot = whole === undefined ? 'only with STOKER_TEST_LONG' : 'testssl.sh is not installed';
+test('testssl.sh finds nothing above LOW', { skip: !whole && whyNot, timeout: longEnough }, async (t) => {
+  const server = await start(t);
+  const file = path.join(server.folder, 'findings.json');
+  spawnSync('testssl', ['--warnings', 'batch', '--quiet', '--severity', 'MEDIUM', '--jsonfile', file, `https://127.0.0.1:${server.port}`]);
+  // What it says of the certificate is true of this test's own: nobody signed it, and it ends soon.
+  const findings = JSON.parse(fs.readFileSync(file, 'utf8')).filter(({ id }) => !id.startsWith('cert_'));
+  assert.deepEqual(findings.map(({ id, severity, finding }) => `${severity} ${id}: ${finding}`), []);
 });
 
 test('a server that ends says goodbye to TLS clients, after their answers', async (t) => {

@@ -19,8 +19,8 @@ void read_as_request(JsonReader& reader, std::string_view body) {
   fuzz::require(!reader.check_object(body), "what is accepted is an object");
   fuzz::require(!reader.read_request(body, facts = {}), "accepted again");
   static_cast<void>(reader.affinity(TenantId{1}));
-  const std::string changed =
-      reader.rewrite(body, {.add_include_usage = facts.stream, .model = "other"});
+  const std::string changed = reader.rewrite(
+      body, {.add_include_usage = facts.stream, .model = "other", .cache_salt = "stoker-1"});
   BodyFacts after;
   fuzz::require(!reader.read_request(changed, after), "accepted after it was rewritten");
   fuzz::require(after.model == "other", "the new model");

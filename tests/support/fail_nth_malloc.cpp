@@ -1,5 +1,6 @@
-// Preloaded into a server (LD_PRELOAD), it makes one allocation fail: from SIGUSR2 on the one of number
-// STOKER_FAIL_MALLOC, counted over all threads. It says so on stderr. Everything else is glibc's own.
+// Preloaded into a server (LD_PRELOAD), it makes one allocation fail: from SIGUSR2 on the one of
+// number STOKER_FAIL_MALLOC, counted over all threads. It says so on stderr. Everything else is
+// glibc's own.
 #include <unistd.h>
 
 #include <atomic>

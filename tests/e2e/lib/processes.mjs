@@ -54,7 +54,9 @@ export async function gone(processes, ms = 5_000) {
     () => !processes.some((one) => isThere(one) && !isZombie(one)), ms);
 }
 
-export function residentBytes(pid) {
-  const line = /VmRSS:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return Number(line[1]) * 1024;
-}
+const statusBytes = (pid, field) => Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
+export const residentBytes = (pid) => statusBytes(pid, 'VmRSS');
+/// Without what is mapped from files.
+export const ownMemory = (pid) => statusBytes(pid, 'RssAnon');
+export const threadCount = (pid) => fs.readdirSync(`/proc/${pid}/task`).length;
+export const descriptorCount = (pid) => fs.readdirSync(`/proc/${pid}/fd`).length;

@@ -85,6 +85,7 @@ deployments:
     runtime: command
     command: [vllm, serve, "{model}", --port, "{port}"]
     usage: inject
+    served_model_name: org/Chat-7B
     env: {HF_HUB_OFFLINE: 1}
 )");
   ASSERT_TRUE(loaded.ok());
@@ -106,6 +107,8 @@ deployments:
   EXPECT_EQ(chat.autoscaling.scale_to_zero_delay, minutes(10));
   const DeploymentConfig& vllm = config.deployments.at(1);
   EXPECT_THAT(vllm.command, ElementsAre("vllm", "serve", "{model}", "--port", "{port}"));
+  EXPECT_EQ(vllm.served_model_name, "org/Chat-7B");
+  EXPECT_EQ(vllm.cache_salt, CacheSalt::automatic);
   EXPECT_THAT(vllm.env, ElementsAre(Pair("HF_HUB_OFFLINE", "1")));
 }
 

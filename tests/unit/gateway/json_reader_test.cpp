@@ -75,14 +75,27 @@ TEST(JsonReader, RewritesForForeignEngines) {
   };
   for (const Case& c : {
            Case{R"({"model":"a","stream":true})",
-                {true, {}},
+                {true, {}, {}},
                 R"({"model":"a","stream":true,"stream_options":{"include_usage":true}})"},
            Case{R"({"stream_options":{"include_usage":false,"x":[1]},"model":"a"})",
-                {true, {}},
+                {true, {}, {}},
                 R"({"model":"a","stream_options":{"x":[1],"include_usage":true}})"},
            Case{R"({"model":"a", "n": 2,"stop":"\n"})",
-                {false, "org/served"},
+                {false, "org/served", {}},
                 R"({"model":"org/served","n":2,"stop":"\n"})"},
+           Case{R"({"model":"a"})",
+                {false, {}, "stoker-7"},
+                R"({"model":"a","cache_salt":"stoker-7:"})"},
+           Case{R"({"cache_salt":"mine","model":"a"})",
+                {false, {}, "stoker-7"},
+                R"({"model":"a","cache_salt":"stoker-7:mine"})"},
+           // However it is spelled, and whatever it is.
+           Case{R"({"model":"a","cache\u005fsalt":"x","cache_salt":"y"})",
+                {false, {}, "stoker-7"},
+                R"({"model":"a","cache_salt":"stoker-7:x"})"},
+           Case{R"({"model":"a","cache_salt":["stoker-8:"]})",
+                {false, {}, "stoker-7"},
+                R"({"model":"a","cache_salt":"stoker-7:"})"},
        }) {
     BodyFacts facts;
     ASSERT_FALSE(reader.read_request(c.body, facts));

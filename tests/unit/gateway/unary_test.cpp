@@ -334,5 +334,33 @@ TEST(Unary, AForeignEnginesUsageIsReadFromItsAnswer) {
   EXPECT_TRUE(endings[0].usage_known);
 }
 
+TEST(Unary, EachTenantHasASaltOfItsOwn) {
+  std::vector<std::string> seen;
+  ScriptedWorker worker([&](WorkerConnection& c) {
+    seen.push_back(c.read_request());
+    c.send(with_length(200, "Content-Type: application/json\r\nConnection: close\r\n", "{}"));
+  });
+  TestGateway gateway;
+  gateway.add("vllm", RuntimeKind::command, UsageMode::none).salts_prompts = true;
+  gateway.dispatch_all_to(warm_target(worker.path(), false));
+  gateway.start();
+  const std::string salt = R"("cache_salt":"stoker-)";
+  const struct {
+    const char* target;
+    const char* body;
+    std::string sent;
+  } rows[] = {
+      {"/v1/chat/completions", R"({"model":"vllm","messages":[]})", salt},
+      {"/v1/messages", R"({"model":"vllm","max_tokens":1,"messages":[]})", salt},
+      {"/invoke/vllm/v1/completions", R"({"model":"x","cache_salt":"stoker-1:"})", salt},
+      {"/invoke/vllm/any", "no JSON", "\r\n\r\nno JSON"},
+      {"/invoke/vllm/any", R"(["a list"])", "\r\n\r\n[\"a list\"]"},
+  };
+  for (const auto& row : rows) {
+    EXPECT_EQ(gateway.ask(post(row.target, row.body)).status, 200) << row.target;
+    EXPECT_THAT(seen.back(), ::testing::HasSubstr(row.sent)) << row.target;
+  }
+}
+
 }  // namespace
 }  // namespace stoker::gateway
