@@ -260,11 +260,14 @@ void Orchestrator::carry_out_orders() {
                    [&](const core::CancelRequest& o) { carry_out(o); },
                    [&](const core::AwaitRoom& o) { carry_out(o); },
                    // Resolved under the lock.
-                   [](const core::Dispatch&) {}, [](const core::Refuse&) {},
+                   [](const core::Dispatch&) {},
+                   [](const core::Refuse&) {},
                    [](const core::FailRequest&) {},
                    // The core is told of no store, so it never orders these.
-                   [](const core::PrefetchModel&) {}, [](const core::DropModel&) {},
-                   [](const core::PinModel&) {}, [](const core::RefuseCopy&) {},
+                   [](const core::PrefetchModel&) {},
+                   [](const core::DropModel&) {},
+                   [](const core::PinModel&) {},
+                   [](const core::RefuseCopy&) {},
                },
                order);
   }
