@@ -1,3 +1,5 @@
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -16,6 +18,7 @@ constexpr std::size_t most_populated_bytes = 2 * 1024 * 1024;
 }  // namespace
 
 void Journal::Impl::run() {
+  ::pthread_setname_np(::pthread_self(), "journal");
   const auto pause = std::chrono::nanoseconds(options_.sync_interval.ns);
   const auto space_pause = std::chrono::nanoseconds(options_.space_retry_interval.ns);
   Lock lock(mutex_);

@@ -1,6 +1,7 @@
 #include "ledger/sqlite/sqlite_ledger.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
@@ -319,6 +320,7 @@ Result<void> SqliteLedger::flush() {
 // --- Writing -----------------------------------------------------------------------------------
 
 void SqliteLedger::run(std::optional<Feed> feed, std::stop_token stop) {
+  ::pthread_setname_np(::pthread_self(), "ledger");
   bool in_trouble = false;
   while (!stop.stop_requested()) {
     Result<void> stored = store_next(feed, stop);
