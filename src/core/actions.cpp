@@ -140,6 +140,38 @@ const char* to_text(Tier tier) {
   return "unknown";
 }
 
+const char* to_text(PrefetchReason reason) {
+  switch (reason) {
+    case PrefetchReason::room:
+      return "room";
+    case PrefetchReason::pinned:
+      return "pinned";
+  }
+  return "unknown";
+}
+
+const char* to_text(DropReason reason) {
+  switch (reason) {
+    case DropReason::worth_less:
+      return "worth_less";
+    case DropReason::over_capacity:
+      return "over_capacity";
+    case DropReason::not_on_disk:
+      return "not_on_disk";
+  }
+  return "unknown";
+}
+
+const char* to_text(CopyRefusal reason) {
+  switch (reason) {
+    case CopyRefusal::larger_than_tier:
+      return "larger_than_tier";
+    case CopyRefusal::no_room:
+      return "no_room";
+  }
+  return "unknown";
+}
+
 const char* to_text(Unfit reason) {
   switch (reason) {
     case Unfit::lost:

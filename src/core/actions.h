@@ -160,8 +160,66 @@ struct AwaitRoom {
   UnfitCounts unfit{};
 };
 
+/// A move of a model in a store, over all lives of the server.
+using MoveId = Id<struct MoveTag>;
+
+enum class PrefetchReason : std::uint8_t {
+  room,   // it is worth something, and there is room for it; others may have left for it
+  pinned  // whoever configures it wants it there
+};
+/// Bring a model to a tier of a node's store from the tier below. Answered once, by ModelFetched or
+/// MoveFailed. Its room is taken from now on.
+struct PrefetchModel {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  MoveId move;
+  PrefetchReason reason = PrefetchReason::room;
+  Bytes bytes;
+  Duration saves;  // expected, of waiting for starts, in an hour
+};
+
+enum class DropReason : std::uint8_t {
+  worth_less,     // than another that comes
+  over_capacity,  // more lies there than may
+  not_on_disk     // a copy in host memory, whose file is gone
+};
+/// Take a model from a tier. Answered once, by ModelDropped or MoveFailed; its room is free then.
+struct DropModel {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  MoveId move;
+  DropReason reason = DropReason::worth_less;
+  Bytes bytes;
+  Duration saved;  // expected, of waiting for starts, in an hour
+};
+
+/// What is pinned is not given up by anybody but the core, whatever the machine runs out of.
+struct PinModel {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  bool pinned = true;
+};
+
+enum class CopyRefusal : std::uint8_t {
+  larger_than_tier,
+  no_room  // it is pinned, and so is what is there, or it is in use, or has just come
+};
+/// A model that belongs in a tier does not come; said once, for people.
+struct RefuseCopy {
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  CopyRefusal reason = CopyRefusal::larger_than_tier;
+  Bytes bytes;
+  Bytes capacity;
+};
+
 using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, CancelRequest,
-                            FailRequest, AwaitRoom, SuspendInstance, ResumeInstance>;
+                            FailRequest, AwaitRoom, SuspendInstance, ResumeInstance, PrefetchModel,
+                            DropModel, PinModel, RefuseCopy>;
 
 /// Asked for by what runs, whether a request waits or not.
 [[nodiscard]] constexpr bool is_for_load(StartReason reason) {
@@ -176,5 +234,8 @@ using Action = std::variant<StartInstance, StopInstance, Dispatch, Refuse, Cance
 [[nodiscard]] const char* to_text(WaitReason reason);
 [[nodiscard]] const char* to_text(Unfit reason);
 [[nodiscard]] const char* to_text(Tier tier);
+[[nodiscard]] const char* to_text(PrefetchReason reason);
+[[nodiscard]] const char* to_text(DropReason reason);
+[[nodiscard]] const char* to_text(CopyRefusal reason);
 
 }  // namespace stoker::core

@@ -7,7 +7,8 @@
 
 namespace stoker::core {
 
-Core::Core(const CoreConfig& config) : config_(config) {}
+Core::Core(const CoreConfig& config)
+    : config_(config), next_move_((config.epoch.value << 32U) + 1) {}
 Core::~Core() = default;
 
 void Core::step(Instant now, const Event& event, Actions& actions) {
@@ -29,6 +30,7 @@ void Core::forget() {
       timers_.clear(kind, id.value);
     }
     teachers_.erase(id);
+    if (const Deployment* const d = find_deployment(id)) remove_user(*d);
     deployment_by_id_.erase(id);
     deployments_.erase(id);
   }
@@ -62,6 +64,10 @@ void Core::handle(const Event& event) {
                  [&](const StartFailed& e) { on(e); },
                  [&](const InstanceHung& e) { on(e); },
                  [&](const InstanceUnkillable& e) { on(e); },
+                 [&](const StoreAdded& e) { on(e); },
+                 [&](const ModelFetched& e) { on(e); },
+                 [&](const ModelDropped& e) { on(e); },
+                 [&](const MoveFailed& e) { on(e); },
                  [&](const ModelInTier& e) { on(e); },
                  [&](const ModelLost& e) { on(e); },
                  [&](const TierLost& e) { on(e); },
@@ -131,6 +137,9 @@ void Core::fire(const Timers::Due& due) {
     case TimerKind::device_trust:
       device_to_change(DeviceId{due.id}).distrusted = false;
       changed_devices_.push_back(DeviceId{due.id});
+      return;
+    case TimerKind::cache_round:
+      cache_round();
       return;
     case TimerKind::shutdown_limit:
       for (auto& [id, each] : deployments_) {
@@ -206,6 +215,7 @@ void Core::advance(Instance& instance, InstanceInput input) {
                    to_text(instance.state), static_cast<int>(input));
   count(instance, -1);
   const bool was_leaving = is_leaving(instance);
+  const InstanceState before = instance.state;
   instance.state = *next;
   if (*next != InstanceState::suspending && *next != InstanceState::suspended) {
     instance.wanted_back = false;
@@ -213,6 +223,7 @@ void Core::advance(Instance& instance, InstanceInput input) {
   instance.since = now_;
   count(instance, 1);
   if (!was_leaving && is_leaving(instance)) note_leaving(instance);
+  if (instance.model) note_model_use(instance, before);
 }
 
 void Core::count(Instance& instance, std::int32_t sign) {
@@ -300,6 +311,11 @@ Summary Core::summary() const {
   }
   for (const auto& [id, node] : nodes_) {
     summary.nodes.push_back({id, node.host.capacity(), node.host.reserved()});
+  }
+  for (const auto& [id, store] : stores_) {
+    for (const Tier tier : {Tier::host, Tier::disk}) {
+      summary.stores.push_back({id, tier, store.plan.capacity(tier), store.plan.held(tier)});
+    }
   }
   return summary;
 }

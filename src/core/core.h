@@ -3,7 +3,8 @@
 //
 // Entry points: step() and next_wakeup(). Where to look: requests core_requests.cpp, what they
 // wait for core_waiting.cpp, lives of instances core_instances.cpp, suspended ones
-// core_suspend.cpp, how many core_scaling.cpp, where core_rooms.cpp, checks core_invariants.cpp.
+// core_suspend.cpp, how many core_scaling.cpp, where core_rooms.cpp, what lies in the stores
+// core_cache.cpp, checks core_invariants.cpp.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,7 @@
 #include "core/actions.h"
 #include "core/affinity.h"
 #include "core/autoscaler.h"
+#include "core/cache_plan.h"
 #include "core/events.h"
 #include "core/failure_policy.h"
 #include "core/fair_queue.h"
@@ -96,11 +98,19 @@ struct NodeSummary {
   Bytes host_memory;
   Bytes host_reserved;
 };
+/// One tier of a node's store.
+struct StoreSummary {
+  NodeId id;
+  Tier tier = Tier::disk;
+  Bytes capacity;
+  Bytes held;  // there or on its way
+};
 struct Summary {
   std::vector<DeploymentSummary> deployments;  // each list ordered by id
   std::vector<InstanceSummary> instances;
   std::vector<DeviceSummary> devices;
   std::vector<NodeSummary> nodes;
+  std::vector<StoreSummary> stores;
 };
 
 class Core {
@@ -191,6 +201,8 @@ class Core {
     std::uint32_t instances_planned = 0;  // since it was added
     bool came_up = false;  // an instance of it was ready once; until then it teaches nobody
     bool minimum_suspended = false;
+    bool stored = false;         // some store may serve it: its model is one, and a device suits
+    bool cache_touched = false;  // its model is to be looked at
     bool removed = false;
     bool changed = false;  // by a new spec: what was admitted under the old one may exceed it
   };
@@ -208,6 +220,8 @@ class Core {
     NodeId node;                    // whose host memory it holds or waits for
     std::uint64_t wish = 0;         // order in which they came to wait
     Tier from = Tier::disk;         // where its weights came from
+    ModelId model;                  // of the store, that it was started with on store_node
+    NodeId store_node;
     std::vector<RequestId> in_flight;
     PoolId pool;  // what it holds of a pool, and of each of its devices
     std::int32_t pool_devices = 0;
@@ -265,6 +279,14 @@ class Core {
     PoolSpec spec;
     std::int32_t devices_held = 0;
     std::vector<Instance*> residents;
+  };
+  struct Store {
+    CachePlan plan;
+    std::vector<DeviceId> devices;  // of its node, ascending
+  };
+  struct KnownModel {
+    std::vector<Deployment*> users;  // ascending by id
+    Bytes bytes;                     // as a store told last; {0}: none did
   };
   /// Instances that wait for room: larger priority first, then the order of their wish.
   struct WaitKey {
@@ -452,6 +474,29 @@ class Core {
   void take_room(Instance& instance, const std::vector<DeviceId>& devices);
   void release_room(Instance& instance);
 
+  // core_cache.cpp
+  void on(const StoreAdded& e);
+  void on(const ModelFetched& e);
+  void on(const ModelDropped& e);
+  void on(const MoveFailed& e);
+  void add_user(Deployment& d);
+  void remove_user(const Deployment& d);
+  void look_where_stored(Deployment& d);
+  void note_store_device(const DeviceSpec& spec);
+  void note_found(const ModelInTier& e);
+  void note_size(ModelId model, Bytes bytes);
+  void note_lost(NodeId node, ModelId model, Tier tier);
+  void note_model_use(Instance& instance, InstanceState before);
+  void touch_model(ModelId model);
+  void touch(Deployment& d);
+  void cache_round();
+  void decide_cache(NodeId node, Store& store, std::optional<Instant>& again);
+  void update_model(ModelId model);
+  [[nodiscard]] Bytes bytes_of(const KnownModel& known) const;
+  [[nodiscard]] const Device* device_for(const Deployment& d, const Store& store) const;
+  [[nodiscard]] std::int32_t copies_elsewhere(ModelId model, Tier tier, NodeId node) const;
+  Store* find_store(NodeId node);
+
   // core_tiers.cpp
   void note_copy(NodeId node, ModelId model, Tier tier, bool is_there);
   [[nodiscard]] Tier tier_for(const Deployment& d, NodeId node) const;
@@ -502,6 +547,13 @@ class Core {
   std::map<ModelId, std::vector<ModelPlace>> model_places_;  // by node
   ReadyTimes ready_times_;                                   // buffer of find_place
   std::map<NodeId, Node> nodes_;                             // that lend host memory
+  std::map<NodeId, Store> stores_;
+  std::map<ModelId, KnownModel> known_models_;  // that a deployment or a store named
+  std::vector<ModelId> touched_models_;         // whose worth may have changed, in that order
+  ModelId last_looked_at_;                      // of those that are looked at in turn
+  Instant cache_round_at_;                      // the last one
+  std::uint64_t next_move_ = 1;                 // set apart by the epoch
+  std::vector<CacheOrder> cache_orders_;        // buffer of a round
   std::map<PoolId, Pool> pools_;
   std::map<TenantId, std::int32_t> weights_;  // of tenants that were told
   IdTable<RequestId, Request> requests_;

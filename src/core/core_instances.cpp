@@ -47,6 +47,7 @@ void Core::on(const DeviceAdded& e) {
   rooms_.resize(devices_.size());
   stale_rooms_.resize(devices_.size());
   std::iota(stale_rooms_.begin(), stale_rooms_.end(), std::size_t{0});
+  note_store_device(e.device);
   changed_devices_.push_back(e.device.id);
   try_unplaceable({e.device.id});
 }
@@ -137,6 +138,7 @@ void Core::on(const DeploymentAdded& e) {
   if (spec.scale.on.any()) d->load = std::make_unique<LoadWindows>(now_);
   for (const auto& [tenant, weight] : weights_) d->queue.set_weight(tenant, weight);
   deployment_by_id_.insert(spec.id, d.get());
+  add_user(*d);
   scale(*d);
 }
 
@@ -146,8 +148,10 @@ void Core::on(const DeploymentChanged& e) {
   const bool moves = d->spec.pool != e.deployment.pool;
   STOKER_INVARIANT(!moves || d->instances.empty(), "deployment {} changes its pool while it runs",
                    e.deployment.id.value);
+  remove_user(*d);
   d->spec = e.deployment;
   d->changed = true;
+  add_user(*d);
   if (!d->spec.scale.on.any()) {
     d->load.reset();
   } else if (!d->load) {
@@ -230,6 +234,7 @@ void Core::on(const DeploymentRemoved& e) {
   Deployment* const d = find_deployment(e.deployment);
   if (d == nullptr || d->removed) return;
   d->removed = true;
+  touch(*d);
   refuse_all_queued(*d, RefuseReason::removed);
   wind_down(*d);
   forget_if_empty(*d);

@@ -168,6 +168,22 @@ void Core::check_invariants() const {
     STOKER_INVARIANT(node.host.reserved() == node.host.recount(), "V12 node {}", id.value);
     STOKER_INVARIANT(node.host.reserved() <= node.host.capacity(), "V3 node {}", id.value);
   }
+  for (const auto& [id, store] : stores_) {
+    std::array<std::int32_t, cached_tiers> uses{};
+    for (const auto& [instance_id, each] : instances_) {
+      if (!each->model || each->store_node != id || each->state == InstanceState::planned) continue;
+      const bool loads =
+          each->state == InstanceState::starting || each->state == InstanceState::loading;
+      uses[0] += each->from == Tier::host && loads ? 1 : 0;
+      ++uses[1];
+    }
+    for (const Tier tier : {Tier::host, Tier::disk}) {
+      STOKER_INVARIANT(store.plan.held(tier) == store.plan.recount(tier), "V12 store {}", id.value);
+      STOKER_INVARIANT(store.plan.uses(tier) == uses[static_cast<std::size_t>(tier)],
+                       "store {}: {} read from the {} tier, not {}", id.value,
+                       store.plan.uses(tier), to_text(tier), uses[static_cast<std::size_t>(tier)]);
+    }
+  }
   for (const auto& [id, pool] : pools_) {
     std::int32_t held = 0;
     for (const Instance* each : pool.residents) held += each->pool_devices;

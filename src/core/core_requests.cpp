@@ -64,6 +64,9 @@ void Core::admit(const RequestArrived& e, Deployment& d) {
   requests_.insert(e.request, request);
   enqueue(e.request, request, e.deadline == Instant{} ? now_ + limits.queue_timeout : e.deadline);
   scale(d);
+  // The suspended one that was to serve it may have gone, as its devices are lost.
+  if (d.queue.empty()) return;
+  if (const std::optional<RefuseReason> reason = refusal_at(now_, d)) refuse_all_queued(d, *reason);
 }
 
 void Core::on(const RequestEnded& e) {

@@ -241,6 +241,8 @@ void Core::start(Instance& instance, const std::vector<DeviceId>& devices, const
   if (!devices.empty()) {
     const Device& first = device(devices.front());
     instance.from = tier_for(d, first.node);
+    instance.model = d.spec.model.id;
+    instance.store_node = first.node;
     expected = start_on(d, first.kind, instance.from);
   }
   advance(instance, InstanceInput::placed);
@@ -278,6 +280,7 @@ Duration Core::break_even_of(const Instance& instance) const {
 
 void Core::note_arrival(Deployment& d) {
   if (d.came_up) next_use_.arrived(d.next_use, now_);
+  touch(d);
   if (d.load) {
     d.load->advance(now_, d.in_flight);
     d.load->request_arrived();

@@ -6,10 +6,12 @@
 namespace stoker::core {
 void Core::on(const ModelInTier& e) {
   note_copy(e.node, e.model, e.tier, true);
+  note_found(e);
 }
 
 void Core::on(const ModelLost& e) {
   note_copy(e.node, e.model, e.tier, false);
+  note_lost(e.node, e.model, e.tier);
 }
 
 /// Cost: O(models of the store); it is rare.
@@ -17,6 +19,9 @@ void Core::on(const TierLost& e) {
   std::vector<ModelId> models;
   for (const auto& [model, places] : model_places_) models.push_back(model);
   for (const ModelId model : models) note_copy(e.node, model, e.tier, false);
+  const Store* const store = find_store(e.node);
+  if (store == nullptr || e.tier == Tier::remote) return;
+  for (const ModelId model : store->plan.models_in(e.tier)) note_lost(e.node, model, e.tier);
 }
 
 /// The remote store has them all; nothing is noted of it.
@@ -93,6 +98,7 @@ void Core::note_start_time(const Instance& instance) {
   const DeviceKind kind = device(instance.devices.front()).kind;
   d.own_times.observed(kind, instance.from, took);
   load_times_.observed(kind, instance.from, weights_of(d, kind), took);
+  touch(d);
 }
 
 }  // namespace stoker::core

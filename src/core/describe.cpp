@@ -43,6 +43,22 @@ const char* how(ExitKind kind) {
   return "unknown";
 }
 
+const char* why(MoveFailure failure) {
+  switch (failure) {
+    case MoveFailure::no_room:
+      return "there is no room";
+    case MoveFailure::no_source:
+      return "it is not where it was to come from";
+    case MoveFailure::error:
+      return "an error";
+  }
+  return "unknown";
+}
+
+std::string lies_in(Tier tier, NodeId node) {
+  return fmt::format("the {} tier of node {}", to_text(tier), node.value);
+}
+
 std::string unfit_text(const UnfitCounts& counts) {
   std::string text;
   for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -134,6 +150,23 @@ std::string describe(const Event& event, const Names& n) {
           [&](const TierLost& e) {
             return fmt::format("the {} tier of node {} is lost", to_text(e.tier), e.node.value);
           },
+          [&](const StoreAdded& e) {
+            return fmt::format("node {} keeps models in {} of host memory and {} of disk",
+                               e.store.node.value, to_text(e.store.host_memory),
+                               to_text(e.store.disk));
+          },
+          [&](const ModelFetched& e) {
+            return fmt::format("model {} was brought to {}", e.model.value,
+                               lies_in(e.tier, e.node));
+          },
+          [&](const ModelDropped& e) {
+            return fmt::format("model {} was taken from {}", e.model.value,
+                               lies_in(e.tier, e.node));
+          },
+          [&](const MoveFailed& e) {
+            return fmt::format("model {} was not moved in {}: {}", e.model.value,
+                               lies_in(e.tier, e.node), why(e.failure));
+          },
           [&](const InstanceSuspended& e) {
             return e.device_bytes > Bytes{}
                        ? fmt::format("{} still holds {} of its devices", n.instance(e.instance),
@@ -209,6 +242,25 @@ std::string describe(const Action& action, const Names& n) {
                                n.instance(a.instance), n.deployment(a.deployment), where,
                                to_text(a.reserved.private_bytes + a.reserved.shared_bytes),
                                to_text(a.reason), to_text(a.expected_resume));
+          },
+          [&](const PrefetchModel& a) {
+            return fmt::format("bring model {} with {} to {} ({}), which saves {} an hour",
+                               a.model.value, to_text(a.bytes), lies_in(a.tier, a.node),
+                               to_text(a.reason), to_text(a.saves));
+          },
+          [&](const DropModel& a) {
+            return fmt::format("take model {} with {} from {} ({}), where it saved {} an hour",
+                               a.model.value, to_text(a.bytes), lies_in(a.tier, a.node),
+                               to_text(a.reason), to_text(a.saved));
+          },
+          [&](const PinModel& a) {
+            return fmt::format("{} model {} in {}", a.pinned ? "pin" : "pin no longer",
+                               a.model.value, lies_in(a.tier, a.node));
+          },
+          [&](const RefuseCopy& a) {
+            return fmt::format("model {} with {} does not come to {} of {} ({})", a.model.value,
+                               to_text(a.bytes), lies_in(a.tier, a.node), to_text(a.capacity),
+                               to_text(a.reason));
           },
           [&](const Dispatch& a) {
             return fmt::format("send {} to {}", n.request(a.request), n.instance(a.instance));

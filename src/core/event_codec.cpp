@@ -73,7 +73,11 @@ void fields(V& v, PoolSpec& x) {
 }
 template <class V>
 void fields(V& v, StoredModel& x) {
-  v(x.id, x.bytes);
+  v(x.id, x.bytes, x.pinned);
+}
+template <class V>
+void fields(V& v, StoreSpec& x) {
+  v(x.node, x.disk, x.host_memory, x.rest);
 }
 template <class V>
 void fields(V& v, DeploymentSpec& x) {
@@ -205,7 +209,7 @@ void fields(V& v, NodeAdded& x) {
 }
 template <class V>
 void fields(V& v, ModelInTier& x) {
-  v(x.node, x.model, x.tier);
+  v(x.node, x.model, x.tier, x.bytes);
 }
 template <class V>
 void fields(V& v, ModelLost& x) {
@@ -214,6 +218,22 @@ void fields(V& v, ModelLost& x) {
 template <class V>
 void fields(V& v, TierLost& x) {
   v(x.node, x.tier);
+}
+template <class V>
+void fields(V& v, StoreAdded& x) {
+  v(x.store);
+}
+template <class V>
+void fields(V& v, ModelFetched& x) {
+  v(x.node, x.model, x.tier, x.move, x.bytes);
+}
+template <class V>
+void fields(V& v, ModelDropped& x) {
+  v(x.node, x.model, x.tier, x.move);
+}
+template <class V>
+void fields(V& v, MoveFailed& x) {
+  v(x.node, x.model, x.tier, x.move, x.failure, x.bytes);
 }
 template <class V>
 void fields(V& v, InstanceSuspended& x) {
@@ -270,6 +290,23 @@ template <class V>
 void fields(V& v, ResumeInstance& x) {
   v(x.instance, x.generation, x.deployment, x.devices, x.reason, x.reserved, x.wanted_at,
     x.expected_resume);
+}
+
+template <class V>
+void fields(V& v, PrefetchModel& x) {
+  v(x.node, x.model, x.tier, x.move, x.reason, x.bytes, x.saves);
+}
+template <class V>
+void fields(V& v, DropModel& x) {
+  v(x.node, x.model, x.tier, x.move, x.reason, x.bytes, x.saved);
+}
+template <class V>
+void fields(V& v, PinModel& x) {
+  v(x.node, x.model, x.tier, x.pinned);
+}
+template <class V>
+void fields(V& v, RefuseCopy& x) {
+  v(x.node, x.model, x.tier, x.reason, x.bytes, x.capacity);
 }
 
 class Writer {
@@ -350,6 +387,9 @@ constexpr auto last_of(HangKind) {
 }
 constexpr auto last_of(SuspendFailure) {
   return SuspendFailure::outcome_unknown;
+}
+constexpr auto last_of(MoveFailure) {
+  return MoveFailure::error;
 }
 constexpr auto last_of(Tier) {
   return Tier::remote;

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "base/units.h"
+#include "core/actions.h"
 #include "core/spec.h"
 
 namespace stoker::core {
@@ -18,6 +19,10 @@ struct NodeAdded {
 };
 struct PoolAdded {
   PoolSpec pool;
+};
+/// A node keeps models; told again, it has another size from now on.
+struct StoreAdded {
+  StoreSpec store;
 };
 struct DeviceLost {  // it does not answer; nothing new may start there
   DeviceId device;
@@ -141,11 +146,13 @@ struct InstanceUnkillable {  // still there long after SIGKILL
   Generation generation;
 };
 
-/// A model lies whole in a tier of a node: it was brought there, or found at the start.
+/// A model lies whole in a tier of a node without an order of the core: a load left it there, or it
+/// was found at the start.
 struct ModelInTier {
   NodeId node;
   ModelId model;
   Tier tier = Tier::disk;
+  Bytes bytes{};  // {0}: as its deployments say
 };
 struct ModelLost {  // it does no longer
   NodeId node;
@@ -155,6 +162,33 @@ struct ModelLost {  // it does no longer
 struct TierLost {  // with all that lay there
   NodeId node;
   Tier tier = Tier::disk;
+};
+
+struct ModelFetched {  // as PrefetchModel asked for
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  MoveId move;
+  Bytes bytes;
+};
+struct ModelDropped {  // as DropModel asked for
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  MoveId move;
+};
+enum class MoveFailure : std::uint8_t {
+  no_room,    // less is free than was thought
+  no_source,  // it is not, or no longer, where it was to come from
+  error       // of the disk or the network, or somebody else holds it
+};
+struct MoveFailed {  // of either: what was there is still there
+  NodeId node;
+  ModelId model;
+  Tier tier = Tier::disk;
+  MoveId move;
+  MoveFailure failure = MoveFailure::error;
+  Bytes bytes;  // that the model has; {0}: not known
 };
 
 /// The worker has let go of its devices, and that was measured.
@@ -208,6 +242,6 @@ using Event =
                  InstanceHung, InstanceUnkillable, WarmRequested, StopRequested, ShutdownRequested,
                  WokeUp, BoundsChanged, TenantWeighed, FirstTokenSent, KeepWished, NodeAdded,
                  InstanceSuspended, SuspendFailed, InstanceResumed, ResumeFailed, ModelInTier,
-                 ModelLost, TierLost>;
+                 ModelLost, TierLost, StoreAdded, ModelFetched, ModelDropped, MoveFailed>;
 
 }  // namespace stoker::core

@@ -65,6 +65,11 @@ void LoadTimes::observed(DeviceKind kind, Tier from, Bytes bytes, Duration took)
 std::optional<Duration> LoadTimes::expected(DeviceKind kind, Tier from, Bytes bytes) const {
   const Line& line = lines_[static_cast<std::size_t>(kind)][static_cast<std::size_t>(from)];
   if (line.seen < enough) return std::nullopt;
+  return guess(kind, from, bytes);
+}
+
+Duration LoadTimes::guess(DeviceKind kind, Tier from, Bytes bytes) const {
+  const Line& line = lines_[static_cast<std::size_t>(kind)][static_cast<std::size_t>(from)];
   const double s = std::max(line.fixed_s + line.s_per_gib * gib_of(bytes), 0.0);
   return Duration{static_cast<std::int64_t>(std::min(s, 1e8) * 1e9)};
 }
@@ -77,11 +82,26 @@ void OwnTimes::observed(DeviceKind kind, Tier from, Duration took) {
   std::rotate(at, at + 1, seen_.end());
 }
 
+const OwnTimes::Seen* OwnTimes::find(DeviceKind kind, Tier from) const {
+  const auto it = std::find_if(seen_.begin(), seen_.end(), [&](const Seen& each) {
+    return each.kind == kind && each.from == from;
+  });
+  return it == seen_.end() ? nullptr : &*it;
+}
+
+Duration OwnTimes::saved(const LoadTimes& others, DeviceKind kind, Tier below, Tier here,
+                         Bytes bytes) const {
+  const Seen* const from_below = find(kind, below);
+  const Seen* const from_here = find(kind, here);
+  const bool both = from_below != nullptr && from_here != nullptr;
+  const Duration saved = both ? from_below->time.get() - from_here->time.get()
+                              : others.guess(kind, below, bytes) - others.guess(kind, here, bytes);
+  return std::max(saved, Duration{});
+}
+
 Duration OwnTimes::expected(const LoadTimes& others, DeviceKind kind, Tier from, Bytes bytes,
                             Duration first_guess) const {
-  for (const Seen& each : seen_) {
-    if (each.kind == kind && each.from == from) return each.time.get();
-  }
+  if (const Seen* const own = find(kind, from)) return own->time.get();
   const std::optional<Duration> line = others.expected(kind, from, bytes);
   if (seen_.empty()) return line.value_or(first_guess);
   const Seen& newest = seen_.back();

@@ -27,6 +27,8 @@ class LoadTimes {
   void observed(DeviceKind kind, Tier from, Bytes bytes, Duration took);
   /// nullopt: too little was seen to believe the line rather than what is written.
   [[nodiscard]] std::optional<Duration> expected(DeviceKind kind, Tier from, Bytes bytes) const;
+  /// The line as it is, however little was seen: at first its priors.   Gives: >= 0, <= 1e8 s.
+  [[nodiscard]] Duration guess(DeviceKind kind, Tier from, Bytes bytes) const;
 
  private:
   struct Line {
@@ -47,6 +49,10 @@ class OwnTimes {
   /// `first_guess`: where neither it nor others were seen to start.   Gives: >= 0.
   [[nodiscard]] Duration expected(const LoadTimes& others, DeviceKind kind, Tier from, Bytes bytes,
                                   Duration first_guess) const;
+  /// By how much a start from `here` is shorter than one from `below`: from its own starts where it
+  /// was seen to start from both, else from the lines of all.   Gives: >= 0.
+  [[nodiscard]] Duration saved(const LoadTimes& others, DeviceKind kind, Tier below, Tier here,
+                               Bytes bytes) const;
 
  private:
   struct Seen {
@@ -54,6 +60,8 @@ class OwnTimes {
     Tier from;
     StartEstimate time;
   };
+  [[nodiscard]] const Seen* find(DeviceKind kind, Tier from) const;
+
   std::vector<Seen> seen_;  // the newest last
 };
 

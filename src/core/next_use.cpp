@@ -333,6 +333,12 @@ Instant NextUse::refresh(Model& model, Instant now) {
   return idle_since;
 }
 
+double NextUse::rate(const Model& model, Instant now) {
+  if (model.gaps_ == 0) return 0;
+  const double silence_s = model.busy_ ? 0 : seconds_of(now - model.idle_since_);
+  return 1 / std::max({model.mean_gap_s_[Model::scales - 1], silence_s, least_scale_s});
+}
+
 double NextUse::index(Model& model, Instant now) {
   if (!model.met_) return 0;
   const Instant idle_since = refresh(model, now);

@@ -68,6 +68,12 @@ class NextUse {
   /// Cost: O(ages), about 2 us; 0.15 us if nothing happened since the last question.
   [[nodiscard]] double index(Model& model, Instant now);
 
+  /// Uses per second in the long run: one over the mean of the last 64 gaps, or over the silence
+  /// since the last use, whichever is longer. For what is moved rarely: index() rises and falls
+  /// with every gap.
+  /// Gives: >= 0, finite; 0 before the first gap.   Cost: O(1).
+  [[nodiscard]] static double rate(const Model& model, Instant now);
+
   /// Needs: the instance is warm, or started now; break_even >= 0: the idling that costs as much as
   /// a cold start. Ask when the deployment falls idle, and again when start_at has come.
   /// Gives: now <= stop_at < start_at. With no gap to learn from, stop_at is when the deployment

@@ -24,7 +24,8 @@ using ModelId = Id<struct ModelTag>;
 /// A model of the store. Without an id it lies on every node's disk.
 struct StoredModel {
   ModelId id;
-  Bytes bytes;  // {0}: as many as it needs of its device
+  Bytes bytes;                 // {0}: as many as it needs of its device
+  std::optional<Tier> pinned;  // it is kept there, and in the tiers below, on each node that suits
 };
 
 /// A name that devices carry and deployments ask for; the shell numbers them.
@@ -45,6 +46,14 @@ struct DeviceSpec {
 struct NodeSpec {
   NodeId id;
   Bytes host_memory;  // what suspended instances may hold in all
+};
+
+/// Where a node keeps models. One that the core is not told of is filled by nobody.
+struct StoreSpec {
+  NodeId node;
+  Bytes disk;
+  Bytes host_memory;            // for copies of models; what suspended instances hold is apart
+  Duration rest = minutes(10);  // between two moves of a model in a tier
 };
 
 /// Devices that somebody else hands out: the core asks for a shape and counts a quota.

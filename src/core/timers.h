@@ -32,8 +32,9 @@ enum class TimerKind : std::uint8_t {
   device_trust,    // device: a half-dead one may be tried again
   shutdown_limit,  // the server, id 1
   suspend_check,   // instance: being suspended may not be worth it any more
+  cache_round,     // all stores, id 1: what lies where may be worth a change
 };
-inline constexpr std::size_t timer_kinds = 15;
+inline constexpr std::size_t timer_kinds = 16;
 
 class Timers {
  public:

@@ -26,6 +26,11 @@ void write_fields(JsonWriter& json, const core::Action& action, const core::Name
     json.field("decision", decision);
     json.field("reason", code);
   };
+  const auto copy = [&](NodeId node, core::ModelId model, core::Tier tier) {
+    json.field("node", node.value);
+    json.field("model", model.value);
+    json.field("tier", core::to_text(tier));
+  };
   std::visit(
       Overloaded{
           [&](const core::StartInstance& a) {
@@ -88,6 +93,28 @@ void write_fields(JsonWriter& json, const core::Action& action, const core::Name
             json.field("request", names.request(a.request));
             json.field("instance", names.instance(a.instance));
           },
+          [&](const core::PrefetchModel& a) {
+            reason("prefetch", core::to_text(a.reason));
+            copy(a.node, a.model, a.tier);
+            json.field("bytes", a.bytes.value);
+            json.field("saves_ms_an_hour", whole_ms(a.saves));
+          },
+          [&](const core::DropModel& a) {
+            reason("drop", core::to_text(a.reason));
+            copy(a.node, a.model, a.tier);
+            json.field("bytes", a.bytes.value);
+            json.field("saved_ms_an_hour", whole_ms(a.saved));
+          },
+          [&](const core::PinModel& a) {
+            reason(a.pinned ? "pin" : "unpin", "configured");
+            copy(a.node, a.model, a.tier);
+          },
+          [&](const core::RefuseCopy& a) {
+            reason("refuse_copy", core::to_text(a.reason));
+            copy(a.node, a.model, a.tier);
+            json.field("bytes", a.bytes.value);
+            json.field("capacity_bytes", a.capacity.value);
+          },
           [&](const core::Dispatch&) {},
       },
       action);
@@ -108,7 +135,13 @@ void DecisionLog::add(WallTime at, const core::Action& action) {
           [&](const core::StartInstance& a) { return owners_[a.instance] = a.deployment; },
           [&](const core::AwaitRoom& a) { return owners_[a.instance] = a.deployment; },
           [&](const core::Refuse& a) { return a.deployment; },
-          [&](const auto& a) { return deployment_of(a.instance); },
+          [&](const auto& a) {
+            if constexpr (requires { a.instance; }) {
+              return deployment_of(a.instance);
+            } else {
+              return DeploymentId{};  // of a store, which serves many
+            }
+          },
       },
       action);
   if (owners_.size() > kept) owners_.erase(owners_.begin());

@@ -259,9 +259,15 @@ void Orchestrator::carry_out_orders() {
                    [&](const core::ResumeInstance& o) { carry_out(o); },
                    [&](const core::CancelRequest& o) { carry_out(o); },
                    [&](const core::AwaitRoom& o) { carry_out(o); },
-                   [](const core::Dispatch&) {},     // resolved under the lock
-                   [](const core::Refuse&) {},       // the same
-                   [](const core::FailRequest&) {},  // the same
+                   // Resolved under the lock.
+                   [](const core::Dispatch&) {},
+                   [](const core::Refuse&) {},
+                   [](const core::FailRequest&) {},
+                   // The core is told of no store, so it never orders these.
+                   [](const core::PrefetchModel&) {},
+                   [](const core::DropModel&) {},
+                   [](const core::PinModel&) {},
+                   [](const core::RefuseCopy&) {},
                },
                order);
   }

@@ -168,6 +168,10 @@ void Checker::on_action(Instant now, const core::Event& cause, const core::Actio
                  [&](const core::StopInstance& a) { on(now, a); },
                  [&](const core::SuspendInstance& a) { on(now, a, cause); },
                  [&](const core::ResumeInstance& a) { on(now, a, cause); },
+                 [&](const core::PrefetchModel& a) { on(now, a); },
+                 [&](const core::DropModel& a) { on(now, a); },
+                 [&](const core::PinModel& a) { on(a); },
+                 [&](const core::RefuseCopy& a) { on(a); },
                  [&](const core::FailRequest& a) { on(now, a); },
                  [&](const core::CancelRequest& a) { on(now, a); },
                  [&](const core::AwaitRoom& a) { on(now, a); },
@@ -290,12 +294,16 @@ void Checker::on_server_crash(Instant) {
     if (each.stage == Stage::suspended) reached(State::server_crashed_while_suspended);
     if (!each.running.empty()) reached(State::server_crashed_while_busy);
   }
+  for (const auto& [id, store] : stores_) {
+    if (!store.moves.empty()) reached(State::server_crashed_while_fetching);
+  }
   // Of instances and queues the next life knows nothing; the requests are ended one by one.
   instances_.clear();
   deployments_.clear();
   devices_.clear();
   nodes_.clear();
   stored_.clear();
+  stores_.clear();
   pools_.clear();
   weights_.clear();
   lanes_.clear();

@@ -3,8 +3,8 @@
 // itself out of it. Numbers are those of RELIABILITY.md 4.
 //
 // Where to look: what events tell checker_events.cpp, orders checker_requests.cpp and
-// checker_instances.cpp, who waits checker_waiting.cpp, limits of time
-// checker_limits.cpp, the full sweep and the end checker_sweep.cpp.
+// checker_instances.cpp, who waits checker_waiting.cpp, what lies in stores checker_store.cpp,
+// limits of time checker_limits.cpp, the full sweep and the end checker_sweep.cpp.
 #pragma once
 
 #include <cstdint>
@@ -179,6 +179,10 @@ class Checker final : public Observer {
   void hear(Instant now, const core::ModelInTier& e);
   void hear(Instant now, const core::ModelLost& e);
   void hear(Instant now, const core::TierLost& e);
+  void hear(Instant now, const core::StoreAdded& e);
+  void hear(Instant now, const core::ModelFetched& e);
+  void hear(Instant now, const core::ModelDropped& e);
+  void hear(Instant now, const core::MoveFailed& e);
   void hear(Instant now, const core::InstanceSuspended& e);
   void hear(Instant now, const core::SuspendFailed& e);
   void hear(Instant now, const core::InstanceResumed& e);
@@ -189,12 +193,38 @@ class Checker final : public Observer {
   template <class Event>
   void hear(Instant, const Event&) {}  // of the others nothing is kept
 
+  /// A copy of a model, there or not.
+  using Copy = std::tuple<ModelId, NodeId, core::Tier>;
+  struct Move {
+    Copy copy;
+    Bytes bytes;
+    bool is_fetch = true;
+  };
+  /// A store that the core fills.
+  struct Store {
+    core::StoreSpec spec;
+    std::map<Copy, Bytes> copies;
+    std::map<core::MoveId, Move> moves;  // that go on
+    std::map<Copy, Instant> moved_at;    // when the last one ended
+    std::map<ModelId, Instant> strays;   // in host memory without a file, and may go: seen since
+    bool shrunk = false;  // it held more than it may since it got smaller, or its models larger
+    [[nodiscard]] Bytes capacity(core::Tier tier) const {
+      return tier == core::Tier::host ? spec.host_memory : spec.disk;
+    }
+    [[nodiscard]] Bytes held(core::Tier tier) const;
+    [[nodiscard]] bool moves_now(const Copy& copy) const;
+  };
+
   void on(Instant now, const core::Dispatch& a, const core::Event& cause);
   void on(Instant now, const core::Refuse& a, const core::Event& cause);
   void on(Instant now, const core::StartInstance& a);
   void on(Instant now, const core::StopInstance& a);
   void on(Instant now, const core::SuspendInstance& a, const core::Event& cause);
   void on(Instant now, const core::ResumeInstance& a, const core::Event& cause);
+  void on(Instant now, const core::PrefetchModel& a);
+  void on(Instant now, const core::DropModel& a);
+  void on(const core::PinModel& a);
+  void on(const core::RefuseCopy& a);
   void on(Instant now, const core::FailRequest& a);
   void on(Instant now, const core::CancelRequest& a);
   void on(Instant now, const core::AwaitRoom& a);
@@ -202,6 +232,13 @@ class Checker final : public Observer {
   void wait(RequestId id, Request& request);
   void no_longer_waits(RequestId id, Request& request);
   void let_go(Instant now, RequestId id, Request& request);
+  void note_end_of_move(Instant now, core::MoveId id);
+  void note_size(ModelId model, Bytes bytes);
+  [[nodiscard]] bool is_pinned(NodeId node, ModelId model, core::Tier tier) const;
+  void check_stores(Instant now, const core::Summary& summary);
+  void check_strays(Instant now, NodeId node, Store& store) const;
+  void check_settled_stores() const;
+  [[nodiscard]] bool is_used(NodeId node, ModelId model) const;
   void check_memory(DeviceId id) const;
   void check_host(NodeId id) const;
   void check_tier(const Deployment& d, const core::StartInstance& a);
@@ -252,7 +289,8 @@ class Checker final : public Observer {
   std::map<DeploymentId, Deployment> deployments_;
   std::map<DeviceId, Device> devices_;
   std::map<NodeId, core::NodeSpec> nodes_;
-  std::set<std::tuple<ModelId, NodeId, core::Tier>> stored_;
+  std::set<Copy> stored_;  // that a start may count on
+  std::map<NodeId, Store> stores_;
   std::map<PoolId, core::PoolSpec> pools_;
   std::map<TenantId, std::int32_t> weights_;
   std::map<InstanceId, Instance> instances_;

@@ -239,25 +239,6 @@ void Checker::hear(Instant, const core::InstanceUnkillable& e) {
   if (it != instances_.end()) it->second.unkillable = true;
 }
 
-void Checker::hear(Instant, const core::ModelInTier& e) {
-  stored_.insert({e.model, e.node, e.tier});
-  for (const auto& [model, node, tier] : stored_) {
-    if (model == e.model && node != e.node) reached(State::model_on_two_nodes);
-  }
-}
-
-void Checker::hear(Instant, const core::ModelLost& e) {
-  reached(State::model_lost);
-  stored_.erase({e.model, e.node, e.tier});
-}
-
-void Checker::hear(Instant, const core::TierLost& e) {
-  reached(State::tier_lost);
-  std::erase_if(stored_, [&](const auto& entry) {
-    return std::get<NodeId>(entry) == e.node && std::get<core::Tier>(entry) == e.tier;
-  });
-}
-
 void Checker::hear(Instant, const core::InstanceSuspended& e) {
   const auto it = instances_.find(e.instance);
   if (it == instances_.end() || it->second.generation != e.generation) return;

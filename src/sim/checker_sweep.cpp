@@ -59,6 +59,7 @@ void Checker::sweep(Instant now, const core::Core& core) {
         "V3 node {}: {} held, it says {} of {}", each.id.value, host_held(each.id).value,
         each.host_reserved.value, each.host_memory.value);
   }
+  check_stores(now, summary);
   check_waiting(now, summary);
   check_asleep(summary);
   check_swaps(now, summary);
@@ -144,6 +145,7 @@ void Checker::check_settled(const core::Core& core, const World& world) {
     STOKER_INVARIANT(placed[each.id] <= kept, "L3 deployment {} keeps {}", each.id.value,
                      placed[each.id]);
   }
+  check_settled_stores();
   for (const core::NodeSummary& each : summary.nodes) {
     STOKER_INVARIANT(each.host_reserved == host_held(each.id), "L6 node {} holds {}", each.id.value,
                      each.host_reserved.value);

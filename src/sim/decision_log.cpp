@@ -66,6 +66,10 @@ void DecisionLog::on_action(Instant now, const core::Event& cause, const core::A
                  },
                  [&](core::FailRequest& a) { of_known(a.instance); },
                  [&](core::Refuse& a) { decision.deployment = a.deployment; },
+                 [](core::PrefetchModel& a) { a.move = {}; },
+                 [](core::DropModel& a) { a.move = {}; },
+                 [](core::PinModel&) {},
+                 [](core::RefuseCopy&) {},
              },
              decision.action);
   if (decision.deployment != apart_from_) decisions_.push_back(std::move(decision));

@@ -41,6 +41,8 @@ enum class Happening : std::uint8_t {
   client_leaves,        // (request)
   gateway_due,          // what is on its way to the gateway arrives
   restart,              // the server comes back
+  move_done,            // (move of a model in a store)
+  told_moved,           // (move of a model in a store)
   // From outside, so after everything else of the same instant: then it can be done again at the
   // time alone.
   fault,            // draws what breaks next

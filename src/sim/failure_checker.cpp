@@ -73,6 +73,7 @@ void FailureChecker::left(Instance& instance) {
   if (instance.stage == Stage::ready) --d.ready;
   if (instance.stage == Stage::asleep) --d.asleep;
   instance.stage = Stage::leaving;
+  instance.resuming = false;
 }
 
 void FailureChecker::before_step(Instant now, const core::Event& event) {
@@ -107,9 +108,10 @@ void FailureChecker::before_step(Instant now, const core::Event& event) {
           },
           [&](const core::InstanceResumed& e) {
             Instance* instance = find(e.instance, e.generation);
-            if (instance == nullptr || instance->stage != Stage::asleep) return;
+            if (instance == nullptr || !instance->resuming) return;
             left(*instance);
             instance->stage = Stage::ready;
+            instance->resuming = false;
             ++deployments_[instance->deployment].ready;
             became_ready_ = e.instance;
           },
@@ -146,6 +148,10 @@ void FailureChecker::on_action(Instant now, const core::Event&, const core::Acti
                  [&](const core::StartInstance& a) { check_start(now, a); },
                  [&](const core::StopInstance& a) { stopped(now, a); },
                  [&](const core::SuspendInstance& a) { suspended(a); },
+                 [&](const core::ResumeInstance& a) {
+                   Instance* instance = find(a.instance, a.generation);
+                   if (instance != nullptr) instance->resuming = instance->stage == Stage::asleep;
+                 },
                  [&](const core::Refuse& a) { check_refusal(now, a); },
                  [&](const core::Dispatch& a) {
                    if (open_ == a.request) open_.reset();

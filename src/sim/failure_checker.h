@@ -26,6 +26,7 @@ class FailureChecker final : public Observer {
     DeploymentId deployment;
     Generation generation;
     Stage stage = Stage::starting;
+    bool resuming = false;  // asleep, and ordered back: what came of that may be told twice
   };
   struct Deployment {
     std::vector<Instant> failures;  // in a row

@@ -96,6 +96,12 @@ const char* to_text(Fault fault) {
       return "prices_change";
     case Fault::limits_change:
       return "limits_change";
+    case Fault::fetch_fails:
+      return "fetch_fails";
+    case Fault::fetch_slow:
+      return "fetch_slow";
+    case Fault::drop_fails:
+      return "drop_fails";
     case Fault::count_:
       break;
   }

@@ -58,9 +58,14 @@ enum class Fault : std::uint8_t {
   report_less,
   prices_change,
   limits_change,
+  // of a store that the core fills
+  fetch_fails,
+  fetch_slow,
+  drop_fails,
   count_
 };
 inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::count_);
+inline constexpr std::size_t first_of_store = static_cast<std::size_t>(Fault::fetch_fails);
 
 [[nodiscard]] const char* to_text(Fault fault);
 
@@ -80,12 +85,18 @@ inline FaultPlan no_faults() {
 }
 
 /// Each fault is switched on or off by the seed; half of the plans are calm, half rough.
-inline FaultPlan draw_faults(Prng& prng) {
+/// `store`: draws those of stores, so that worlds without one are as they were; null: there is
+/// none.
+inline FaultPlan draw_faults(Prng& prng, Prng* store = nullptr) {
   FaultPlan plan;
   const bool rough = prng.below(2) == 0;
-  for (std::int32_t& each : plan.per_10k) {
-    if (prng.below(2) == 0) continue;
-    each = static_cast<std::int32_t>(rough ? 100 + prng.below(1500) : 10 + prng.below(150));
+  const auto rate = [rough](Prng& from) {
+    if (from.below(2) == 0) return 0;
+    return static_cast<std::int32_t>(rough ? 100 + from.below(1500) : 10 + from.below(150));
+  };
+  for (std::size_t i = 0; i < first_of_store; ++i) plan.per_10k[i] = rate(prng);
+  for (std::size_t i = first_of_store; i < fault_count && store != nullptr; ++i) {
+    plan.per_10k[i] = rate(*store);
   }
   plan.between_strikes = rough ? ms(500 + static_cast<std::int64_t>(prng.below(4000)))
                                : seconds(5 + static_cast<std::int64_t>(prng.below(60)));

@@ -26,21 +26,31 @@ struct Subject {
   static constexpr Subject request(RequestId id) { return {id.value | request_bit}; }
   /// The `number`-th time that something may strike.
   static constexpr Subject strike(std::uint64_t number) { return {number | strike_bit}; }
+  /// Moves of a model in a tier of a node's store.   Needs: node below 2^16, model below 2^32.
+  static constexpr Subject copy(NodeId node, core::ModelId model, core::Tier tier) {
+    return {node.value << 40U | model.value << 8U | static_cast<std::uint64_t>(tier) | copy_bit};
+  }
 
   [[nodiscard]] constexpr bool is_request() const { return (value & request_bit) != 0; }
   [[nodiscard]] constexpr bool is_strike() const {
     return !is_request() && (value & strike_bit) != 0;
   }
+  [[nodiscard]] constexpr bool is_copy() const {
+    return !is_request() && !is_strike() && (value & copy_bit) != 0;
+  }
   /// Needs: an instance.
   [[nodiscard]] constexpr DeploymentId deployment() const { return {value >> 32U}; }
-  /// Of the instance, the request or the strike.
+  /// Of the instance, the request, the strike or the copy.
   [[nodiscard]] constexpr std::uint64_t number() const {
-    return is_request() || is_strike() ? value & ~(request_bit | strike_bit) : value & 0xffffffffU;
+    const bool other = is_request() || is_strike() || is_copy();
+    return other ? value & ~(request_bit | strike_bit | copy_bit) : value & 0xffffffffU;
   }
+  static constexpr Subject copy(std::uint64_t number) { return {number | copy_bit}; }
 
  private:
   static constexpr std::uint64_t request_bit = std::uint64_t{1} << 63U;
   static constexpr std::uint64_t strike_bit = std::uint64_t{1} << 62U;
+  static constexpr std::uint64_t copy_bit = std::uint64_t{1} << 61U;
 };
 
 /// How instances of a deployment behave, beside what the core is told of it.
@@ -76,6 +86,11 @@ struct AddNode {
 };
 struct AddPool {
   core::PoolSpec pool;
+};
+/// A node keeps models; once more: it has another size now.
+struct AddStore {
+  core::StoreSpec store;
+  std::int32_t fetch_mib_per_s = 100;  // from far away; a copy into host memory is ten times faster
 };
 struct WeighTenant {
   TenantId tenant;
@@ -127,6 +142,6 @@ struct CheckEnded {};  // the server must have ended
 using Input =
     std::variant<AddDevice, AddPool, WeighTenant, AddDeployment, ChangeDeployment, ChangeBounds,
                  RemoveDeployment, ChangeBehaviour, Arrival, WarmByHand, StopByHand, Strike,
-                 EndFaults, CheckSettled, ShutDown, CheckEnded, AddNode>;
+                 EndFaults, CheckSettled, ShutDown, CheckEnded, AddNode, AddStore>;
 
 }  // namespace stoker::sim

@@ -59,6 +59,7 @@ void Scene::perform(const Input& input) {
                  [&](const AddDevice& i) { world_.add_device(i.device); },
                  [&](const AddNode& i) { world_.add_node(i.node); },
                  [&](const AddPool& i) { world_.add_pool(i.pool); },
+                 [&](const AddStore& i) { world_.add_store(i); },
                  [&](const WeighTenant& i) { world_.weigh_tenant(i.tenant, i.weight); },
                  [&](const AddDeployment& i) { world_.add_deployment(i.deployment, i.behaviour); },
                  [&](const ChangeDeployment& i) { world_.change_deployment(i.deployment); },

@@ -27,7 +27,8 @@ Script without(const Script& script, DeploymentId deployment) {
   Script rest = script;
   std::erase_if(rest.steps, [&](const Step& each) { return is_about(each.what, deployment); });
   std::erase_if(rest.hits, [&](const Hit& each) {
-    return !each.who.is_request() && !each.who.is_strike() && each.who.deployment() == deployment;
+    const bool of_instance = !each.who.is_request() && !each.who.is_strike() && !each.who.is_copy();
+    return of_instance && each.who.deployment() == deployment;
   });
   return rest;
 }

@@ -52,6 +52,7 @@ void fields(core::DeploymentSpec& d, Visit&& visit) {
   visit("weights", d.weights);
   visit("model", d.model.id);
   visit("model_bytes", d.model.bytes);
+  visit("model_pinned", d.model.pinned);
   visit("kinds", d.needs.kinds);
   visit("labels", d.needs.labels);
   visit("devices", d.needs.devices);
@@ -99,6 +100,14 @@ template <class Visit>
 void fields(AddNode& i, Visit&& visit) {
   visit("id", i.node.id);
   visit("host_memory", i.node.host_memory);
+}
+template <class Visit>
+void fields(AddStore& i, Visit&& visit) {
+  visit("node", i.store.node);
+  visit("disk", i.store.disk);
+  visit("host_memory", i.store.host_memory);
+  visit("rest", i.store.rest);
+  visit("fetch_mib_per_s", i.fetch_mib_per_s);
 }
 template <class Visit>
 void fields(AddPool& i, Visit&& visit) {

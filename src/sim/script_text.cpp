@@ -18,7 +18,7 @@ constexpr std::string_view nothing = "none";
 constexpr const char* input_names[] = {
     "device",     "pool",          "weight",    "deployment",  "change", "bounds",
     "remove",     "behaviour",     "request",   "warm",        "stop",   "strike",
-    "end_faults", "check_settled", "shut_down", "check_ended", "node"};
+    "end_faults", "check_settled", "shut_down", "check_ended", "node",   "store"};
 static_assert(std::size(input_names) == std::variant_size_v<Input>);
 
 std::string seconds_text(std::int64_t ns) {
@@ -52,6 +52,7 @@ std::string value_text(const T& value) {
   } else if constexpr (std::is_same_v<T, Subject>) {
     if (value.is_request()) return fmt::format("request{}", value.number());
     if (value.is_strike()) return fmt::format("strike{}", value.number());
+    if (value.is_copy()) return fmt::format("copy{}", value.number());
     return fmt::format("{}#{}", value.deployment().value, value.number());
   } else if constexpr (std::is_enum_v<T>) {
     return std::to_string(static_cast<int>(value));
@@ -99,10 +100,10 @@ bool read_subject(std::string_view text, Subject& subject) {
   for (const auto& [word, make] :
        {std::pair{std::string_view("request"),
                   +[](std::uint64_t n) { return Subject::request(RequestId{n}); }},
-        std::pair{std::string_view("strike"),
-                  +[](std::uint64_t n) { return Subject::strike(n); }}}) {
+        std::pair{std::string_view("strike"), +[](std::uint64_t n) { return Subject::strike(n); }},
+        std::pair{std::string_view("copy"), +[](std::uint64_t n) { return Subject::copy(n); }}}) {
     if (!text.starts_with(word)) continue;
-    if (!read_number(text.substr(word.size()), number) || number >> 62U != 0) return false;
+    if (!read_number(text.substr(word.size()), number) || number >> 61U != 0) return false;
     subject = make(number);
     return true;
   }
@@ -128,6 +129,9 @@ bool read_fault(std::string_view text, Fault& fault) {
 
 constexpr int values_of(core::DeviceKind) {
   return core::device_kinds;
+}
+constexpr int values_of(core::Tier) {
+  return core::tiers;
 }
 constexpr int values_of(core::KeepWarmPolicy) {
   return 3;

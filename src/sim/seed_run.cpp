@@ -37,12 +37,15 @@ class SeedRun {
         prng_(seed),
         price_prng_(seed ^ 0x9121ceULL),
         weight_prng_(seed ^ 0x3e19475ULL),
+        store_prng_(seed ^ 0x570135ULL),
+        has_stores_(store_prng_.below(3) == 1),
         paired_(is_paired(seed, options)),
         faults_(draw_plan()),
         scene_(seed, faults_, options.sweep_every, {options.trace, listener}) {}
 
   void run() {
     draw_devices();
+    draw_stores();
     draw_weights();
     draw_deployments();
     if (paired_) add_looping();
@@ -72,7 +75,8 @@ class SeedRun {
   bool one_in(std::uint64_t n) { return prng_.below(n) == 0; }
 
   FaultPlan draw_plan() {
-    FaultPlan plan = options_.with_faults ? draw_faults(prng_) : no_faults();
+    FaultPlan plan = no_faults();
+    if (options_.with_faults) plan = draw_faults(prng_, has_stores_ ? &store_prng_ : nullptr);
     if (paired_) {
       // Shared by all: the wait for the last process of a life, and who wakes a sleeping server.
       for (const Fault fault : {Fault::server_crashes, Fault::server_sleeps}) {
@@ -92,9 +96,9 @@ class SeedRun {
 
   void draw_devices() {
     has_prices_ = price_prng_.below(2) == 0;
-    const auto nodes = draw<std::uint64_t>(1, 3);
+    nodes_ = draw<std::uint64_t>(1, 3);
     std::uint64_t id = 0;
-    for (std::uint64_t node = 1; node <= nodes; ++node) {
+    for (std::uint64_t node = 1; node <= nodes_; ++node) {
       const auto on_node = draw<std::uint64_t>(1, 3);
       if (!one_in(4)) {
         scene_.perform(AddNode{{NodeId{node}, mib(draw<std::int64_t>(20, 250))}});
@@ -118,6 +122,51 @@ class SeedRun {
       if (one_in(2)) pool.pending_limit = seconds(draw(1, 20));
       scene_.perform(AddPool{pool});
     }
+  }
+
+  /// In a third of the worlds, on most nodes, the core fills a store.
+  void draw_stores() {
+    if (!has_stores_) return;
+    // So small that they swap, or large enough for all.
+    const std::int64_t most_mib = store_prng_.below(4) == 0 ? 600 : 120;
+    const std::int32_t rest_s = 2 + static_cast<std::int32_t>(store_prng_.below(60));
+    const std::int32_t speed = 1 + static_cast<std::int32_t>(store_prng_.below(100));
+    for (std::uint64_t node = 1; node <= nodes_; ++node) {
+      if (store_prng_.below(5) == 0) continue;
+      AddStore added;
+      added.store.node = NodeId{node};
+      added.store.disk = mib(20 + draw_store(most_mib));
+      added.store.host_memory = mib(draw_store(most_mib / 2));
+      added.store.rest = seconds(rest_s);
+      added.fetch_mib_per_s = speed;
+      stores_.push_back(added);
+      scene_.perform(added);
+    }
+  }
+  std::int64_t draw_store(std::int64_t bound) {
+    return static_cast<std::int64_t>(store_prng_.below(static_cast<std::uint64_t>(bound)));
+  }
+  /// Of each model one, or not known.
+  Bytes draw_model_bytes(core::ModelId model) {
+    const std::uint64_t drawn = Prng(seed_ ^ model.value * 0x5172eULL).below(56);
+    return drawn < 8 ? Bytes{} : mib(static_cast<std::int64_t>(drawn));
+  }
+  void draw_stored_model(core::DeploymentSpec& d) {
+    if (store_prng_.below(3) > 0) d.model.id = core::ModelId{1 + store_prng_.below(8)};
+    if (!d.model.id) return;
+    d.model.bytes = draw_model_bytes(d.model.id);
+    d.model.pinned.reset();
+    if (store_prng_.below(8) == 0) {
+      d.model.pinned = store_prng_.below(2) == 0 ? core::Tier::host : core::Tier::disk;
+    }
+  }
+  /// It is given other sizes while it is used.
+  void resize_store() {
+    if (stores_.empty()) return;
+    AddStore& one = stores_[store_prng_.below(stores_.size())];
+    one.store.disk = mib(20 + draw_store(120));
+    one.store.host_memory = mib(draw_store(60));
+    scene_.perform(one);
   }
 
   /// In half of the worlds, some tenants have paid for more than others.
@@ -218,6 +267,7 @@ class SeedRun {
       d.model.id = ModelId{draw<std::uint64_t>(1, 5)};
       if (one_in(2)) d.model.bytes = mib(draw<std::int64_t>(5, 60));
     }
+    if (has_stores_) draw_stored_model(d);
     d.finish_abandoned_load = one_in(2);
     d.priority = one_in(4) ? draw(0, 2) : 0;
     if (one_in(8)) d.needs.devices = 2;
@@ -341,6 +391,7 @@ class SeedRun {
 
   void change_something() {
     if (!world().server_runs()) return pass(seconds(1));
+    if (has_stores_ && store_prng_.below(4) == 0) resize_store();
     const DeploymentId id = any_deployment();
     if (one_in(3) && world().deployments().size() > 1 && id != looping_deployment) {
       scene_.perform(RemoveDeployment{id});
@@ -390,6 +441,10 @@ class SeedRun {
   Prng prng_;
   Prng price_prng_;  // of their own, so that they change nothing else of a world
   Prng weight_prng_;
+  Prng store_prng_;
+  const bool has_stores_;
+  std::vector<AddStore> stores_;
+  std::uint64_t nodes_ = 0;
   bool has_prices_ = false;
   const bool paired_;
   const FaultPlan faults_;

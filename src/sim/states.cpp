@@ -218,6 +218,42 @@ const char* to_text(State state) {
       return "store_full";
     case State::model_on_two_nodes:
       return "model_on_two_nodes";
+    case State::prefetched_to_disk:
+      return "prefetched_to_disk";
+    case State::prefetched_to_host_memory:
+      return "prefetched_to_host_memory";
+    case State::prefetched_pinned:
+      return "prefetched_pinned";
+    case State::copy_pinned:
+      return "copy_pinned";
+    case State::copy_unpinned:
+      return "copy_unpinned";
+    case State::dropped_for_another:
+      return "dropped_for_another";
+    case State::dropped_over_capacity:
+      return "dropped_over_capacity";
+    case State::dropped_without_file:
+      return "dropped_without_file";
+    case State::copy_refused_too_large:
+      return "copy_refused_too_large";
+    case State::copy_refused_no_room:
+      return "copy_refused_no_room";
+    case State::fetch_failed:
+      return "fetch_failed";
+    case State::fetch_found_no_room:
+      return "fetch_found_no_room";
+    case State::fetch_found_no_source:
+      return "fetch_found_no_source";
+    case State::drop_failed:
+      return "drop_failed";
+    case State::moved_told_again:
+      return "moved_told_again";
+    case State::left_by_a_load:
+      return "left_by_a_load";
+    case State::server_crashed_while_fetching:
+      return "server_crashed_while_fetching";
+    case State::store_shrunk:
+      return "store_shrunk";
     case State::suspended_idle:
       return "suspended_idle";
     case State::suspended_to_make_room:

@@ -52,6 +52,7 @@ void World::weigh_tenant(TenantId tenant, std::int32_t weight) {
 void World::add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour) {
   deployments_[deployment.id] = deployment;
   behaviours_[deployment.id] = behaviour;
+  if (deployment.model.bytes > Bytes{}) sizes_.emplace(deployment.model.id, deployment.model.bytes);
   step(core::DeploymentAdded{deployment});
 }
 
@@ -140,6 +141,12 @@ void World::apply(const core::Event& cause, const core::Action& action) {
                  [&](const core::StopInstance& a) { carry_out(a); },
                  [&](const core::SuspendInstance& a) { carry_out(a); },
                  [&](const core::ResumeInstance& a) { carry_out(a); },
+                 [&](const core::PrefetchModel& a) { carry_out(a); },
+                 [&](const core::DropModel& a) { carry_out(a); },
+                 [&](const core::PinModel& a) { mix(a.model.value * 31 + (a.pinned ? 1 : 0)); },
+                 [&](const core::RefuseCopy& a) {
+                   mix(a.model.value * 31 + static_cast<std::uint64_t>(a.reason));
+                 },
                  [&](const core::Dispatch& a) { carry_out(a); },
                  [&](const core::CancelRequest& a) { carry_out(a); },
                  [&](const core::Refuse& a) {
@@ -307,6 +314,12 @@ void World::happen(const Planned& planned) {
       return;
     case Happening::restart:
       restart_server();
+      return;
+    case Happening::move_done:
+      move_done(core::MoveId{planned.id});
+      return;
+    case Happening::told_moved:
+      told_moved(core::MoveId{planned.id});
       return;
   }
 }

@@ -5,8 +5,9 @@
 // It decides nothing that the core should decide, and looks at the core only through step(),
 // next_wakeup() and, for checks, summary() and check_invariants().
 //
-// Where to look: time and events world.cpp, lives of processes world_processes.cpp, what breaks
-// world_faults.cpp, and how that is drawn world_strikes.cpp.
+// Where to look: time and events world.cpp, lives of processes world_processes.cpp, what lies in
+// the stores world_store.cpp, what breaks world_faults.cpp, and how that is drawn
+// world_strikes.cpp.
 #pragma once
 
 #include <cstdint>
@@ -89,6 +90,8 @@ class World {
   /// A model is brought to a tier of a node, or taken from it.
   void put_model(NodeId node, ModelId model, core::Tier tier);
   void take_model(NodeId node, ModelId model, core::Tier tier);
+  /// From now on the core fills it; other nodes keep the last few models that they loaded.
+  void add_store(const AddStore& store);
   void add_pool(const core::PoolSpec& pool);
   void weigh_tenant(TenantId tenant, std::int32_t weight);
   void add_deployment(const core::DeploymentSpec& deployment, const Behaviour& behaviour);
@@ -151,6 +154,7 @@ class World {
     InstanceId id;
     Generation generation;
     DeploymentId deployment;
+    ModelId model;
     Subject subject;
     Phase phase = Phase::gone;
     Instant ordered_at;
@@ -166,6 +170,7 @@ class World {
     bool ignores_cancel = false;
     bool unreachable = false;
     bool outlives_kill = false;
+    bool from_host = false;  // it loads from host memory
     std::int32_t slowness = 1;
     std::uint32_t suspends = 0;
   };
@@ -185,6 +190,8 @@ class World {
   void carry_out(const core::StopInstance& order);
   void carry_out(const core::SuspendInstance& order);
   void carry_out(const core::ResumeInstance& order);
+  void carry_out(const core::PrefetchModel& order);
+  void carry_out(const core::DropModel& order);
   void carry_out(const core::Dispatch& order);
   void carry_out(const core::CancelRequest& order);
   void happen(const Planned& planned);
@@ -196,6 +203,17 @@ class World {
   void suspend_done(Process& process);
   void resume_done(Process& process);
   void lose_tier(const Strike& strike);
+  struct Move;
+  Move& new_move(core::MoveId id, NodeId node, ModelId model, core::Tier tier, bool is_fetch);
+  void move_done(core::MoveId id);
+  void move_failed(core::MoveId id, core::MoveFailure failure);
+  void tell_moved(core::MoveId id);
+  void told_moved(core::MoveId id);
+  void forget_moves();
+  [[nodiscard]] bool lies_in(NodeId node, ModelId model, core::Tier tier) const;
+  [[nodiscard]] bool is_being_fetched(NodeId node, ModelId model, core::Tier tier) const;
+  [[nodiscard]] Bytes free_in(NodeId node, core::Tier tier) const;
+  [[nodiscard]] Bytes size_of(ModelId model) const;
   void load_failed(Process& process, core::LoadFailure failure);
   void request_done(RequestId request, Generation generation, bool asked);
   void client_leaves(RequestId request);
@@ -233,7 +251,7 @@ class World {
   Process* find(Generation generation);
   Process& new_process(const core::StartInstance& order);
   void forget(Process& process);
-  bool hits(Fault fault, Subject who, std::uint32_t time = 0);
+  bool hits(Fault fault, Subject who, std::uint32_t time = 0, std::int32_t times = 1);
   void struck(Fault fault) {
     if (observer_ != nullptr) observer_->on_fault(now_, fault);
   }
@@ -262,11 +280,29 @@ class World {
   /// What lies in the tiers of a node, the longest there first.
   struct Tiers {
     std::vector<ModelId> host, disk;
+    std::optional<AddStore> filled_by_core;
     [[nodiscard]] std::vector<ModelId>& of(core::Tier tier) {
       return tier == core::Tier::host ? host : disk;
     }
+    [[nodiscard]] const std::vector<ModelId>& of(core::Tier tier) const {
+      return tier == core::Tier::host ? host : disk;
+    }
+  };
+  /// An order of the core to a store, from then on.
+  struct Move {
+    NodeId node;
+    ModelId model;
+    core::Tier tier = core::Tier::disk;
+    bool is_fetch = true;
+    bool goes_on = true;
+    std::optional<core::MoveFailure> failure;
+    std::uint32_t time = 0;  // which one of that copy
+    [[nodiscard]] Subject subject() const { return Subject::copy(node, model, tier); }
   };
   std::map<NodeId, Tiers> stores_;
+  std::map<ModelId, Bytes> sizes_;  // as the first deployment said
+  std::map<core::MoveId, Move> moves_;
+  std::map<Subject, std::uint32_t> moves_of_;
   std::vector<core::PoolSpec> pools_;
   std::map<TenantId, std::int32_t> weights_;
   IdTable<RequestId, Open> open_;

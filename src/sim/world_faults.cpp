@@ -10,8 +10,9 @@ constexpr Duration restart_takes = seconds(1);
 
 }  // namespace
 
-bool World::hits(Fault fault, Subject who, std::uint32_t time) {
-  if (!chances_.hits(fault, who, time)) return false;
+/// `times`: its rate is so much larger.
+bool World::hits(Fault fault, Subject who, std::uint32_t time, std::int32_t times) {
+  if (!chances_.hits(fault, who, time, times)) return false;
   struck(fault);
   return true;
 }
@@ -118,18 +119,6 @@ void World::lose_device(DeviceId id) {
   step(core::DeviceLost{id});
 }
 
-/// With all that lies there, or with what came first.
-void World::lose_tier(const Strike& strike) {
-  const auto store = stores_.find(strike.node);
-  const auto tier = static_cast<core::Tier>(strike.amount);
-  if (store == stores_.end() || store->second.of(tier).empty()) return;
-  struck(strike.fault);
-  std::vector<ModelId>& there = store->second.of(tier);
-  if (strike.fault == Fault::model_lost) return take_model(strike.node, there.front(), tier);
-  there.clear();
-  step(core::TierLost{strike.node, tier});
-}
-
 void World::return_device(DeviceId id) {
   if (std::erase(lost_devices_, id) == 0) return;
   struck(Fault::device_returned);
@@ -162,6 +151,7 @@ void World::crash_server() {
     if (process.outlives_kill) continue;
     die(process, ms(chances_.below(Roll::death_in_crash, process.subject, 0, 5'000)));
   }
+  forget_moves();
   plan_in(restart_takes, Happening::restart, 0);
 }
 
@@ -178,8 +168,9 @@ void World::restart_server() {
   for (const core::NodeSpec& each : nodes_) step(core::NodeAdded{each});
   for (auto& [node, store] : stores_) {
     store.host.clear();  // of the last life nothing is cached
+    if (store.filled_by_core) step(core::StoreAdded{store.filled_by_core->store});
     for (const ModelId model : store.disk) {
-      step(core::ModelInTier{node, model, core::Tier::disk});
+      step(core::ModelInTier{node, model, core::Tier::disk, size_of(model)});
     }
   }
   for (const core::PoolSpec& each : pools_) step(core::PoolAdded{each});

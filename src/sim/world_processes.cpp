@@ -19,9 +19,6 @@ constexpr std::uint64_t load_steps = 4;
 /// A load from host memory or from the remote store, beside one from disk.
 constexpr std::int64_t host_speedup = 4;
 constexpr std::int64_t remote_slowdown = 3;
-/// More are not kept: those that came first go.
-constexpr std::size_t models_in_host = 2;
-constexpr std::size_t models_on_disk = 3;
 
 }  // namespace
 
@@ -46,6 +43,9 @@ World::Process& World::new_process(const core::StartInstance& order) {
   process.subject = Subject::instance(order.deployment, ++starts_of_[order.deployment]);
   process.ordered_at = now_;
   process.devices = order.devices;
+  const auto spec = deployments_.find(order.deployment);
+  if (spec != deployments_.end()) process.model = spec->second.model.id;
+  process.from_host = order.from == core::Tier::host;
   slots_.insert(order.generation, slot);
   return process;
 }
@@ -272,29 +272,6 @@ Duration World::load_time(const Process& process) const {
   if (store != stores_.end() && holds(store->second.host)) return Duration{load.ns / host_speedup};
   if (store != stores_.end() && holds(store->second.disk)) return load;
   return Duration{load.ns * remote_slowdown};
-}
-
-/// What was loaded lies on the node's disk afterwards, and in the host's page cache for a while.
-void World::keep_model(ModelId model, const Process& process) {
-  if (hits(Fault::store_full, process.subject)) return;
-  const NodeId node = node_of(process.devices.front());
-  put_model(node, model, core::Tier::disk);
-  put_model(node, model, core::Tier::host);
-  Tiers& store = stores_[node];
-  while (store.host.size() > models_in_host) take_model(node, store.host.front(), core::Tier::host);
-  while (store.disk.size() > models_on_disk) take_model(node, store.disk.front(), core::Tier::disk);
-}
-
-void World::put_model(NodeId node, ModelId model, core::Tier tier) {
-  std::vector<ModelId>& there = stores_[node].of(tier);
-  std::erase(there, model);
-  there.push_back(model);
-  step(core::ModelInTier{node, model, tier});
-}
-
-void World::take_model(NodeId node, ModelId model, core::Tier tier) {
-  std::erase(stores_[node].of(tier), model);
-  step(core::ModelLost{node, model, tier});
 }
 
 NodeId World::node_of(DeviceId id) const {

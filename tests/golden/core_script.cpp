@@ -12,6 +12,7 @@
 
 #include "base/overloaded.h"
 #include "core/core.h"
+#include "core/describe.h"
 
 namespace stoker::golden {
 namespace {
@@ -436,6 +437,10 @@ class Script {
               return fmt::format("fail     {} on {}", request_names_.at(a.request),
                                  name(a.instance));
             },
+            [](const core::PrefetchModel& a) { return core::describe(a); },
+            [](const core::DropModel& a) { return core::describe(a); },
+            [](const core::PinModel& a) { return core::describe(a); },
+            [](const core::RefuseCopy& a) { return core::describe(a); },
             [&](const core::AwaitRoom& a) {
               instances_[a.instance] = names_.at(a.deployment);
               return fmt::format("await    {} reason={} needed={}MiB most_free={}MiB",

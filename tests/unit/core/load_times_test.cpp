@@ -92,6 +92,23 @@ TEST(OwnTimes, ItsOwnFirstThenTheLineThenTheGuess) {
   EXPECT_NEAR(seconds_of(none.expected(others, cuda, Tier::disk, gib(4), seconds(5))), 10, 0.5);
 }
 
+TEST(OwnTimes, WhatANearerTierSaves) {
+  LoadTimes others;
+  OwnTimes own;
+  const auto saved = [&](Tier below, Tier here) {
+    return own.saved(others, cuda, below, here, gib(4));
+  };
+  // From the priors: 10, 1 and 0.2 s a GiB.
+  EXPECT_NEAR(seconds_of(saved(Tier::remote, Tier::disk)), 36, 0.1);
+  EXPECT_NEAR(seconds_of(saved(Tier::disk, Tier::host)), 3.2, 0.1);
+  own.observed(cuda, Tier::remote, seconds(20));
+  EXPECT_NEAR(seconds_of(saved(Tier::remote, Tier::disk)), 36, 0.1) << "one end says nothing";
+  own.observed(cuda, Tier::disk, seconds(12));
+  EXPECT_EQ(saved(Tier::remote, Tier::disk), seconds(8));
+  own.observed(cuda, Tier::host, seconds(13));
+  EXPECT_EQ(saved(Tier::disk, Tier::host), Duration{}) << "never less than nothing";
+}
+
 TEST(ReadyTimes, KnowsTheFastestTierOfEachNode) {
   const ModelPlace places[] = {{NodeId{2}, 0b010}, {NodeId{5}, 0b011}};
   const ReadyTimes ready{{}, places, Tier::remote};

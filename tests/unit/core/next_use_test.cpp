@@ -339,5 +339,20 @@ TEST(NextUse, SameOnEveryCpuAndCompiler) {
   EXPECT_EQ(play(1, 20'000, [](double, const KeepPlan&, Instant) {}), 3740391483501444395ULL);
 }
 
+TEST(NextUse, TheRateIsThatOfItsGapsUntilItIsSilentForLonger) {
+  NextUse use;
+  NextUse::Model model;
+  Instant now{seconds(100).ns};
+  EXPECT_EQ(NextUse::rate(model, now), 0);
+  for (int i = 0; i < 10; ++i) {
+    use.arrived(model, now);
+    EXPECT_EQ(NextUse::rate(model, now) > 0, i > 0) << "one use is no gap";
+    use.idle(model, now);
+    now = now + seconds(20);
+  }
+  EXPECT_NEAR(NextUse::rate(model, now), 1.0 / 20, 1e-9);
+  EXPECT_NEAR(NextUse::rate(model, now + seconds(60)), 1.0 / 80, 1e-9);
+}
+
 }  // namespace
 }  // namespace stoker::core

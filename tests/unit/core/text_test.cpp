@@ -95,6 +95,19 @@ TEST(Describe, EachEvent) {
       {ModelInTier{one, ModelId{6}, Tier::host}, "model 6 lies in the host memory tier of node 1"},
       {ModelLost{one, ModelId{6}, Tier::disk}, "model 6 is no longer in the disk tier of node 1"},
       {TierLost{one, Tier::disk}, "the disk tier of node 1 is lost"},
+      {StoreAdded{{one, mib(9), mib(4), seconds(1)}},
+       "node 1 keeps models in 4.0 MiB of host memory and 9.0 MiB of disk"},
+      {ModelFetched{one, ModelId{6}, Tier::host, MoveId{2}, mib(1)},
+       "model 6 was brought to the host memory tier of node 1"},
+      {ModelDropped{one, ModelId{6}, Tier::disk, MoveId{2}},
+       "model 6 was taken from the disk tier of node 1"},
+      {MoveFailed{one, ModelId{6}, Tier::disk, MoveId{2}, MoveFailure::no_room, {}},
+       "model 6 was not moved in the disk tier of node 1: there is no room"},
+      {MoveFailed{one, ModelId{6}, Tier::host, MoveId{2}, MoveFailure::no_source, {}},
+       "model 6 was not moved in the host memory tier of node 1: it is not where it was to come "
+       "from"},
+      {MoveFailed{one, ModelId{6}, Tier::disk, MoveId{2}, MoveFailure::error, {}},
+       "model 6 was not moved in the disk tier of node 1: an error"},
       {InstanceSuspended{seven, life, mib(3), {}},
        "instance 7 is suspended with 3.0 MiB of host memory"},
       {InstanceSuspended{seven, life, mib(3), mib(1)},
@@ -158,6 +171,20 @@ TEST(Describe, EachAction) {
                       seconds(1)},
        "resume instance 7 of deployment 3 on device 2 device 3 with 3.0 MiB (from_zero), expected "
        "in 1 s"},
+      {PrefetchModel{one, ModelId{6}, Tier::disk, MoveId{2}, PrefetchReason::room, mib(3),
+                     seconds(7)},
+       "bring model 6 with 3.0 MiB to the disk tier of node 1 (room), which saves 7 s an hour"},
+      {DropModel{one, ModelId{6}, Tier::host, MoveId{2}, DropReason::worth_less, mib(3),
+                 seconds(7)},
+       "take model 6 with 3.0 MiB from the host memory tier of node 1 (worth_less), where it saved "
+       "7 s an hour"},
+      {PinModel{one, ModelId{6}, Tier::host, true},
+       "pin model 6 in the host memory tier of node 1"},
+      {PinModel{one, ModelId{6}, Tier::host, false},
+       "pin no longer model 6 in the host memory tier of node 1"},
+      {RefuseCopy{one, ModelId{6}, Tier::disk, CopyRefusal::larger_than_tier, mib(3), mib(2)},
+       "model 6 with 3.0 MiB does not come to the disk tier of node 1 of 2.0 MiB "
+       "(larger_than_tier)"},
       {Dispatch{nine, seven, life}, "send request 9 to instance 7"},
       {Refuse{nine, three, RefuseReason::queue_full, seconds(2)},
        "refuse request 9 (queue_full), again after 2 s"},
@@ -181,6 +208,9 @@ TEST(Describe, AFailureThatIsNotInTheListIsUnknown) {
             "instance 7 could not load: unknown");
   EXPECT_EQ(describe(Event(InstanceExited{seven, life, static_cast<ExitKind>(3)})),
             "instance 7 unknown");
+  EXPECT_EQ(describe(Event(MoveFailed{
+                one, ModelId{6}, Tier::disk, MoveId{2}, static_cast<MoveFailure>(3), {}})),
+            "model 6 was not moved in the disk tier of node 1: unknown");
 }
 
 TEST(Describe, UsesTheNamesOfTheCaller) {
@@ -206,6 +236,9 @@ void expect_words(const std::vector<std::string>& want) {
 }
 
 TEST(Words, OfReasonsStatesAndLimits) {
+  expect_words<PrefetchReason>({"room", "pinned"});
+  expect_words<DropReason>({"worth_less", "over_capacity", "not_on_disk"});
+  expect_words<CopyRefusal>({"larger_than_tier", "no_room"});
   expect_words<StartReason>({"from_zero", "queue_depth", "at_minimum", "warm_request", "replace",
                              "expected", "queue_wait", "utilization", "first_token", "request_rate",
                              "spare"});
