@@ -18,8 +18,10 @@ falls on all alike. The load client checks every answer word by word; a wrong on
 
 import argparse
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ import sys
 import tempfile
 import time
 
-from lib.servers import (HAPROXY, ask, connects, free_port, ready_instances, start_stoker, versions,
+from lib.servers import (HAPROXY, ask, ask_text, connects, free_port, ready_instances, start_stoker, versions,
                          wait_for)
 
 NGINX = """
@@ -63,7 +65,13 @@ deployments:
     concurrency: 2000
     options: {{token_delay: 1ms}}
     autoscaling: {{min_instances: 1, max_instances: 1}}
+  calm:
+    runtime: echo
+    concurrency: 2000
+    options: {{token_delay: 20ms}}
+    autoscaling: {{min_instances: 1, max_instances: 1}}
 """
+KINDS = {"unary": "unary", "stream": "stream", "calm": "stream"}  # of a deployment's requests
 
 
 def cpu_s(pid):
@@ -93,7 +101,7 @@ class Stoker:
                  "--scopes", "inference", "--rpm", never, "--input-tpm", never, "--output-tpm", never,
                  "--concurrent", "1000", "--json"], capture_output=True, text=True, check=True)
             self.key = json.loads(made.stdout)["key"]
-        wait_for(lambda: len(self.endpoints()) == 2, name, self.process)
+        wait_for(lambda: len(self.endpoints()) == len(KINDS), name, self.process)
 
     def endpoints(self):
         """Endpoint of the ready instance of each deployment."""
@@ -104,6 +112,15 @@ class Stoker:
 
     def pid(self, _):
         return self.process.pid
+
+    def rounds(self):
+        """Counts of the event loop's rounds by their longest time in seconds."""
+        counts = {}
+        for line in ask_text(self.port, "/metrics", self.admin).splitlines():
+            found = re.match(r'stoker_gateway_round_seconds_bucket\{.*le="([^"]+)"\} (\d+)', line)
+            if found:
+                counts[float(found[1])] = int(found[2])
+        return counts
 
     def stop(self):
         self.process.terminate()
@@ -125,7 +142,7 @@ class Peer:
             config = own / f"{name}.conf"
             if name == "nginx":
                 config.write_text(NGINX.format(dir=own, port=port, upstream=endpoint,
-                                               buffering="off" if model == "stream" else "on"))
+                                               buffering="off" if KINDS[model] == "stream" else "on"))
                 command = ["nginx", "-p", own, "-e", own / "nginx.err", "-c", config]
             elif name == "haproxy":
                 config.write_text(HAPROXY.format(port=port, upstream=path))
@@ -163,12 +180,21 @@ class Direct:
         pass
 
 
-def measure(load, way, kind, connections, requests, words, rate=0):
+def longest_round(before, after, share):
+    """Upper bound in us of the time that this share of the rounds between took; None without rounds."""
+    rounds = {bound: count - before.get(bound, 0) for bound, count in after.items()}
+    every = rounds.get(math.inf, 0)
+    return min((bound * 1e6 for bound, count in rounds.items() if count >= share * every), default=None) if every else None
+
+
+def measure(load, way, model, connections, requests, words, rate=0):
     """One run of the load; CPU in us per request (unary) or event (stream). `rate`: requests a second
     that are begun whatever has ended; 0: one begins when one has ended."""
-    pid = way.pid(kind)
+    kind = KINDS[model]
+    pid = way.pid(model)
+    rounds = way.rounds() if isinstance(way, Stoker) else {}
     before = cpu_s(pid) if pid else {}
-    command = [load, way.target(kind), kind, kind, str(connections), str(requests), str(words)]
+    command = [load, way.target(model), model, kind, str(connections), str(requests), str(words)]
     command += ["--key", way.key] if way.key else []
     command += ["--rate", str(rate)] if rate else []
     out = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -182,7 +208,9 @@ def measure(load, way, kind, connections, requests, words, rate=0):
         sys.exit(f"{type(way).__name__} {kind}: {done['requests']} of {requests} requests")
     units = done["events"] if kind == "stream" else done["requests"]
     used = {name: (after[name] - before.get(name, 0)) / units * 1e6 for name in after}
+    rounds_after = way.rounds() if isinstance(way, Stoker) else {}
     return {"cpu_us": sum(used.values()), "threads_us": used, "per_s": units / done["wall_s"],
+            "round_us": {share: longest_round(rounds, rounds_after, share) for share in ROUND_SHARES},
             **{key: done[key] for key in LATENCIES}}
 
 
@@ -204,6 +232,9 @@ def print_report(report):
             ours = entries[name]
             ratios = ", ".join(f"{entries[peer]['cpu_us'] / ours['cpu_us']:.2f} x {peer}'s"
                                for peer in PEERS if peer in entries)
+            rounds = ", ".join(f"{share:.2%} within {us / 1000:g} ms"
+                               for share, us in ours["round_us"].items())
+            print(f"  {name}, from reading to writing (its rounds): {rounds}")
             print(f"  {name} does {ratios} work per CPU-second; by thread, us: " +
                   ", ".join(f"{thread} {us:.1f}" for thread, us in ours["threads_us"].items()
                             if us >= 0.05))
@@ -213,6 +244,7 @@ def print_report(report):
                       f"{e['p99_us'] - entries['direct']['p99_us']:.0f} us p99")
 
 
+ROUND_SHARES = (0.99, 0.999, 0.9999)  # of an event loop's rounds
 LATENCIES = ("p50_us", "p99_us", "p999_us", "first_p50_us")
 PEERS = ("nginx", "haproxy", "relay")
 OURS = {"stoker": {}, "keys": {"auth": "keys"}, "disk": {"auth": "keys", "durability": "disk"}}
@@ -249,6 +281,7 @@ def main():
                                                             20),
         "1,000 streams of 200 tokens at a time, per event": ("stream", 1000, max(args.requests // 20, 1000),
                                                              200),
+        "1,000 streams of 50 tokens, 50,000 a second, per event": ("calm", 1000, 1000, 50),
     }
     ways = {}
     runs = {title: {name: [] for name in names} for title in workloads}
@@ -289,6 +322,10 @@ def main():
             entry = {key: median_of(all_runs, key)
                      for key in ("cpu_us", "per_s", *LATENCIES)}
             entry["cpu_us_min"] = min(run["cpu_us"] for run in all_runs)
+            if isinstance(ways[name], Stoker):  # the median of a run's bound
+                entry["round_us"] = {share: statistics.median(run["round_us"][share]
+                                                              for run in all_runs)
+                                     for share in ROUND_SHARES}
             entry["cpu_us_max"] = max(run["cpu_us"] for run in all_runs)
             entry["threads_us"] = {thread: statistics.median(run["threads_us"].get(thread, 0)
                                                              for run in all_runs)

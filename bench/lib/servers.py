@@ -53,10 +53,14 @@ def connects(port):
 
 def ask(port, path, key=None):
     """JSON of a GET."""
+    return json.loads(ask_text(port, path, key))
+
+
+def ask_text(port, path, key=None):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     question = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     with urllib.request.urlopen(question, timeout=10) as answer:
-        return json.load(answer)
+        return answer.read().decode()
 
 
 def ready_instances(port, key=None):

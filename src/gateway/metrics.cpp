@@ -6,6 +6,10 @@ namespace stoker::gateway {
 namespace {
 
 constexpr std::array<std::string_view, 5> status_classes = {"1xx", "2xx", "3xx", "4xx", "5xx"};
+/// 50 us to 1 s, in ns.
+constexpr std::array<std::int64_t, 14> round_bounds = {
+    50'000,     100'000,    200'000,    500'000,     1'000'000,   2'000'000,   5'000'000,
+    10'000'000, 20'000'000, 50'000'000, 100'000'000, 200'000'000, 500'000'000, 1'000'000'000};
 constexpr std::array<std::string_view, 4> start_phases = {"allocate", "start", "load", "warmup"};
 
 }  // namespace
@@ -42,7 +46,18 @@ GatewayMetrics::GatewayMetrics(obs::Registry& registry)
                                        .labels = {"deployment", "direction"}})),
       accept_paused_(
           &registry.counter({.name = "stoker_accept_paused_total",
-                             .help = "Times that no client was let in for want of descriptors"})) {}
+                             .help = "Times that no client was let in for want of descriptors"})),
+      rounds_(&registry.histogram_family(
+          {.name = "stoker_gateway_round_seconds",
+           .help =
+               "Round of an event loop: the most that a byte which was read waited to be written",
+           .labels = {"loop"},
+           .unit = obs::Unit::seconds},
+          round_bounds)) {}
+
+obs::Histogram& GatewayMetrics::rounds_of(std::size_t loop) {
+  return rounds_->with({std::to_string(loop)});
+}
 
 DeploymentMetrics GatewayMetrics::of(std::string_view deployment) {
   DeploymentMetrics m;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -39,6 +40,8 @@ class GatewayMetrics {
   /// Threads: any, under locks; keep the result.
   [[nodiscard]] DeploymentMetrics of(std::string_view deployment);
   void accept_paused() const { accept_paused_->add(); }
+  /// Of the loop with this number.
+  [[nodiscard]] obs::Histogram& rounds_of(std::size_t loop);
 
  private:
   obs::Family<obs::Counter>* requests_;
@@ -50,6 +53,7 @@ class GatewayMetrics {
   obs::Family<obs::Counter>* tokens_;
   obs::Family<obs::Counter>* bytes_;
   obs::Counter* accept_paused_;
+  obs::Family<obs::Histogram>* rounds_;
 };
 
 }  // namespace stoker::gateway

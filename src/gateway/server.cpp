@@ -120,6 +120,8 @@ Result<void> GatewayServer::make_loops(Listeners listeners, const DirectoryPtr& 
   for (UniqueFd& listener : listeners.fds_) {
     Result<std::unique_ptr<net::EventLoop>> loop = net::EventLoop::create();
     if (!loop) return tl::unexpected(loop.error());
+    (*loop)->observe_rounds(
+        [&rounds = metrics_.rounds_of(loops_.size())](Duration took) { rounds.observe(took); });
     loops_.push_back(std::make_unique<GatewayLoop>(std::move(*loop), std::move(listener), options_,
                                                    parts_, metrics_, admin_thread_, kept_streams_,
                                                    directory, keys));

@@ -40,6 +40,7 @@ struct EventLoop::Impl {
   Instant now = monotonic_now();
   std::vector<RoundEndHook*> hooks;  // nullptr where one withdrew
   std::vector<std::shared_ptr<void>> disposed;
+  std::function<void(Duration)> round_took;
 
   std::mutex posted_mutex;
   std::vector<std::function<void()>> posted;  // guarded by posted_mutex
@@ -221,6 +222,11 @@ void EventLoop::Impl::run_round() {
     std::vector<std::shared_ptr<void>> dying;
     dying.swap(disposed);  // destructors may dispose of others
   }
+  if (round_took && count > 0) round_took(monotonic_now() - now);
+}
+
+void EventLoop::observe_rounds(std::function<void(Duration)> took) {
+  impl_->round_took = std::move(took);
 }
 
 Instant EventLoop::now() const {

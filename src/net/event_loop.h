@@ -67,6 +67,11 @@ class EventLoop {
   /// callbacks.
   void dispose(std::shared_ptr<void> object);
 
+  /// `took` is called after each round that had news, with the time since they were known: as
+  /// answers are written at the end of a round, the most that what was read waited to be written.
+  /// Needs: run() does not run.
+  void observe_rounds(std::function<void(Duration)> took);
+
   /// Monotonic time, read once per round; outside run() the time of the last round.
   [[nodiscard]] Instant now() const;
   /// Runs until stop(). May be run again afterwards.

@@ -154,6 +154,25 @@ TEST_F(EventLoopTest, HooksRunOncePerRound) {
   EXPECT_GE(hook.calls, 4);
 }
 
+TEST_F(EventLoopTest, RoundsAreToldWithAllThatTheyDid) {
+  struct SlowHook final : RoundEndHook {
+    void on_round_end() override {
+      const Instant begun = monotonic_now();
+      while (monotonic_now() - begun < ms(1)) {
+      }
+    }
+  } hook;
+  std::vector<Duration> rounds;
+  loop.observe_rounds([&](Duration took) { rounds.push_back(took); });
+  const UniqueFd fd = readable_fd();
+  CountingHandler handler;
+  handler.then = [&] { loop.at_round_end(hook); };
+  loop.add(fd.get(), EPOLLIN, handler);
+  ASSERT_TRUE(run_until([&] { return !rounds.empty(); }));
+  EXPECT_GE(rounds.back(), ms(1));
+  loop.remove(fd.get());
+}
+
 TEST_F(EventLoopTest, DyingHookWithdraws) {
   {
     CountingHook hook;
