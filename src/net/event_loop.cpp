@@ -20,7 +20,7 @@ namespace stoker::net {
 namespace {
 
 /// What one event causes may be sent only after those of all the others, so not too many.
-constexpr int max_events_per_round = 64;
+constexpr int max_events_per_round = 16;
 constexpr std::uint64_t wake_key = UINT64_MAX;
 
 }  // namespace
