@@ -5,7 +5,7 @@ import net from 'node:net';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { descriptorCount, ownMemory, threadCount } from './lib/processes.mjs';
-import { Stoker, echo, longEnough, readAll, request, shadow, sized, sseEvents, until } from './lib/stoker.mjs';
+import { Stoker, echo, longEnough, quarantine, readAll, request, sized, sseEvents, until } from './lib/stoker.mjs';
 
 /// CPU time of a process in ticks of 10 ms.
 function cpuTicks(pid) {
@@ -80,7 +80,7 @@ test('connections and streams that come and go leave nothing behind (R2)', { tim
   assert.equal(threadCount(pid), before.threads);
   const grown = ownMemory(pid) - before.memory;
   t.diagnostic(`${connections} connections and ${streams} streams: ${(grown / 1024).toFixed(0)} KiB`);
-  assert.ok(grown < shadow * (2 << 20), `the server grew by ${grown} bytes`);
+  assert.ok(grown < quarantine + (2 << 20), `the server grew by ${grown} bytes`);
 });
 
 test('pages of the configured origins may call, with a key; others are told nothing (CORS)', async (t) => {

@@ -18,6 +18,8 @@ export const hasEngines = fs.existsSync(path.join(bin, 'stoker-worker-llama'));
 export const patience = Number(process.env.STOKER_TEST_PATIENCE ?? 1);
 /// A sanitizer's shadow is many times what it shadows; bounds on memory grow by this.
 export const shadow = patience > 1 ? 16 : 1;
+/// AddressSanitizer keeps freed memory, 256 MiB of it and what belongs to it: no growth within that says anything.
+export const quarantine = patience > 1 ? 320 << 20 : 0;
 /// STOKER_TEST_LONG=1: the sizes that a case of the reliability catalogue names; else those that the quick set has time for.
 const long = process.env.STOKER_TEST_LONG === '1';
 export const sized = ({ quick, full }) => (long ? full : quick);
